@@ -1,0 +1,1 @@
+"""Chains of LLM prompts as files: run, version, test and compile them."""

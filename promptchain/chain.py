@@ -1,0 +1,327 @@
+"""The chain file as frozen models: `Chain` and the four kinds of `Step`. Shapes only; what they mean is checked in
+`checks.py`, and how YAML becomes them in `loader.py`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from promptchain.types import TEXT, Type, parse_fields, parse_type
+
+KINDS = ("prompt", "retrieve", "python", "chain")
+
+ASSERTIONS = frozenset(
+    ["equals", "contains", "icontains", "contains-any", "contains-all", "icontains-any", "icontains-all", "starts-with", "regex", "is-json", "contains-json", "is-xml", "contains-xml", "is-html", "is-sql", "contains-sql", "is-refusal", "levenshtein", "rouge-n", "bleu", "f1", "latency", "cost", "tokens", "perplexity", "similar", "is-valid-function-call", "tool-call-f1", "python", "webhook", "llm-rubric", "factuality", "answer-relevance", "context-recall", "context-faithfulness", "context-relevance", "select-best", "assert-set", "schema"]
+)
+"""The names an assertion's `type` may have; any of them may be negated with `not-`."""
+
+
+class Model(BaseModel):
+    """Data that lives in a file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
+
+
+class Text(Model):
+    """A text that stands in the chain file, or in a file of its own that the chain names: `{file: support/reply.md}`."""
+
+    text: str = ""
+    file: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_plain(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"text": value}
+        if isinstance(value, Text):
+            return value
+        if isinstance(value, Mapping) and ("file" in value or "text" in value):
+            return value
+        raise PydanticCustomError("text", "must be a text or {file: PATH}, not {what}", {"what": describe(value)})
+
+
+class Format(StrEnum):
+    """How a typed output is asked for and read (DESIGN section 4)."""
+
+    TEXT = "text"
+    JSON = "json"
+    SCHEMA = "schema"
+
+
+class Demo(Model):
+    """A few-shot example: values for the names that the step's templates use, and the output they should give."""
+
+    inputs: dict[str, Any]
+    output: Any
+    reasoning: str | None = None
+
+
+class Retry(Model):
+    """How often a step is tried again: `errors` after rate limits, server and connection errors, `parse` after a reply
+    that does not fit the output type, `assert` after a failed assertion. A bare number means `errors`."""
+
+    errors: Annotated[int, Field(ge=0, le=20)] = 3
+    parse: Annotated[int, Field(ge=0, le=20)] = 1
+    assert_: Annotated[int, Field(ge=0, le=20, alias="assert")] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {"errors": value}
+        if not isinstance(value, Mapping | Retry):
+            message = "must be a number of tries, or a mapping such as {errors: 3, parse: 1}, not {what}"
+            raise PydanticCustomError("retry", message, {"what": describe(value)})
+        return value
+
+
+class ForEach(Model):
+    """Run the step once for each item of a list: `for_each: "{{ questions }}"`, or with a name for the item."""
+
+    in_: Annotated[str, Field(alias="in", description="an expression that gives a list")]
+    as_: Annotated[str, Field(alias="as", description="the item's name in the templates")] = "item"
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    on_error: Literal["fail", "skip"] = "fail"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_expression(cls, value: Any) -> Any:
+        return {"in": value} if isinstance(value, str) else value
+
+
+class Fallback(Model):
+    """A model to try when the ones before it failed; a bare model string means `{model: …}`."""
+
+    model: Annotated[str, Field(min_length=1)]
+    on: tuple[Literal["error", "assertion", "refusal"], ...] = ("error",)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"model": value} if isinstance(value, str) else value
+
+
+class Assertion(Model):
+    """One check of a step's or the chain's output; names and meanings are promptfoo's."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, hide_input_in_errors=True)
+
+    type: str
+    step: str | None = None
+    value: Any = None
+    threshold: float | None = None
+    weight: float = 1.0
+    metric: str | None = None
+    transform: str | None = None
+
+
+class _Step(Model):
+    """What every kind of step has."""
+
+    kind: ClassVar[str]
+
+    description: str = ""
+    output: Annotated[Any, Field(description="the type of the step's value: Picoschema, JSON Schema, or an enum")] = (
+        None
+    )
+    when: Annotated[str | bool | None, Field(description="an expression; false gives the step the value null")] = None
+    for_each: ForEach | None = None
+    needs: tuple[str, ...] = ()
+    retry: Retry = Retry()
+    timeout: Annotated[float, Field(gt=0, le=86_400, description="seconds for one call")] | None = None
+    assert_: Annotated[tuple[Assertion, ...], Field(alias="assert")] = ()
+
+    @cached_property
+    def type(self) -> Type:
+        """The type of one value of the step (of each item, with `for_each`). Raises TypeSyntaxError."""
+        return TEXT if self.output is None else parse_type(self.output)
+
+    def texts(self) -> Iterator[TemplateText]:
+        """Every template of the step."""
+        if isinstance(self.when, str):
+            yield TemplateText(("when",), self.when, expression=True)
+        if self.for_each:
+            yield TemplateText(("for_each",), self.for_each.in_, expression=True)
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateText:
+    """The source of a template: its place in the step, and the file it stands in when that is not the chain file."""
+
+    path: tuple[str | int, ...]
+    text: str
+    file: str | None = None
+    expression: bool = False
+
+
+class PromptStep(_Step):
+    """A call of a model."""
+
+    kind: ClassVar[str] = "prompt"
+
+    prompt: Annotated[Text, Field(description="the user message: a Jinja2 template")]
+    instructions: Annotated[Text, Field(description="the system message: a Jinja2 template")] = Text(text="")
+    demos: tuple[Demo, ...] = ()
+    model: Annotated[str, Field(min_length=1)] | None = None
+    params: dict[str, Any] = {}
+    fallbacks: tuple[Fallback, ...] = ()
+    tools: tuple[Any, ...] = ()
+    reasoning: Annotated[bool, Field(description="let the model think before it answers")] = False
+    samples: Annotated[int, Field(ge=1, le=100)] = 1
+    select: Any = None
+    format: Format | None = None
+    freeze: bool | tuple[Literal["instructions", "demos", "format"], ...] = False
+
+    def texts(self) -> Iterator[TemplateText]:
+        yield from super().texts()
+        if self.instructions.text:
+            yield TemplateText(("instructions",), self.instructions.text, self.instructions.file)
+        yield TemplateText(("prompt",), self.prompt.text, self.prompt.file)
+
+
+class Retrieve(Model):
+    """Where passages come from, and which are wanted."""
+
+    from_: Annotated[str | tuple[str, ...] | None, Field(alias="from")] = None
+    python: str | None = None
+    url: str | None = None
+    query: str
+    top_k: Annotated[int, Field(ge=1, le=1000)] = 4
+    min_score: float | None = None
+    mode: Literal["lexical", "dense", "hybrid"] = "lexical"
+    embedder: str | None = None
+    rerank: Any = None
+    where: dict[str, Any] = {}
+    split: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if sum(source is not None for source in (self.from_, self.python, self.url)) != 1:
+            raise PydanticCustomError("source", "needs exactly one of 'from', 'python' and 'url'")
+        return self
+
+
+class RetrieveStep(_Step):
+    """A search for passages."""
+
+    kind: ClassVar[str] = "retrieve"
+
+    retrieve: Retrieve
+
+    def texts(self) -> Iterator[TemplateText]:
+        yield from super().texts()
+        yield TemplateText(("retrieve", "query"), self.retrieve.query)
+
+
+class PythonStep(_Step):
+    """A call of a Python function of the project."""
+
+    kind: ClassVar[str] = "python"
+
+    python: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="module:function")]
+    inputs: dict[str, Any] = {}
+
+    def texts(self) -> Iterator[TemplateText]:
+        yield from super().texts()
+        yield from _input_texts(self.inputs)
+
+
+class ChainStep(_Step):
+    """Another chain as a step."""
+
+    kind: ClassVar[str] = "chain"
+
+    chain: str
+    inputs: dict[str, Any] = {}
+
+    def texts(self) -> Iterator[TemplateText]:
+        yield from super().texts()
+        yield from _input_texts(self.inputs)
+
+
+def _input_texts(inputs: Mapping[str, Any]) -> Iterator[TemplateText]:
+    for name, value in inputs.items():
+        if isinstance(value, str):
+            yield TemplateText(("inputs", name), value)
+
+
+def _kind_of(value: Any) -> str:
+    """The kind of a step as written; a step with no kind is read as a prompt, so that the message is about that."""
+    if isinstance(value, _Step):
+        return value.kind
+    if isinstance(value, Mapping):
+        return next((kind for kind in KINDS if kind in value), "prompt")
+    return "prompt"
+
+
+Step = Annotated[
+    Annotated[PromptStep, Tag("prompt")]
+    | Annotated[RetrieveStep, Tag("retrieve")]
+    | Annotated[PythonStep, Tag("python")]
+    | Annotated[ChainStep, Tag("chain")],
+    Discriminator(_kind_of),
+]
+
+
+class Test(Model):
+    """How the chain is tested: rows, and what must hold of each."""
+
+    __test__ = False  # not a test class for pytest
+
+    dataset: str | tuple[str, ...] | None = None
+    assert_: Annotated[tuple[Assertion, ...], Field(alias="assert")] = ()
+    gate: dict[str, Any] = {}
+    repeat: Annotated[int, Field(ge=1, le=1000)] = 1
+    judge: str | None = None
+
+
+class Chain(Model):
+    """A chain file. `name` is the file's stem and no key of the file."""
+
+    name: str
+    description: str = ""
+    model: Annotated[str, Field(min_length=1, description="any litellm model string, or local/…")] | None = None
+    params: Annotated[dict[str, Any], Field(description="parameters of every model call")] = {}
+    inputs: Annotated[dict[str, Any], Field(description="name: type, in Picoschema")] = {}
+    steps: Annotated[dict[str, Step], Field(min_length=1)]
+    outputs: Annotated[dict[str, Any], Field(description="name: template; without it, the last steps")] = {}
+    test: Test | None = None
+
+    @field_validator("inputs", "outputs", mode="before")
+    @classmethod
+    def _nothing_is_empty(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @cached_property
+    def input_type(self) -> Type:
+        """The inputs as one object type. Raises TypeSyntaxError."""
+        return parse_fields(self.inputs)
+
+    @cached_property
+    def content_id(self) -> str:
+        """SHA-256 (hex) of the chain's canonical source: what it says, not how the file is laid out."""
+        data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name", "description"})
+        text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def with_step(self, name: str, step: Step) -> Chain:
+        """The chain with another step under `name`."""
+        return self.model_copy(update={"steps": {**self.steps, name: step}})
+
+
+def describe(value: Any) -> str:
+    """What a YAML value is, in a word, for messages."""
+    if value is None:
+        return "empty"
+    for kind, name in ((bool, "true or false"), (int, "a number"), (float, "a number"), (str, "a text")):
+        if isinstance(value, kind):
+            return name
+    return "a list" if isinstance(value, list | tuple) else "a mapping"

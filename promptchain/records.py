@@ -1,0 +1,165 @@
+"""What is kept: a `Run` with its `StepRun`s and their model calls, and the compiled `Variant` of a chain."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from promptchain.chain import Demo, Format, PromptStep
+from promptchain.lm.protocol import Usage
+
+
+class Record(BaseModel):
+    """Data that is written to disk and read back, by newer versions too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Status(StrEnum):
+    """How a step or a run ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # its `when` was false, or what it needs was skipped
+    BLOCKED = "blocked"  # a step that it needs failed
+    INTERRUPTED = "interrupted"
+
+
+class Call(Record):
+    """One try at a model. cost: US dollars, None where the price is unknown. seconds: until the reply was whole.
+
+    reply: the raw text, kept where the step's value is not that very text. error: why the try did not count.
+    max_tokens: what a ceiling lowered the limit to.
+    """
+
+    model: str
+    format: Format | None = None
+    finish: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cost: float | None = None
+    seconds: float = 0.0
+    cached: bool = False
+    reply: str | None = None
+    error: str | None = None
+    max_tokens: int | None = None
+
+
+class StepRun(Record):
+    """One step of a run. started: seconds after the run began. items: the runs of a `for_each`, in order."""
+
+    status: Status
+    value: JsonValue = None
+    reasoning: str | None = None
+    started: float = 0.0
+    seconds: float = 0.0
+    calls: tuple[Call, ...] = ()
+    items: tuple[StepRun, ...] = ()
+    error: str | None = None
+    hint: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def all_calls(self) -> Iterator[Call]:
+        """The calls of the step and of its items."""
+        yield from self.calls
+        for item in self.items:
+            yield from item.all_calls()
+
+
+class Totals(Record):
+    """What a run used. cost is None where the price of any call is unknown."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float | None = 0.0
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Run(Record):
+    """One execution of a chain. source: the content id of the chain that ran. started: UTC, ISO 8601."""
+
+    format: Literal[1] = 1
+    id: str
+    chain: str
+    source: str
+    model: str | None
+    started: str
+    seconds: float = 0.0
+    status: Status
+    inputs: dict[str, JsonValue] = {}
+    outputs: dict[str, JsonValue] = {}
+    steps: dict[str, StepRun] = {}
+    error: str | None = None
+    hint: str | None = None
+    totals: Totals = Totals()
+
+
+class StepVariant(Record):
+    """The tunable parts of a prompt step, as compiled: what stands here replaces what the chain file says."""
+
+    instructions: str | None = None
+    demos: tuple[Demo, ...] | None = None
+    format: Format | None = None
+    reasoning: bool | None = None
+
+
+class Variant(Record):
+    """The compiled parameters of a chain for one model."""
+
+    model: str
+    steps: Annotated[dict[str, StepVariant], Field(default_factory=dict)]
+
+    @staticmethod
+    def seed(step: PromptStep) -> StepVariant:
+        """The parameters that the chain file itself gives a step."""
+        return StepVariant(
+            instructions=step.instructions.text, demos=step.demos, format=step.format, reasoning=step.reasoning
+        )
+
+    def of(self, name: str, step: PromptStep) -> StepVariant:
+        """The parameters of step `name`: the compiled ones, else the chain file's."""
+        own = self.steps.get(name)
+        seed = Variant.seed(step)
+        return seed.model_copy(update=own.model_dump(exclude_none=True)) if own else seed
+
+
+def total(steps: Mapping[str, StepRun]) -> Totals:
+    """What the steps used together; answers from the cache cost nothing and are no calls."""
+    calls = [call for step in steps.values() for call in step.all_calls() if not call.cached]
+    priced = [call.cost for call in calls if call.error is None or call.cost is not None]
+    return Totals(
+        calls=len(calls),
+        prompt_tokens=sum(call.prompt_tokens for call in calls),
+        completion_tokens=sum(call.completion_tokens for call in calls),
+        cost=None if None in priced else sum(cost for cost in priced if cost is not None),
+    )
+
+
+def usage(call: Call) -> Usage:
+    return Usage(call.prompt_tokens, call.completion_tokens, call.cached_tokens)
+
+
+def new_run_id() -> str:
+    """26 characters that sort by time: 10 of the milliseconds since 1970 and 16 of chance, in Crockford's base 32
+    (the layout of https://github.com/ulid/spec)."""
+    number = (int(time.time() * 1000) << 80) | secrets.randbits(80)
+    return "".join(_BASE32[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+_BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,82 @@
+"""A project's settings: `[tool.promptchain]` of pyproject.toml or promptchain.toml, under the environment and flags."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from promptchain.errors import InvalidFileError, Problem, PromptChainError, UsageError, Where, known_or_nearest
+
+PREFIX = "PROMPTCHAIN_"
+
+
+class Settings(BaseModel):
+    """model: for chains that name none. concurrency: model calls in flight. timeout: seconds for one call.
+    local_slots, local_context: parallel requests of a local model, and tokens for each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | None = None
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 16
+    timeout: Annotated[float, Field(gt=0)] = 120.0
+    max_cost: Annotated[float, Field(ge=0)] | None = None
+    max_calls: Annotated[int, Field(ge=0)] | None = None
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    local_slots: Annotated[int, Field(ge=1, le=256)] | None = None
+    local_context: Annotated[int, Field(ge=64)] | None = None
+
+
+def load(root: Path) -> Settings:
+    """The settings of the project at `root`. Raises InvalidFileError, UsageError."""
+    own, pyproject = root / "promptchain.toml", root / "pyproject.toml"
+    if own.is_file():
+        data, name = _read(own), own.name
+    else:
+        data, name = table(pyproject), pyproject.name
+    values = {**data, **_environment()}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as exc:
+        raise _translate(exc, name) from None
+
+
+def table(pyproject: Path) -> dict[str, Any]:
+    """`[tool.promptchain]` of a pyproject.toml; empty where there is no such file or table."""
+    if not pyproject.is_file():
+        return {}
+    found = _read(pyproject).get("tool", {}).get("promptchain", {})
+    return found if isinstance(found, dict) else {}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise InvalidFileError([Problem(f"this is not TOML: {exc}", Where(path.name))]) from None
+    except OSError as exc:
+        raise PromptChainError(f"cannot be read: {exc.strerror}", where=Where(path.name)) from exc
+
+
+def _environment() -> dict[str, str]:
+    """PROMPTCHAIN_MODEL and the like; other variables with the prefix (folders) are read where they are used."""
+    names = {PREFIX + field.upper(): field for field in Settings.model_fields}
+    return {field: os.environ[name] for name, field in names.items() if os.environ.get(name)}
+
+
+def _translate(exc: ValidationError, file: str) -> PromptChainError:
+    problems = []
+    for error in exc.errors(include_url=False):
+        name = str(error["loc"][0])
+        variable = PREFIX + name.upper()
+        if os.environ.get(variable):
+            return UsageError(f"{variable}: {error['msg'].lower()}, not '{os.environ[variable]}'")
+        if error["type"] == "extra_forbidden":
+            hint = known_or_nearest(name, Settings.model_fields, "settings")
+            problems.append(Problem(f"unknown setting '{name}'", Where(file), hint))
+        else:
+            problems.append(Problem(f"the setting '{name}': {error['msg'].lower()}", Where(file)))
+    return InvalidFileError(problems)
