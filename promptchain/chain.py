@@ -19,7 +19,10 @@ from promptchain.types import TEXT, Type, parse_fields, parse_type
 KINDS = ("prompt", "retrieve", "python", "chain")
 
 ASSERTIONS = frozenset(
-    ["equals", "contains", "icontains", "contains-any", "contains-all", "icontains-any", "icontains-all", "starts-with", "regex", "is-json", "contains-json", "is-xml", "contains-xml", "is-html", "is-sql", "contains-sql", "is-refusal", "levenshtein", "rouge-n", "bleu", "f1", "latency", "cost", "tokens", "perplexity", "similar", "is-valid-function-call", "tool-call-f1", "python", "webhook", "llm-rubric", "factuality", "answer-relevance", "context-recall", "context-faithfulness", "context-relevance", "select-best", "assert-set", "schema"]
+    """equals contains icontains contains-any contains-all icontains-any icontains-all starts-with regex is-json
+    contains-json is-xml contains-xml is-html is-sql contains-sql is-refusal levenshtein rouge-n bleu f1 latency
+    cost tokens perplexity similar is-valid-function-call tool-call-f1 python webhook llm-rubric factuality
+    answer-relevance context-recall context-faithfulness context-relevance select-best assert-set schema""".split()  # noqa: SIM905
 )
 """The names an assertion's `type` may have; any of them may be negated with `not-`."""
 
@@ -31,7 +34,7 @@ class Model(BaseModel):
 
 
 class Text(Model):
-    """A text that stands in the chain file, or in a file of its own that the chain names: `{file: support/reply.md}`."""
+    """A text that stands in the chain file, or in a file of its own that it names: `{file: support/reply.md}`."""
 
     text: str = ""
     file: str | None = None
@@ -325,3 +328,18 @@ def describe(value: Any) -> str:
         if isinstance(value, kind):
             return name
     return "a list" if isinstance(value, list | tuple) else "a mapping"
+
+
+def file_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a chain file, for editors."""
+    schema = Chain.model_json_schema(by_alias=True)
+    schema["properties"].pop("name")
+    schema["required"] = [key for key in schema["required"] if key != "name"]
+    definitions = schema["$defs"]
+    text = {"type": "string"}
+    definitions["Text"] = {"anyOf": [text, {**definitions["Text"], "required": ["file"]}]}
+    definitions["Text"]["anyOf"][1]["properties"].pop("text")
+    definitions["Retry"] = {"anyOf": [{"type": "integer", "minimum": 0}, definitions["Retry"]]}
+    definitions["ForEach"] = {"anyOf": [text, definitions["ForEach"]]}
+    definitions["Fallback"] = {"anyOf": [text, definitions["Fallback"]]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "promptchain chain file"}

@@ -63,7 +63,7 @@ class _Loading:
     def _validate(self) -> Chain | None:
         value = self.source.value
         if value is None:
-            hint = "a chain needs 'steps'; `chain init` writes an example"
+            hint = "a chain needs at least 'steps' with one step that has a 'prompt'"
             self._problem((), "the file is empty", hint)
             return None
         if not isinstance(value, dict):
@@ -132,7 +132,7 @@ class _Loading:
         if len(path) == 3 and path[0] == "steps" and key == "prompt":
             keys = self.source.value["steps"][path[1]]
             close = next((name for name in keys if nearest(name, KINDS)), None) if isinstance(keys, dict) else None
-            hint = nearest(close, KINDS) if close else f"one of: {', '.join(KINDS)}"
+            hint = (close and nearest(close, KINDS)) or f"one of: {', '.join(KINDS)}"
             self._problem(path[:2], f"step '{path[1]}' has no key that says what it does", hint, key=True)
         elif path == ("steps",):
             near = next((key for key in self.source.value if nearest(key, ["steps"])), None)

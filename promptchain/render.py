@@ -87,6 +87,8 @@ def format_instruction(kind: Type, form: Format, *, reasoning: bool, shown: bool
     """
     if form is Format.TEXT:
         asked = _text_instruction(kind)
+        if not reasoning and kind.kind == "enum":
+            return f"Reply with exactly one of these, and nothing else: {_choices(kind)}"
         if not reasoning:
             return f"Reply with {asked}, and nothing else." if asked else ""
         asked = asked or "the answer alone"
@@ -97,9 +99,13 @@ def format_instruction(kind: Type, form: Format, *, reasoning: bool, shown: bool
     return f"Reply with JSON that fits this JSON Schema, and nothing else:\n{schema}"
 
 
+def _choices(kind: Type) -> str:
+    return ", ".join(template.to_text(choice) for choice in kind.choices)
+
+
 def _text_instruction(kind: Type) -> str:
     if kind.kind == "enum":
-        return "exactly one of these: " + ", ".join(template.to_text(choice) for choice in kind.choices)
+        return f"exactly one of these: {_choices(kind)}"
     if kind.kind == "scalar":
         named = str(kind.schema.get("type"))
         return {"integer": "one whole number", "number": "one number", "boolean": "true or false"}.get(

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from promptchain import template
-from promptchain.chain import PromptStep
+from promptchain.chain import Chain, PromptStep
 from promptchain.errors import PromptChainError, UsageError, known_or_nearest
 from promptchain.events import Event, ItemEnded, Observer, StepEnded, StepRetried, StepStarted, StepText
 from promptchain.lm.calls import Caller, Retry
@@ -27,13 +27,21 @@ DEFAULT_TIMEOUT = 120.0
 
 @dataclass(frozen=True)
 class Models:
-    """Which model each step runs on. `default` stands in for the chain's own model, `steps` for single steps' own."""
+    """Which model each step runs on.
+
+    steps: for single steps, before all else. default: in place of the chain's model. last: where nothing names one.
+    """
 
     default: str | None = None
     steps: Mapping[str, str] = field(default_factory=dict)
+    last: str | None = None
 
-    def of(self, name: str, step: PromptStep, chain_model: str | None) -> str | None:
-        return self.steps.get(name) or step.model or self.default or chain_model
+    def of_chain(self, chain: Chain) -> str | None:
+        """The model of the steps that have none of their own."""
+        return self.default or chain.model or self.last
+
+    def of(self, name: str, step: PromptStep, chain: Chain) -> str | None:
+        return self.steps.get(name) or step.model or self.of_chain(chain)
 
 
 @dataclass(frozen=True)
@@ -50,8 +58,17 @@ class BoundPlan:
         return tuple(dict.fromkeys(model for bound in self.prompts.values() for model, _ in bound.models))
 
 
-def bind(plan: Plan, lm: LM, models: Models | None = None, variant: Variant | None = None) -> BoundPlan:
-    """Settle everything that does not depend on the inputs. Raises UsageError for a step without a model or an unknown
+def bind(
+    plan: Plan,
+    lm: LM,
+    models: Models | None = None,
+    variant: Variant | None = None,
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> BoundPlan:
+    """Settle everything that does not depend on the inputs. timeout: seconds for a call where the step says nothing.
+
+    Raises UsageError for a step without a model or an unknown
     step in `models`; PromptChainError for what cannot run."""
     models = models or Models()
     chain = plan.chain
@@ -64,7 +81,7 @@ def bind(plan: Plan, lm: LM, models: Models | None = None, variant: Variant | No
         if not isinstance(step, PromptStep):
             raise PromptChainError(f"step '{name}': steps of the kind '{step.kind}' are not built yet")
         _refuse_unbuilt(name, step)
-        model = models.of(name, step, chain.model)
+        model = models.of(name, step, chain)
         if model is None:
             hint = "set `model:` in the chain file or give --model; `chain models` lists what is usable here"
             raise UsageError(f"step '{name}' has no model", hint=hint)
@@ -74,10 +91,10 @@ def bind(plan: Plan, lm: LM, models: Models | None = None, variant: Variant | No
             variant=variant.of(name, step) if variant else Variant.seed(step),
             params={**chain.params, **step.params},
             models=tuple((name, lm.capabilities(name)) for name in names),
-            timeout=step.timeout or DEFAULT_TIMEOUT,
+            timeout=step.timeout or timeout,
             retry=Retry(errors=step.retry.errors),
         )
-    return BoundPlan(plan, prompts, models.default or chain.model)
+    return BoundPlan(plan, prompts, models.of_chain(chain))
 
 
 def _refuse_unbuilt(name: str, step: PromptStep) -> None:

@@ -156,7 +156,7 @@ def parse(text: str) -> Template:
 
 @lru_cache(maxsize=4096)
 def expression(text: str) -> Template:
-    """Parse a bare expression, as `when` and `for_each` take it; `{{ … }}` around it is allowed. Raises TemplateFault."""
+    """Parse a bare expression, as `when` and `for_each` take it; `{{ … }}` around it may be. Raises TemplateFault."""
     stripped = text.strip()
     if not stripped.startswith("{{"):
         stripped = "{{ " + stripped + " }}"

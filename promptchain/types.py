@@ -397,12 +397,14 @@ def _field_key(key: str, path: Path) -> tuple[str, bool, str | None, str]:
 def _values(values: list[Any], path: Path) -> list[Any]:
     if all(value is None for value in values):
         raise TypeSyntaxError("an enum needs at least one value", path=path)
+    seen: set[tuple[bool, Any]] = set()
     for index, value in enumerate(values):
         if not _is_scalar(value):
             hint = "an enum has text, numbers, true, false and null"
             raise TypeSyntaxError(f"{_shown(value)} cannot be a value of an enum", path=(*path, index), hint=hint)
-        if any(_same(value, other) for other in values[:index]):
+        if (isinstance(value, bool), value) in seen:  # in JSON, 1 is 1.0 but not true
             raise TypeSyntaxError(f"{_shown(value)} is in the enum twice", path=(*path, index))
+        seen.add((isinstance(value, bool), value))
     return values
 
 
@@ -558,8 +560,7 @@ def _wordings(keyword: str, value: Any, schema: Mapping[str, Any], root: Mapping
             return [f"{shown} is not a JSON value"]
         case "false" | "None":  # the schema `false`
             return [f"{shown} is not allowed here"]
-    limit = schema.get(keyword)
-    return [f"{shown} is against '{keyword}'" + (f" ({_label(limit)})" if _is_scalar(limit) else "")]
+    return [f"{shown} is against '{keyword}' ({_label(schema.get(keyword))})"]
 
 
 # -- a value from a text -----------------------------------------------------------------------------------------------

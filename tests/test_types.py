@@ -181,6 +181,34 @@ def test_named_schemas_bring_their_references() -> None:
     assert caught.value.path == ("x",)
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"type": "string", "const": "x"},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}},
+        {"type": "string", "not": {"enum": [None]}},
+    ],
+)
+def test_an_optional_field_takes_null_whatever_its_schema(named: dict[str, Any]) -> None:
+    parsed = parse_type({"a?": "It, a note"}, named={"It": named})
+    assert (parsed.check({"a": None}), parsed.check({"a": "x"}), parsed.check({})) == ([], [], [])
+    assert parsed.check({"a": 1}) != []
+    field = parsed.field("a")
+    assert field is not None
+    assert (field.nullable, field.schema["description"]) == (True, "a note")
+
+
+def test_references_are_json_pointers() -> None:
+    defs = {"a/b": {"type": "string"}, "~c d": {"type": "integer"}}
+    fields = {"x": {"$ref": "#/$defs/a~1b"}, "y": {"$ref": "#/$defs/~0c%20d"}}
+    parsed = parse_type(
+        {"properties": fields, "$defs": defs, "$schema": "https://json-schema.org/draft/2020-12/schema"}
+    )
+    assert [field.kind for field in parsed.fields().values()] == ["text", "scalar"]
+    assert parsed.check({"x": "a", "y": 1}) == []
+    assert parsed.field("x").check(1) == ["1 is not a string"]  # type: ignore[union-attr]
+
+
 def test_fields_of_a_chain() -> None:
     inputs = parse_fields(
         {
@@ -258,6 +286,10 @@ def test_fields_and_items() -> None:
     assert d.field("whatever") == d.items == ANY
     assert parse_type({"properties": {"a": {"type": "string"}}}).field("b") == ANY
     assert (TEXT.field("a"), TEXT.items, TEXT.fields()) == (None, None, {})
+    pairs = {"type": "array", "prefixItems": [{"type": "string"}], "items": {"type": "number"}}
+    assert parse_type(pairs).items == ANY
+    patterns = parse_type({"properties": {}, "patternProperties": {"^x": {}}, "additionalProperties": False})
+    assert (patterns.closed, patterns.field("xy")) == (False, ANY)
 
 
 def test_recursive_types_can_be_followed_for_ever() -> None:
@@ -274,6 +306,13 @@ def test_recursive_types_can_be_followed_for_ever() -> None:
         assert max(sizes) <= 2 * sizes[0]
         assert current.check({"name": "a", "child": {"name": 1}}) == ["child.name: 1 is not a string"]
         assert_sound_for_models(current, [{"name": "a", "child": None}, {"name": "a"}, {"name": "a", "child": {}}])
+
+
+def test_a_part_keeps_references_to_the_root_it_came_from() -> None:
+    defs = {"P": {"type": "object", "properties": {"up": {"$ref": "#"}}}}
+    part = parse_type({"properties": {"p": {"$ref": "#/$defs/P"}, "n": {"type": "string"}}, "$defs": defs}).field("p")
+    assert part is not None
+    assert part.check({"up": {"n": 1}}) == ["up.n: 1 is not a string"]
 
 
 def test_equality_knows_json() -> None:
@@ -307,6 +346,8 @@ FINE = {"intent": "refund", "lines": [{"price": 1}]}
         (ORDER, [], ["[] is not an object"]),
         (["a"], "b", ["'b' is not a"]),
         ("integer", 1.0, []),
+        ([1], True, ["true is not 1"]),
+        ({"type": "integer", "not": {"minimum": 3}}, 4, ["4 is against 'not' ({\"minimum\": 3})"]),
         ("integer", float("nan"), ["NaN is not a JSON value"]),
         ("any", {"a": [{1, 2}]}, ["a[0]: {1, 2} is not a JSON value"]),
         ("any", {1: 2}, ['{"1": 2} is not a JSON value']),
@@ -369,7 +410,7 @@ def test_picoschema_never_imports_jsonschema() -> None:
         ("boolean", "Yes", True),
         ("boolean", "FALSE", False),
         ("null", "null", None),
-        (["1", 1, True], "1", "1"),
+        ([1, "1", True], "1", "1"),
         ([1, True], "true", True),
         (["a", None], "null", None),
         ({"a": "number"}, '{"a": 1}', {"a": 1}),
@@ -478,11 +519,25 @@ def test_open_types_are_not_strict(spec: Any) -> None:
     assert not parse_type(spec).is_strict
 
 
+def test_an_object_with_conditions_at_its_root_is_wrapped() -> None:
+    """Providers take no `anyOf` there, strict or not."""
+    parsed = parse_type({"type": "object", "anyOf": [{"required": ["a"]}, {"required": ["b"]}]})
+    assert set(parsed.model_schema()) == {"type", "properties", "required", "additionalProperties"}
+    assert_sound_for_models(parsed, [{}, {"a": 1}])
+
+
+def test_a_required_field_stays_required_though_undeclared() -> None:
+    parsed = parse_type({"type": "object", "properties": {}, "required": ["a"], "additionalProperties": False})
+    assert parsed.model_schema()["required"] == ["a"]
+
+
 def test_model_schema_of_references() -> None:
     defs = {"N": json.loads(json.dumps(NODE).replace("#", "#/$defs/N"))}
     direct = parse_type({"$ref": "#/$defs/N", "$defs": defs})
     assert not direct.is_wrapped
     assert direct.is_strict
+    noted = {"type": "object", "properties": {"n": {"$ref": "#/$defs/N", "description": "why"}}, "required": ["n"]}
+    assert not parse_type(noted | {"additionalProperties": False, "$defs": defs}).is_strict  # OpenAI takes a $ref bare
     wrapped = parse_type({"type": "array", "items": {"$ref": "#/$defs/N"}, "$defs": defs}).model_schema()
     assert wrapped["properties"]["value"] == {"type": "array", "items": {"$ref": "#/$defs/N"}}
     loop = parse_type({"type": "array", "items": {"$ref": "#"}})

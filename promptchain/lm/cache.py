@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from promptchain.lm.protocol import LM, Capabilities, Finish, OnText, Request, R
 
 _VERSION = 1  # of the table, in the file's user_version
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_GIB = 1024**3
+_SLOW = 2.0  # seconds that a call waits for the file at most; then it goes on without
 _T = TypeVar("_T")
 
 
@@ -57,12 +57,7 @@ class CachedLM:
     """
 
     def __init__(
-        self,
-        inner: LM,
-        path: Path,
-        *,
-        limit: int = _GIB,
-        on_warning: Callable[[str], None] = lambda _: None,
+        self, inner: LM, path: Path, *, limit: int = 1024**3, on_warning: Callable[[str], None] = lambda _: None
     ) -> None:
         self._inner = inner
         self._file = _File(path, limit)
@@ -85,26 +80,27 @@ class CachedLM:
         landing = self._flights[flight] = flight[0].create_future()
         answer = None
         try:
-            answer = await self._get(flight[1])
+            answer = await self._on_thread(self._file.get, flight[1])
             if answer is not None:
                 return self._hit(answer, started, on_text)
             self._misses += 1
             answer = await self._inner.complete(request, on_text)
-            await self._put(flight[1], answer)
+            if answer.finish is not Finish.FILTER:
+                await self._on_thread(self._file.put, flight[1], answer)
             return answer
         finally:
             del self._flights[flight]
-            landing.set_result(answer)
+            landing.set_result(answer)  # None: one of those who wait takes over
 
     async def lookup(self, request: Request, on_text: OnText | None = None) -> Response | None:
         """The answer, if it is in the cache; the model is never asked."""
         started = time.perf_counter()
-        answer = await self._get(self._key(request))
+        answer = await self._on_thread(self._file.get, self._key(request))
         return None if answer is None else self._hit(answer, started, on_text)
 
     async def remember(self, request: Request, response: Response) -> None:
         """Keep an answer that was had in another way."""
-        await self._put(self._key(request), response)
+        await self._on_thread(self._file.put, self._key(request), response)
 
     def capabilities(self, model: str) -> Capabilities:
         return self._inner.capabilities(model)
@@ -123,6 +119,7 @@ class CachedLM:
             self._closed = True
             self._thread.submit(self._file.close).result()
             self._thread.shutdown()
+            self._warn()
         self._inner.close()
 
     def _key(self, request: Request) -> str:
@@ -134,19 +131,15 @@ class CachedLM:
             on_text(answer.text)
         return replace(answer, cached=True, cost=0.0, latency=time.perf_counter() - started)
 
-    async def _get(self, key: str) -> Response | None:
+    async def _on_thread(self, work: Callable[..., _T], *arguments: object) -> _T | None:
+        """What `work` returns; None where it takes too long. It is done to the end even then, and if this task is
+        cancelled: the answer is paid for."""
         if self._file.off:
             return None
-        answer = await asyncio.get_running_loop().run_in_executor(self._thread, self._file.get, key)
+        future = asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        await asyncio.wait([future], timeout=_SLOW)
         self._warn()
-        return answer
-
-    async def _put(self, key: str, answer: Response) -> None:
-        if self._file.off or answer.finish is Finish.FILTER:
-            return
-        # Shielded: the answer is paid for, so it is kept even if nobody waits for it any more.
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, self._file.put, key, answer))
-        self._warn()
+        return future.result() if future.done() else None
 
     def _warn(self) -> None:
         while self._file.troubles:
@@ -163,11 +156,12 @@ class _File:
         self._limit = limit
         self._patience = patience  # seconds to wait for another process's transaction
         self._db: sqlite3.Connection | None = None
-        self._opened: tuple[int, int] | None = None  # device and inode of the file that `_db` has open
+        self._opened: os.stat_result | None = None  # which file `_db` has open, whatever the path stands for by now
         self._unchecked = limit  # bytes written since the size was last looked at
 
     def get(self, key: str) -> Response | None:
-        return self._safely(lambda db: _get(db, key))
+        row = self._safely(lambda db: db.execute("SELECT value FROM responses WHERE key = ?", (key,)).fetchone())
+        return None if row is None else _load(row[0])
 
     def put(self, key: str, answer: Response) -> None:
         value = _dump(answer)
@@ -205,7 +199,7 @@ class _File:
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.touch(mode=0o600)  # prompts and answers may be private; SQLite's side files take over this mode
-        self._opened = _inode(self._path)
+        self._opened = self._path.stat()
         db = sqlite3.connect(self._path, timeout=self._patience, isolation_level=None)
         try:
             if _number(db, "PRAGMA user_version") != _VERSION:
@@ -231,13 +225,15 @@ class _File:
         self._shut()
         try:
             # Another process may have found the same and be using the new file by now: that one stays.
-            if _inode(self._path) != self._opened:
+            if self._opened is None or not os.path.samestat(self._opened, self._path.stat()):
                 return
             aside = Path(f"{self._path}.corrupt")
             # The log first: left behind, it would be replayed into the new file.
             for suffix in ("-wal", "-shm"):
                 Path(f"{self._path}{suffix}").unlink(missing_ok=True)
             self._path.replace(aside)
+        except FileNotFoundError:
+            return  # it has just been set aside
         except OSError as exc:
             self._switch_off(exc)
         else:
@@ -249,10 +245,10 @@ class _File:
         self.troubles.append(f"the response cache {self._path} is not used: {cause}")
 
     def _shut(self) -> None:
-        if self._db is not None:
+        db, self._db = self._db, None
+        if db is not None:
             with suppress(sqlite3.Error):
-                self._db.close()
-            self._db = None
+                db.close()
 
 
 def _create(db: sqlite3.Connection) -> None:
@@ -261,9 +257,9 @@ def _create(db: sqlite3.Connection) -> None:
         version = _number(db, "PRAGMA user_version")
         if version > _VERSION:
             raise sqlite3.NotSupportedError("a newer promptchain made it")
-        if version == 0 and _number(db, "SELECT count(*) FROM sqlite_master"):
-            raise sqlite3.NotSupportedError("it is another program's database")
         if version == 0:
+            if _number(db, "SELECT count(*) FROM sqlite_master"):
+                raise sqlite3.NotSupportedError("it is another program's database")
             db.execute("CREATE TABLE responses (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value BLOB NOT NULL)")
             db.execute(f"PRAGMA user_version={_VERSION}")
 
@@ -282,11 +278,6 @@ def _use_wal(db: sqlite3.Connection, patience: float) -> None:
         time.sleep(0.02)
 
 
-def _get(db: sqlite3.Connection, key: str) -> Response | None:
-    row = db.execute("SELECT value FROM responses WHERE key = ?", (key,)).fetchone()
-    return None if row is None else _load(row[0])
-
-
 def _number(db: sqlite3.Connection, query: str) -> int:
     return int(db.execute(query).fetchone()[0])
 
@@ -297,22 +288,11 @@ def _bytes(db: sqlite3.Connection) -> int:
     return pages * _number(db, "PRAGMA page_size")
 
 
-def _inode(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino
-
-
 def _dump(answer: Response) -> bytes:
     """JSON. Its escapes would join two lone surrogates into one character, so the text stands as it is: as UTF-8,
     with surrogates passed through, every Python string comes back the same."""
-    value = {
-        "text": answer.text,
-        "finish": answer.finish,
-        "usage": [answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.cached_tokens],
-        "cost": answer.cost,
-        "latency": answer.latency,
-        "created": time.time(),
-    }
+    value = asdict(answer) | {"created": time.time()}
+    del value["cached"]
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
@@ -320,7 +300,7 @@ def _load(value: bytes) -> Response | None:
     """The answer; None for a value that is none, which is then asked for again and replaced."""
     try:
         read = json.loads(value.decode("utf-8", "surrogatepass"))
-        usage = Usage(*map(int, read["usage"]))
+        usage = Usage(**read["usage"])
         return Response(read["text"], Finish(read["finish"]), usage, read["cost"], read["latency"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -230,7 +230,7 @@ class Budget:
     def _most(self, bound: Bound) -> int:
         """The largest max_tokens that fits, with nothing in flight."""
         _, tokens, cost = (limit - spent for limit, spent in zip(self._limits, self._spent, strict=True))
-        room = [bound.completion, (tokens - bound.prompt) / bound.copies]
+        room = [bound.completion, (tokens - bound.prompt) / bound.copies, 2**31 - 1]  # what any API can read
         if bound.price.completion:
             dollars = cost / _UNITS - bound.prompt * bound.price.prompt
             room.append(dollars / bound.price.completion / bound.copies)

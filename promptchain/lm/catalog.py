@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from promptchain.errors import Fault, ModelError
 from promptchain.lm.protocol import Capabilities, Price
 
 _FILE = "model_prices_and_context_window_backup.json"
@@ -47,7 +48,7 @@ class Provider:
 
     keys: the environment variables it needs; each item is a group of which any one will do, the usual one first.
     url: where it answers unless told otherwise, None where that depends on the account.
-    strict: whether a call without the keys is sure to fail; not so where there are other ways in (AWS profiles, gcloud).
+    strict: whether a call without the keys is sure to fail; not where there are other ways in (AWS profiles, gcloud).
     """
 
     keys: tuple[tuple[str, ...], ...] = ()
@@ -62,7 +63,6 @@ PROVIDERS: Mapping[str, Provider] = {
     "anthropic": Provider((("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),), "https://api.anthropic.com"),
     "azure": Provider(
         (("AZURE_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_AD_TOKEN", "AZURE_CLIENT_ID"), ("AZURE_API_BASE",)),
-        strict=False,  # a managed identity needs no key
     ),
     "azure_ai": Provider((("AZURE_AI_API_KEY",), ("AZURE_AI_API_BASE",)), strict=False),
     "bedrock": _AWS,
@@ -106,14 +106,15 @@ PROVIDERS: Mapping[str, Provider] = {
     "watsonx": Provider((("WATSONX_API_KEY", "WATSONX_TOKEN"), ("WATSONX_API_BASE", "WATSONX_URL")), strict=False),
     "xai": Provider((("XAI_API_KEY",),), "https://api.x.ai/v1"),
 }
+_FAMILY = re.compile(r"^(vertex_ai|fireworks_ai|bedrock|sagemaker|cohere|ai21)(?:-.*|_converse|_chat|_beta)$")
+_MAKERS = ("openai/", "anthropic/", "gemini/", "mistral/", "cohere/", "deepseek/", "xai/", "ai21/")
 # Providers that litellm takes but that have no models of their own in its file, for they serve the user's.
 _UNLISTED = frozenset({"custom_openai", "openai_like", "vllm", "xinference", "text-completion-openai"})
 
 
 def lookup(model: str) -> Entry | None:
     """The catalog's entry for `model`, found as litellm finds it: by the whole name, then without its provider."""
-    provider = provider_of(model)
-    bare = model.removeprefix(f"{provider}/")
+    provider, bare = _split(model)
     if provider == "bedrock":
         bare = _BEDROCK_ROUTE.sub("", bare)
     for name in dict.fromkeys((model, bare, f"{provider}/{bare}")):
@@ -135,10 +136,10 @@ def capabilities(model: str) -> Capabilities:
 
 def provider_of(model: str) -> str | None:
     """The provider that `model` names, or that a bare name of the catalog belongs to; None where neither is known."""
-    head, slash, _ = model.partition("/")
-    if slash and head in _known_providers():
-        return _family(head)
-    raw = _catalog().get(model) or _catalog().get(_SUFFIX.sub(r"\1", model))
+    provider, bare = _split(model)
+    if provider is not None:
+        return provider
+    raw = _catalog().get(bare) or _catalog().get(_SUFFIX.sub(r"\1", bare))
     return _provider(raw) if raw is not None else None
 
 
@@ -154,18 +155,18 @@ def nearest_model(name: str) -> str | None:
     >>> nearest_model("openai/gpt-4o-mni")
     'openai/gpt-4o-mini'
     """
-    head, slash, rest = name.partition("/")
-    if slash and head in _known_providers():
-        own = {full.removeprefix(f"{_family(head)}/"): full for full in known_models() if full.startswith(f"{head}/")}
-        matches = get_close_matches(rest.lower(), own, n=1, cutoff=0.6)
-        return own[matches[0]] if matches else None
-    if slash:
-        matches = get_close_matches(name.lower(), known_models(), n=1, cutoff=0.7)
-        return matches[0] if matches else None
-    # Without a provider: those that need no longer name first, so that "gpt-4o" finds OpenAI's and no reseller's.
-    bare = {full.split("/", 1)[1]: full for full in known_models() if full.count("/") == 1 and _is_maker(full)}
-    matches = get_close_matches(name.lower(), bare, n=1, cutoff=0.6)
-    return bare[matches[0]] if matches else None
+    provider, bare = _split(name)
+    if provider is not None:
+        choices = {
+            full.removeprefix(f"{provider}/"): full for full in known_models() if full.startswith(f"{provider}/")
+        }
+    elif "/" in name:
+        choices = {full: full for full in known_models()}
+    else:
+        # Without a provider, look at those who make models, so that "gpt-4" finds OpenAI's and no reseller's.
+        choices = {full.partition("/")[2]: full for full in known_models() if full.startswith(_MAKERS)}
+    matches = get_close_matches(bare.lower(), choices, n=1, cutoff=0.6)
+    return choices[matches[0]] if matches else None
 
 
 def credentials(provider: str) -> tuple[str, ...]:
@@ -193,6 +194,29 @@ def endpoint(provider: str) -> str | None:
     return next((os.environ[name] for name in names if os.environ.get(name)), None)
 
 
+def api_base(provider: str, params: Mapping[str, Any]) -> str | None:
+    """The endpoint that a request's params or the environment name; None for the provider's own."""
+    return params.get("api_base") or params.get("base_url") or endpoint(provider)
+
+
+def has_key(model: str, params: Mapping[str, Any]) -> bool:
+    """Whether there is a key for `model`, so far as one is needed; False for an endpoint of one's own without one.
+
+    Raises ModelError where the provider itself would be called without a key, and for a key among the params.
+    """
+    provider = provider_of(model) or ""
+    if "api_key" in params:
+        hint = "set the environment variable " + (" and ".join(credentials(provider)) or "of the provider")
+        raise ModelError("a key does not belong in params", fault=Fault.BAD_REQUEST, model=model, hint=hint)
+    missing = missing_credentials(provider)
+    if not missing or not PROVIDERS[_family(provider)].strict:
+        return True
+    if api_base(provider, params) is not None:
+        return False
+    hint = f"set {' and '.join(missing)}, or api_base for a server of your own"
+    raise ModelError(f"{model} needs a key for {provider}", fault=Fault.AUTH, model=model, hint=hint)
+
+
 def data_file() -> Path | None:
     """litellm's data file, or None where litellm is not installed. Finding it does not run the package."""
     spec = find_spec("litellm")
@@ -207,7 +231,10 @@ def _catalog() -> Mapping[str, Mapping[str, Any]]:
     path = data_file()
     if path is None:
         return {}
-    raw = json.loads(path.read_bytes())
+    try:
+        raw = json.loads(path.read_bytes())
+    except (OSError, ValueError):  # a broken installation; the import of litellm will say so
+        return {}
     # Two keys are no models: a template for contributors, and rules for models that are newer than the file.
     return {name: entry for name, entry in raw.items() if "litellm_provider" in entry and name != "sample_spec"}
 
@@ -218,11 +245,15 @@ def _known_providers() -> frozenset[str]:
     return frozenset(listed | {_family(name) for name in listed} | PROVIDERS.keys() | _UNLISTED)
 
 
+def _split(model: str) -> tuple[str | None, str]:
+    """The provider that `model` names, if it names one, and the rest."""
+    head, slash, rest = model.partition("/")
+    return (_family(head), rest) if slash and head in _known_providers() else (None, model)
+
+
 def _family(provider: str) -> str:
-    """The name that a model string starts with: litellm's file splits some providers by what they serve."""
-    if provider.startswith(("vertex_ai", "bedrock_converse", "fireworks_ai-")):
-        return "vertex_ai" if provider.startswith("vertex_ai") else provider.split("_converse")[0].split("-")[0]
-    return {"cohere_chat": "cohere", "ai21_chat": "ai21", "sagemaker_chat": "sagemaker"}.get(provider, provider)
+    """The provider by its plain name: litellm's file splits some of them by what they serve."""
+    return _FAMILY.sub(r"\1", provider)
 
 
 def _provider(raw: Mapping[str, Any]) -> str:
@@ -234,22 +265,22 @@ def _full_name(key: str, raw: Mapping[str, Any]) -> str:
     return key if key.startswith(f"{provider}/") else f"{provider}/{key}"
 
 
-def _is_maker(full: str) -> bool:
-    return full.split("/", 1)[0] in ("openai", "anthropic", "gemini", "mistral", "cohere", "deepseek", "xai", "ai21")
-
-
 def _entry(key: str, raw: Mapping[str, Any]) -> Entry:
     provider = _provider(raw)
+    name = _full_name(key, raw)
+    # Where the provider's own entry does not say, litellm asks the one that has the model's bare name.
+    bare = _catalog().get(name.partition("/")[2], {})
+    schema = raw.get("supports_response_schema", bare.get("supports_response_schema"))
     prompt, completion = raw.get("input_cost_per_token"), raw.get("output_cost_per_token")
     priced = isinstance(prompt, int | float) and isinstance(completion, int | float)
     return Entry(
-        name=_full_name(key, raw),
+        name=name,
         provider=provider,
         mode=str(raw.get("mode", "chat")),
         price=Price(float(prompt or 0), float(completion or 0)) if priced else None,
         context=_count(raw.get("max_input_tokens") or raw.get("max_tokens")),
         max_output=_count(raw.get("max_output_tokens") or raw.get("max_tokens")),
-        schema=raw.get("supports_response_schema") is True or provider in _SCHEMA_PROVIDERS,
+        schema=schema is True or provider in _SCHEMA_PROVIDERS,
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from promptchain.errors import BudgetError, Fault, ModelError, UsageError
 from promptchain.lm.cache import CachedLM
-from promptchain.lm.calls import Answer, Budget, CallError, Caller, Retry
+from promptchain.lm.calls import Answer, Bound, Budget, Caller, CallError, Retry
 from promptchain.lm.protocol import Capabilities, Finish, Message, OnText, Price, Request, Response, Usage
 from promptchain.lm.scripted import Rule, ScriptedLM
 
@@ -83,7 +83,7 @@ def test_the_last_error_is_raised_with_all_tries() -> None:
 @pytest.mark.parametrize("fault", [fault for fault in Fault if not error(fault).retryable])
 def test_errors_that_stay_are_not_tried_again(fault: Fault) -> None:
     lm = ScriptedLM(error(fault))
-    with pytest.raises(CallError, match="the server is down; wait$"):
+    with pytest.raises(CallError, match=r"the server is down; wait$"):
         asyncio.run(call(Caller(lm, sleep=Waits()), retry=Retry()))
     assert len(lm.requests) == 1
 
@@ -450,6 +450,29 @@ def test_no_ceiling_is_ever_passed(
         assert lm.tokens <= budget.spent.tokens <= most_tokens
     if most_cost is not None:
         assert lm.cost - tiny <= budget.spent.cost <= most_cost + 1e-12
+
+
+@given(
+    st.integers(0, 200),
+    st.floats(0, 1),
+    st.floats(1e-9, 1e-3),
+    st.floats(1e-9, 1e-3),
+    st.none() | st.integers(1, 10**5),
+)
+def test_what_a_limit_is_lowered_to_fits_to_the_last_unit(
+    prompt: int, ceiling: float, read: float, written: float, most: int | None
+) -> None:
+    async def story() -> None:
+        budget = Budget(cost=ceiling)
+        bound = Bound(prompt, float("inf") if most is None else most, price=Price(read, written), fixed=False)
+        try:
+            held = await budget.reserve(bound)
+        except BudgetError:
+            return
+        budget.settle(held, held.sums)
+        assert round(budget.spent.cost * 10**12) <= round(ceiling * 10**12)
+
+    asyncio.run(story())
 
 
 def test_a_call_costs_little_time() -> None:

@@ -1,0 +1,97 @@
+"""The Python API: load a chain and run it from code."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from promptchain import inputs
+from promptchain.chain import Chain
+from promptchain.errors import PromptChainError, UsageError
+from promptchain.lm.calls import Caller
+from promptchain.lm.protocol import LM
+from promptchain.project import Ceilings, Project
+from promptchain.records import Run, Status
+from promptchain.runner import BoundPlan
+
+
+class RunError(PromptChainError):
+    """A run failed. `run` is its record: what was done, and which step failed why."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run.error or "the run failed", hint=run.hint)
+        self.run = run
+
+
+class LoadedChain:
+    """A chain that is ready to run, as `load` gives it. Safe to use from several tasks of one event loop."""
+
+    def __init__(self, project: Project, bound: BoundPlan, lm: LM, ceilings: Ceilings) -> None:
+        self._project = project
+        self._bound = bound
+        self._lm = lm
+        self._ceilings = ceilings
+
+    @property
+    def chain(self) -> Chain:
+        """The chain file, as a model."""
+        return self._bound.plan.chain
+
+    def run(self, **values: Any) -> Run:
+        """Run the chain on its inputs, by name, and wait for it.
+
+        Raises InputError for inputs that do not fit, RunError when a step fails; UsageError inside of a running event
+        loop, where `await chain.arun(...)` is the way.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self.arun(**values))
+        raise UsageError("run() cannot be used inside of an event loop", hint="await arun(…) instead")
+
+    async def arun(self, **values: Any) -> Run:
+        """As `run`, for async code. Cancelling the task stops the model calls."""
+        checked = inputs.check(self.chain, values)
+        result = await self._project.run(self._bound, checked, self._caller())
+        if result.status is not Status.DONE:
+            raise RunError(result)
+        return result
+
+    def close(self) -> None:
+        """Free the models; a local one holds its weights in memory until then."""
+        self._lm.close()
+
+    def __enter__(self) -> LoadedChain:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _caller(self) -> Caller:
+        # A Caller belongs to one event loop, and each run() has a loop of its own.
+        return self._project.caller(self._lm, self._bound, self._ceilings)
+
+
+def load(
+    reference: str,
+    *,
+    model: str | None = None,
+    lm: LM | None = None,
+    cache: bool = False,
+    max_cost: float | None = None,
+    project: str | Path | None = None,
+) -> LoadedChain:
+    """Load a chain by name (or file) from the project around the current folder, or around `project`.
+
+    model: in place of the chain's own; lm: what to call in place of the models that the names stand for, such as
+    ScriptedLM in tests. cache: use the response cache. max_cost: US dollars that one run may spend.
+    Raises UsageError for an unknown name, InvalidFileError for a chain file with problems.
+
+    >>> promptchain.load("support").run(message="Where is my card?").outputs["reply"]    # doctest: +SKIP
+    """
+    found = Project.find(Path(project) if project is not None else None)
+    chain = found.load(reference)
+    models = lm if lm is not None else found.lm(cache=cache)
+    bound = found.bind(chain, models, [model] if model else [])
+    return LoadedChain(found, bound, models, Ceilings(cost=max_cost))

@@ -1,0 +1,177 @@
+"""Many runs of one chain: rows in, one line of JSON out for each, in order and in constant memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain as concatenated
+from pathlib import Path
+from typing import IO, Any
+
+from promptchain import inputs, runner
+from promptchain.dataset import Row
+from promptchain.errors import PromptChainError, UsageError, Where
+from promptchain.lm.calls import Caller
+from promptchain.records import Run, Status
+from promptchain.runner import BoundPlan
+
+MAX_LINE = 256 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Tally:
+    """How far a batch is: counts of rows, and what they cost. resumed: rows that the output had already.
+    stopped: the ceiling that ended it. last_error: of the newest row that failed."""
+
+    done: int = 0
+    failed: int = 0
+    resumed: int = 0
+    calls: int = 0
+    tokens: int = 0
+    cost: float | None = 0.0
+    stopped: str | None = None
+    last_error: str | None = None
+
+    @property
+    def rows(self) -> int:
+        return self.done + self.failed
+
+    def add(self, run: Run | None, *, ok: bool) -> None:
+        self.done += ok
+        self.failed += not ok
+        if run is not None:
+            self.calls += run.totals.calls
+            self.tokens += run.totals.tokens
+            self.cost = None if self.cost is None or run.totals.cost is None else self.cost + run.totals.cost
+
+
+async def run_batch(
+    bound: BoundPlan,
+    rows: Iterator[Row],
+    caller: Caller,
+    output: IO[str],
+    *,
+    window: int,
+    progress: Callable[[Tally, Row], None] | None = None,
+) -> Tally:
+    """Run the rows, at most `window` at a time, and write a line for each as soon as those before it are written.
+
+    A ceiling that is reached stops the batch; a row that fails does not. When cancelled, the rows that had ended in
+    order are in the output.
+    """
+    tally = Tally()
+    pending: deque[tuple[Row, asyncio.Task[Run]]] = deque()
+
+    async def write_first() -> None:
+        row, task = pending[0]
+        run, error = await _settled(task)
+        pending.popleft()
+        if caller.exhausted and run is not None and run.status is Status.FAILED:
+            tally.stopped = tally.stopped or run.error
+            return
+        output.write(_line(bound, row, run, error) + "\n")
+        ok = run is not None and run.status is Status.DONE
+        tally.last_error = tally.last_error if ok else error or (run and run.error)
+        tally.add(run, ok=ok)
+        if progress:
+            progress(tally, row)
+
+    try:
+        for row in rows:
+            pending.append((row, asyncio.create_task(_run_row(bound, row, caller))))
+            while len(pending) >= window or (pending and pending[0][1].done()):
+                await write_first()
+            if tally.stopped:
+                break
+            if len(pending) % 16 == 0:
+                await asyncio.sleep(0)  # rows that need no waiting (all cached) must still be seen as done
+        while pending:
+            await write_first()
+    finally:
+        for _, task in pending:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in pending), return_exceptions=True)
+        output.flush()
+    return tally
+
+
+async def _run_row(bound: BoundPlan, row: Row, caller: Caller) -> Run:
+    if row.error is not None:
+        raise PromptChainError(row.error)
+    return await runner.run(bound, inputs.check(bound.plan.chain, row.inputs), caller)
+
+
+async def _settled(task: asyncio.Task[Run]) -> tuple[Run | None, str | None]:
+    try:
+        return await task, None
+    except PromptChainError as exc:
+        return None, exc.message
+
+
+def _line(bound: BoundPlan, row: Row, run: Run | None, error: str | None) -> str:
+    data: dict[str, Any] = {"line": row.line, **({"id": row.id} if row.id is not None else {})}
+    data["key"] = row_key(bound, row)
+    data["status"] = run.status.value if run else Status.FAILED.value
+    data["outputs"] = run.outputs if run else {}
+    if error or (run and run.error):
+        data["error"] = error or (run and run.error)
+    if run:
+        data |= {"seconds": round(run.seconds, 3), "tokens": run.totals.tokens, "cost": run.totals.cost}
+    return json.dumps(data, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+
+
+def row_key(bound: BoundPlan, row: Row) -> str:
+    """What decides a row's result: the chain's content, the models and the inputs, as 16 hexadecimal digits."""
+    decisive = [bound.plan.chain.content_id, [step.model for step in bound.prompts.values()], row.inputs, row.error]
+    text = json.dumps(decisive, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def open_output(path: Path) -> IO[str]:
+    """A new output file. Raises UsageError where there is one already: nothing is overwritten."""
+    try:
+        return path.open("x", encoding="utf-8", newline="\n")
+    except FileExistsError:
+        hint = "--resume continues it; or name another file"
+        raise UsageError(f"the output '{path}' exists already", hint=hint) from None
+    except OSError as exc:
+        raise PromptChainError(f"cannot be written: {exc.strerror or exc}", where=Where(str(path))) from exc
+
+
+def resume(bound: BoundPlan, rows: Iterator[Row], path: Path) -> tuple[Iterator[Row], IO[str], int]:
+    """Continue an output file: the rows that it lacks, the file at its end, and how many rows it has.
+
+    A last line that was cut short is dropped. Raises UsageError where the file is not the beginning of this batch.
+    """
+    if not path.exists():
+        return rows, open_output(path), 0
+    count, end = 0, 0
+    try:
+        with path.open("rb") as file:
+            while (raw := file.readline(MAX_LINE)).endswith(b"\n"):
+                row = next(rows, None)
+                _check_same(bound, row, raw, path, count + 1)
+                count, end = count + 1, end + len(raw)
+        os.truncate(path, end)
+        return concatenated(rows), path.open("a", encoding="utf-8", newline="\n"), count
+    except OSError as exc:
+        raise PromptChainError(f"cannot be continued: {exc.strerror or exc}", where=Where(str(path))) from exc
+
+
+def _check_same(bound: BoundPlan, row: Row | None, raw: bytes, path: Path, line: int) -> None:
+    where = Where(str(path), line)
+    try:
+        key = json.loads(raw)["key"]
+    except (ValueError, KeyError, TypeError):
+        raise UsageError("this line was not written by a batch", where=where, hint="name another output") from None
+    if row is None:
+        raise UsageError("the output has more rows than the batch", where=where, hint="name another output")
+    if key != row_key(bound, row):
+        message = f"this result is not of the row in line {row.line} with this chain and model"
+        hint = "the rows, the chain or the model have changed since; name another output"
+        raise UsageError(message, where=where, hint=hint)

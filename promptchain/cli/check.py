@@ -1,0 +1,115 @@
+"""`chain check`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from promptchain.cli import complete, options
+from promptchain.cli.output import note, print_json, say, style
+
+if TYPE_CHECKING:
+    from promptchain.errors import Problem
+    from promptchain.project import Project
+
+
+def check(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Chains by name or file; all of chains/ without any.", autocompletion=complete.chains),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Check chain files without running them: no model, no tokens.
+
+    Every problem is listed with file, line and column. Exit code 1 when there is any.
+
+    Example: chain check support
+    """
+    from promptchain.errors import UsageError
+    from promptchain.project import Project
+
+    project = Project.find()
+    wanted = names or project.names()
+    if not wanted:
+        hint = "write one: chains/NAME.yaml, with a step that has a prompt"
+        raise UsageError(f"there are no chains in {project.folder}", hint=hint)
+    results = [_check_one(project, name) for name in dict.fromkeys(wanted)]
+    bad = sum(not result["ok"] for result in results)
+    if json:
+        print_json({"ok": not bad, "chains": [{k: v for k, v in result.items() if k != "found"} for result in results]})
+    else:
+        _print(project, results, bad)
+    if bad:
+        raise typer.Exit(1)
+
+
+def _check_one(project: Project, name: str) -> dict[str, Any]:
+    """The result for one chain, as `--json` prints it; `found` holds the problems as objects."""
+    from promptchain.errors import InvalidFileError, UsageError
+
+    problems: tuple[Problem, ...] = ()
+    steps = 0
+    path = project.path(name)
+    try:
+        steps = len(project.load(name).steps)
+    except InvalidFileError as exc:
+        problems = exc.problems
+    except UsageError as exc:
+        from promptchain.errors import Problem, Where
+
+        problems = (Problem(exc.message, Where(path.name), exc.hint),)
+    return {
+        "chain": path.stem,
+        "file": path.relative_to(project.root).as_posix(),
+        "ok": not problems,
+        "steps": steps,
+        "problems": [
+            {
+                "message": problem.message,
+                "hint": problem.hint,
+                "file": problem.where.file,
+                "line": problem.where.line,
+                "column": problem.where.column,
+            }
+            for problem in problems
+        ],
+        "found": problems,
+    }
+
+
+def _print(project: Project, results: list[dict[str, Any]], bad: int) -> None:
+    for result in results:
+        for problem in result["found"]:
+            _print_problem(project, problem)
+        if result["ok"]:
+            mark = style("ok", "32", sys.stdout)
+            say(f"{mark} {result['file']}: {result['steps']} step{'s' * (result['steps'] != 1)}")
+    count = sum(len(result["problems"]) for result in results)
+    chains = f"{len(results)} chain{'s' * (len(results) != 1)}"
+    if bad:
+        note(f"{chains} checked: {count} problem{'s' * (count != 1)} in {bad} file{'s' * (bad != 1)}")
+    else:
+        note(f"{chains} checked: no problems")
+
+
+def _print_problem(project: Project, problem: Problem) -> None:
+    """One line in a pipe; on a terminal also the line of the file, with a mark under the place."""
+    where = problem.where
+    if not sys.stdout.isatty() or where.line is None:
+        say(str(problem))
+        return
+    say(style(f"{where}: ", "1", sys.stdout) + style(problem.message, "31", sys.stdout))
+    try:
+        source = (project.root / where.file).read_text(encoding="utf-8", errors="replace").splitlines()[where.line - 1]
+    except (OSError, IndexError):
+        source = ""
+    number = f"{where.line:>5}"
+    if source and len(source) < 500:
+        say(f"{number} │ {source}")
+        mark = " " * ((where.column or 1) - 1) + "^"
+        say(f"      │ {mark} " + style(problem.hint or "", "36", sys.stdout))
+    elif problem.hint:
+        say("      " + style(problem.hint, "36", sys.stdout))

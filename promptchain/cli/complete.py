@@ -1,0 +1,58 @@
+"""Shell completion. It must be quick and must never fail: a broken project completes to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from promptchain.errors import PromptChainError
+
+
+def _chain_files() -> list[Path]:
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "chains").is_dir():
+            files = sorted((folder / "chains").iterdir())
+            return [file for file in files if file.suffix in (".yaml", ".yml") and not file.stem.endswith(".lock")]
+    return []
+
+
+def chains(incomplete: str) -> list[str]:
+    """The names of the project's chains."""
+    try:
+        return [file.stem for file in _chain_files() if file.stem.startswith(incomplete)]
+    except OSError:
+        return []
+
+
+def _keys_of_chain(section: str, form: Callable[[str], str]) -> Callable[[Any, str], list[str]]:
+    def complete(ctx: Any, incomplete: str) -> list[str]:
+        from promptchain import document
+
+        wanted = ctx.params.get("name")
+        try:
+            file = next(file for file in _chain_files() if file.stem == wanted)
+            found = document.read(file).value.get(section, {})
+            words = [form(str(key).split("(")[0].rstrip("?")) for key in found]
+        except (StopIteration, OSError, PromptChainError, AttributeError, TypeError):
+            return []
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+steps = _keys_of_chain("steps", lambda key: key)
+inputs = _keys_of_chain("inputs", lambda key: key + "=")
+
+
+def models(incomplete: str) -> list[str]:
+    """The models that need no network; hosted ones once a provider's name is typed."""
+    try:
+        from promptchain.lm import catalog, weights
+
+        names = [f"local/{found.name}" for found in weights.available() if found.path]
+        if len(incomplete) >= 3 and not incomplete.startswith("local/"):
+            names += [name for name in catalog.known_models() if name.startswith(incomplete)][:50]
+    except (OSError, PromptChainError, AttributeError):
+        return []
+    return [name for name in names if name.startswith(incomplete)]

@@ -1,0 +1,152 @@
+"""Live progress on a terminal: a run as a table of its steps, a batch as a bar."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from types import TracebackType
+from typing import Self
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from promptchain import template
+from promptchain.batch import Tally
+from promptchain.cli.dag import draw
+from promptchain.cli.output import console, dollars, seconds
+from promptchain.events import Event, ItemEnded, StepEnded, StepRetried, StepStarted, StepText
+from promptchain.plan import Plan
+from promptchain.records import Status
+
+_MARKS = {
+    Status.DONE: ("✓", "green"),
+    Status.FAILED: ("✗", "red"),
+    Status.SKIPPED: ("-", "dim"),
+    Status.BLOCKED: ("-", "red"),
+    Status.INTERRUPTED: ("!", "yellow"),
+}
+_TAIL_LINES = 6
+
+
+class _Row:
+    """What is known of one step so far."""
+
+    def __init__(self) -> None:
+        self.began: float | None = None
+        self.ended: float | None = None
+        self.status: Status | None = None
+        self.text = ""
+        self.pieces = 0
+        self.note = ""
+        self.items: int | None = None
+        self.items_done = 0
+
+
+class LiveSteps:
+    """A context manager whose `observe` takes the events of one run and draws them on stderr."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._lines = {name: lines for lines, name in draw(plan)}
+        self._rows = {name: _Row() for name in self._lines}
+        self._current: str | None = None
+        self._spinner = Spinner("dots", style="cyan")
+        self._live = Live(console=console(stderr=True), refresh_per_second=12, get_renderable=self._draw)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        if kind is not None:
+            for row in self._rows.values():
+                row.status = row.status or (Status.INTERRUPTED if row.began is not None else None)
+                row.ended = row.ended or perf_counter()
+        self._current = None
+        self._live.stop()
+
+    def observe(self, event: Event) -> None:
+        """Take one event; drawing is left to the next refresh."""
+        row = self._rows[event.step]
+        if isinstance(event, StepStarted):
+            row.began, row.items = perf_counter(), event.items
+        elif isinstance(event, StepText):
+            row.pieces += 1
+            if event.item is None:
+                row.text, row.note = row.text + event.text, ""
+                self._current = event.step
+        elif isinstance(event, StepRetried):
+            row.text = ""
+            row.note = event.reason + (f"; again in {seconds(event.wait)}" if event.wait else "; again")
+        elif isinstance(event, ItemEnded):
+            row.items_done += 1
+        elif isinstance(event, StepEnded):
+            row.status, row.ended = event.result.status, perf_counter()
+            row.note = event.result.error or ""
+            row.text = "" if event.result.value is None else template.to_text(event.result.value)
+            if self._current == event.step:
+                self._current = None
+
+    def _draw(self) -> RenderableType:
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        for name, row in self._rows.items():
+            label = Text(self._lines[name] + " ", style="cyan").append(name, style="bold")
+            table.add_row(self._mark(row), label, Text(self._time(row), style="dim"), self._says(row))
+        if self._current is None or self._rows[self._current].status is not None:
+            return table
+        tail = self._rows[self._current].text.strip().splitlines()[-_TAIL_LINES:]
+        return Group(table, Text("\n".join(tail), style="dim"))
+
+    def _mark(self, row: _Row) -> RenderableType:
+        if row.status is None:
+            return self._spinner if row.began is not None else Text("·", style="dim")
+        mark, style = _MARKS[row.status]
+        return Text(mark, style=style)
+
+    def _time(self, row: _Row) -> str:
+        if row.began is None:
+            return ""
+        return seconds((row.ended or perf_counter()) - row.began)
+
+    def _says(self, row: _Row) -> Text:
+        if row.status is None and row.items is not None:
+            return Text(f"{row.items_done} of {row.items}", style="dim")
+        if row.note:
+            return Text(
+                row.note, style="yellow" if row.status is None else "red" if row.status is Status.FAILED else "dim"
+            )
+        if row.status is None:
+            return Text(f"{row.pieces} tokens" if row.pieces else "", style="dim")
+        return Text(" ".join(row.text.split()))
+
+
+class LiveBatch:
+    """A context manager whose `update` shows how far a batch is: rows done, failed, their rate and cost."""
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+        self._began = perf_counter()
+        self._spinner = Spinner("dots", style="cyan")
+        self._live = Live(console=console(stderr=True), refresh_per_second=8, transient=True, get_renderable=self._draw)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self._live.stop()
+
+    def update(self, tally: Tally) -> None:
+        self._tally = tally
+
+    def _draw(self) -> RenderableType:
+        tally = self._tally
+        rate = tally.rows / max(0.001, perf_counter() - self._began)
+        failed = f", {tally.failed} failed" if tally.failed else ""
+        self._spinner.update(text=f"{tally.done} rows done{failed}, {rate:.1f} a second, {dollars(tally.cost)}")
+        return self._spinner

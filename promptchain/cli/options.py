@@ -1,0 +1,53 @@
+"""The options and arguments of the commands, declared once so that they mean the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptchain.cli import complete
+
+ChainName = Annotated[str, typer.Argument(help="A chain, by name or file.", autocompletion=complete.chains)]
+Text = Annotated[str | None, typer.Argument(help="The chain's only input, or the only one it requires.")]
+Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("-i", metavar="NAME=VALUE", help="An input; NAME=@FILE reads a file.", autocompletion=complete.inputs),
+]
+InputFile = Annotated[
+    str | None,
+    typer.Option("--input", metavar="FILE", help="A JSON or YAML file with the inputs; - is standard input."),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="[STEP=]MODEL",
+        envvar="PROMPTCHAIN_MODEL",
+        help="A litellm model string, local/… or scripted/FILE; for steps without one of their own, or one step.",
+        autocompletion=complete.models,
+    ),
+]
+
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--output", metavar="NAME|FILE", help="Print this output only; with --batch, the file to write."
+    ),
+]
+SaveRun = Annotated[Path | None, typer.Option("--save-run", metavar="FILE", help="Write the record to FILE too.")]
+Batch = Annotated[Path | None, typer.Option("--batch", metavar="ROWS", help="Run every row of a .jsonl or .csv file.")]
+Resume = Annotated[bool, typer.Option("--resume", help="With --batch: continue the output file.")]
+Cache = Annotated[bool, typer.Option("--cache", help="Take answers from the response cache, and keep new ones there.")]
+Concurrency = Annotated[int | None, typer.Option("--concurrency", min=1, help="Model calls in flight.  [default: 16]")]
+MaxCost = Annotated[
+    float | None, typer.Option("--max-cost", min=0, help="Stop before more US dollars are spent than this.")
+]
+MaxCalls = Annotated[int | None, typer.Option("--max-calls", min=0, help="Stop before more model calls than this.")]
+MaxTokens = Annotated[
+    int | None, typer.Option("--max-tokens", min=0, help="Stop before more tokens than this are used.")
+]

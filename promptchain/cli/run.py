@@ -1,0 +1,294 @@
+"""`chain run`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from promptchain.cli import options
+from promptchain.cli.output import animated, dollars, note, say, seconds, style, warn
+
+if TYPE_CHECKING:
+    from promptchain.batch import Tally
+    from promptchain.chain import Chain
+    from promptchain.project import Project
+    from promptchain.records import Run
+
+
+def run(
+    name: options.ChainName,
+    text: options.Text = None,
+    pairs: options.Inputs = None,
+    input: options.InputFile = None,
+    model: options.Models = None,
+    output: options.Output = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the whole record as JSON.")] = False,
+    save_run: options.SaveRun = None,
+    batch: options.Batch = None,
+    resume: options.Resume = False,
+    cache: options.Cache = False,
+    concurrency: options.Concurrency = None,
+    max_cost: options.MaxCost = None,
+    max_calls: options.MaxCalls = None,
+    max_tokens: options.MaxTokens = None,
+) -> None:
+    """Run a chain. Its outputs go to stdout; progress, on a terminal, to stderr.
+
+    Every run leaves a record, also one that fails or is interrupted.
+
+    Examples:
+
+      chain run support "Where is my card?"
+
+      echo '{"message": "Where is my card?"}' | chain run support --input - --json
+
+      chain run support --batch rows.jsonl -o out.jsonl
+    """
+    from promptchain.errors import UsageError
+    from promptchain.project import Ceilings, Project
+
+    project = Project.find()
+    chain = project.load(name)
+    lm = project.lm(cache=cache)
+    bound = project.bind(chain, lm, model or [])
+    caller = project.caller(lm, bound, Ceilings(max_cost, max_calls, max_tokens), concurrency)
+    try:
+        if batch is not None:
+            _refuse(text=text, pairs=pairs, input=input, json=json, save_run=save_run)
+            if output is None:
+                raise UsageError("--batch needs a file to write to", hint="add -o out.jsonl")
+            _run_batch(project, bound, caller, batch, Path(output), resume, concurrency)
+            return
+        if resume:
+            raise UsageError("--resume goes with --batch")
+        values = _inputs(chain, text, pairs or [], input)
+        if output is not None and output not in bound.plan.outputs:
+            from promptchain.errors import known_or_nearest
+
+            hint = known_or_nearest(output, bound.plan.outputs, "outputs")
+            raise UsageError(f"the chain '{chain.name}' has no output '{output}'", hint=hint)
+        if not cache:
+            project.warm(lm, bound)
+        _run_once(project, bound, caller, values, json=json, save_run=save_run, only=output)
+    finally:
+        lm.close()
+
+
+def _refuse(**given: Any) -> None:
+    from promptchain.errors import UsageError
+
+    names = {"text": "TEXT", "pairs": "-i", "input": "--input", "json": "--json", "save_run": "--save-run"}
+    for key, value in given.items():
+        if value:
+            raise UsageError(f"{names[key]} does not go with --batch", hint="the inputs are the rows of the file")
+
+
+def _inputs(chain: Chain, text: str | None, pairs: list[str], source: str | None) -> dict[str, Any]:
+    """The inputs from everywhere they may stand; the more particular one wins: a file, then TEXT, then -i."""
+    from promptchain import inputs
+
+    values: dict[str, Any] = {}
+    if source is not None:
+        stdin = _stdin() if source == "-" else None
+        values |= inputs.from_file(chain, source, stdin)
+    if text is not None:
+        values |= inputs.from_text(chain, text)
+    return inputs.check(chain, values | inputs.from_pairs(chain, pairs))
+
+
+def _stdin() -> str:
+    from promptchain.errors import InputError
+
+    if sys.stdin.isatty():
+        note("reading the inputs from the terminal; end with Ctrl-D")
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise InputError(f"standard input is not UTF-8 (byte {exc.start + 1})") from None
+
+
+def _run_once(
+    project: Project,
+    bound: Any,
+    caller: Any,
+    values: dict[str, Any],
+    *,
+    json: bool,
+    save_run: Path | None,
+    only: str | None,
+) -> None:
+    import asyncio
+
+    from promptchain.records import Status
+
+    kept: list[Path] = []
+
+    def record(result: Run) -> None:
+        kept.extend(_keep(project, result, save_run))
+
+    try:
+        with _progress(bound) as (observe, stream):
+            result = asyncio.run(project.run(bound, values, caller, observe=observe, record=record, stream=stream))
+    except KeyboardInterrupt:
+        if kept:
+            note(f"the record of what was done is in {_short(kept[-1])}")
+        raise
+    if json:
+        from promptchain.lm.secrets import redact
+
+        say(redact(result.model_dump_json(indent=2)))
+    for name, step in result.steps.items():
+        for warning in step.warnings:
+            warn(f"step '{name}': {warning}")
+    if result.status is Status.FAILED:
+        _fail(result, kept)
+    if not json:
+        _print_outputs(result.outputs if only is None else {only: result.outputs[only]})
+        if animated(sys.stderr):
+            totals = result.totals
+            spent = f"{totals.calls} calls, {totals.tokens} tokens, {dollars(totals.cost)}"
+            note(style(f"{seconds(result.seconds)}, {spent}", "2", sys.stderr))
+
+
+def _keep(project: Project, result: Run, save_run: Path | None) -> list[Path]:
+    """Write the record; a disk that is full costs the record, not the answer."""
+    from promptchain.errors import PromptChainError
+    from promptchain.project import write_record
+
+    kept = []
+    try:
+        kept.append(project.record(result))
+    except PromptChainError as exc:
+        warn(exc.message)
+    if save_run is not None:
+        write_record(result, save_run)
+        kept.append(save_run)
+    return kept
+
+
+def _fail(result: Run, kept: list[Path]) -> None:
+    from promptchain.cli.output import print_error
+    from promptchain.errors import PromptChainError
+
+    print_error(PromptChainError(result.error or "the run failed", hint=result.hint))
+    blocked = [name for name, step in result.steps.items() if step.status.value == "blocked"]
+    if blocked:
+        note(f"  not run because of it: {', '.join(blocked)}")
+    if kept:
+        note(f"  the record is in {_short(kept[-1])}")
+    raise typer.Exit(1)
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _print_outputs(outputs: dict[str, Any]) -> None:
+    """One output bare, so that it can be piped on; several as YAML, which people and programs read."""
+    from promptchain import template
+
+    if len(outputs) == 1:
+        say(template.to_text(next(iter(outputs.values()))))
+        return
+    for name, value in outputs.items():
+        label = style(f"{name}:", "1", sys.stdout)
+        if isinstance(value, str) and "\n" not in value.strip() and value.strip() == value and value:
+            import yaml
+
+            plain = yaml.safe_dump(value, allow_unicode=True, width=1_000_000).removesuffix("\n").removesuffix("\n...")
+            say(f"{label} {plain}")
+        elif isinstance(value, str) and value.strip() == value and value:
+            say(f"{label} |-")
+            say("\n".join(f"  {line}" if line else "" for line in value.split("\n")))
+        else:
+            say(f"{label} {_json(value)}")
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+@contextmanager
+def _progress(bound: Any) -> Iterator[tuple[Any, bool]]:
+    """An observer of the run, and whether it wants the replies' text: a live table on a terminal, else lines for what
+    a user should know."""
+    if animated(sys.stderr):
+        from promptchain.cli.live import LiveSteps
+
+        with LiveSteps(bound.plan) as live:
+            yield live.observe, True
+    else:
+        yield _tell_retries, False
+
+
+def _tell_retries(event: Any) -> None:
+    from promptchain.events import StepRetried
+
+    if isinstance(event, StepRetried):
+        wait = f"; trying again in {seconds(event.wait)}" if event.wait else "; trying again"
+        note(f"step '{event.step}': {event.reason}{wait}")
+
+
+def _run_batch(
+    project: Project, bound: Any, caller: Any, rows: Path, output: Path, resume: bool, concurrency: int | None
+) -> None:
+    from promptchain.project import run_batch
+
+    limit = concurrency or project.settings.concurrency
+    with _batch_progress() as progress:
+        tally = run_batch(bound, rows, output, caller, resume=resume, concurrency=limit, progress=progress)
+    _summarise(tally, output)
+
+
+def _summarise(tally: Tally, output: Path) -> None:
+    before = f" ({tally.resumed} were there already)" if tally.resumed else ""
+    spent = f"{tally.calls} calls, {tally.tokens} tokens, {dollars(tally.cost)}"
+    note(f"{tally.done} rows done, {tally.failed} failed{before}; {spent}; written to {output}")
+    if tally.stopped:
+        note(style("error: ", "1;31", sys.stderr) + f"stopped: {tally.stopped}")
+        note("  hint: raise the ceiling and continue with --resume")
+    if tally.stopped or tally.failed:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _batch_progress() -> Iterator[Any]:
+    """Shows how far the batch is on a terminal; names the first rows that fail, and what rows hold in vain."""
+    told: set[str] = set()
+    failures = 0
+
+    def tell(tally: Tally, row: Any) -> None:
+        nonlocal failures
+        unused = [name for name in row.ignored if name not in told]
+        if unused:
+            told.update(unused)
+            warn(f"line {row.line}: not used by the chain: {', '.join(unused)}")
+        if tally.failed > failures:
+            failures = tally.failed
+            if failures <= 5:
+                warn(f"line {row.line}: {tally.last_error}")
+            elif failures == 6:
+                warn("more rows fail; the output says why for each")
+
+    if not animated(sys.stderr):
+        yield tell
+        return
+    from promptchain.cli.live import LiveBatch
+
+    with LiveBatch() as live:
+
+        def update(tally: Tally, row: Any) -> None:
+            tell(tally, row)
+            live.update(tally)
+
+        yield update

@@ -1,0 +1,240 @@
+"""`chain show`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from promptchain.cli import complete, options
+from promptchain.cli.output import console, note, print_json, say, style
+
+if TYPE_CHECKING:
+    from promptchain.chain import Chain
+    from promptchain.plan import Plan
+    from promptchain.project import Project
+
+
+def show(
+    name: options.ChainName,
+    text: options.Text = None,
+    step: Annotated[str | None, typer.Option("--step", help="Only this step.", autocompletion=complete.steps)] = None,
+    rendered: Annotated[
+        bool, typer.Option("--rendered", help="Print the exact messages that would be sent, without sending them.")
+    ] = False,
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-i",
+            metavar="NAME=VALUE",
+            help="With --rendered: an input, or what a step is taken to have given. NAME=@FILE reads a file.",
+            autocompletion=complete.inputs,
+        ),
+    ] = None,
+    model: options.Models = None,
+    json: options.Json = False,
+) -> None:
+    """Show a chain: its steps as a table and as a graph, or the messages that its steps send.
+
+    Example: chain show support --rendered -i message="Where is my card?"
+    """
+    from promptchain import plan
+    from promptchain.errors import UsageError, known_or_nearest
+    from promptchain.project import Project
+
+    project = Project.find()
+    chain = project.load(name)
+    if step is not None and step not in chain.steps:
+        raise UsageError(f"there is no step '{step}'", hint=known_or_nearest(step, chain.steps, "steps"))
+    if (text is not None or pairs) and not rendered:
+        raise UsageError("inputs are only of use with --rendered", hint="add --rendered")
+    if rendered:
+        given = _given(chain, text, pairs or [])
+        _print_rendered(_rendered(project, chain, model or [], given, step), json=json)
+    elif json:
+        print_json(_as_json(plan.build(chain), step))
+    else:
+        _print_chain(plan.build(chain), step)
+
+
+def _as_json(plan: Plan, step: str | None) -> dict[str, Any]:
+    data = plan.chain.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    data["content_id"] = plan.chain.content_id
+    data["plan"] = {
+        node.id: {"kind": node.step.kind, "needs": sorted(node.needs), "tolerates": sorted(node.tolerates)}
+        for node in plan.nodes.values()
+    }
+    if step:
+        data["steps"] = {step: data["steps"][step]}
+        data["plan"] = {step: data["plan"][step]}
+    return data
+
+
+def _print_chain(plan: Plan, only: str | None) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    chain = plan.chain
+    out = console()
+    if only is None:
+        out.print(Text(chain.name, style="bold"), Text(chain.description))
+        out.print(Text(f"model: {chain.model or 'none (give --model)'}"))
+        for name, kind in chain.input_type.fields().items():
+            mark = "" if name in chain.input_type.required else "?"
+            out.print(Text(f"input: {name}{mark}: {kind.describe()}"))
+    drawn = {name: lines for lines, name in _draw(plan)}
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("step", "kind", "model", "output", "modifiers", "says"):
+        table.add_column(title, no_wrap=title in ("step", "kind"), overflow="ellipsis")
+    for name in plan.nodes:
+        if only in (None, name):
+            lines = Text(drawn[name] + " ", style="cyan") + Text(name, style="bold")
+            table.add_row(lines, *(Text(cell) for cell in _row(plan, name)))
+    out.print(table)
+    if only is None:
+        for name, template in plan.outputs.items():
+            out.print(Text(f"output: {name} = {' '.join(template.split())}"))
+    else:
+        _print_source(plan, only)
+
+
+def _draw(plan: Plan) -> Any:
+    from promptchain.cli.dag import draw
+
+    return draw(plan)
+
+
+def _row(plan: Plan, name: str) -> tuple[str, ...]:
+    from promptchain.chain import PromptStep
+
+    step = plan.nodes[name].step
+    modifiers = [key for key in ("when", "for_each", "assert_") if getattr(step, key)]
+    output, model, says = step.type.describe(), "", ""
+    if isinstance(step, PromptStep):
+        model = step.model or ""
+        modifiers += [key for key in ("reasoning", "demos", "fallbacks", "tools") if getattr(step, key)]
+        says = step.instructions.text or step.prompt.text
+    if step.for_each:
+        output += "[]"
+    if len(output) > 40:
+        output = output[:39] + "…"
+    first = says.strip().splitlines()[0] if says.strip() else step.description
+    return step.kind, model, output, " ".join(modifiers).replace("_", ""), first[:60]
+
+
+def _print_source(plan: Plan, name: str) -> None:
+    from promptchain.chain import PromptStep
+
+    step = plan.nodes[name].step
+    if isinstance(step, PromptStep):
+        for title, part in (("instructions", step.instructions), ("prompt", step.prompt)):
+            if part.text:
+                say(style(f"\n{title}" + (f" ({part.file})" if part.file else ""), "1", sys.stdout))
+                say(part.text.rstrip())
+
+
+def _given(chain: Chain, text: str | None, pairs: list[str]) -> dict[str, Any]:
+    """Values for inputs and for steps' outputs, each by its type."""
+    from promptchain import inputs
+    from promptchain.errors import InputError, known_or_nearest
+
+    own = [pair for pair in pairs if pair.partition("=")[0] not in chain.steps]
+    values = inputs.from_pairs(chain, own)
+    if text is not None:
+        values = {**inputs.from_text(chain, text), **values}
+    known = [*chain.input_type.fields(), *chain.steps]
+    for name in values:
+        if name not in known:
+            hint = known_or_nearest(name, known, "inputs and steps")
+            raise InputError(f"the chain '{chain.name}' has no input or step '{name}'", hint=hint)
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        if name in chain.steps:
+            try:
+                values[name] = chain.steps[name].type.coerce(value) if not chain.steps[name].for_each else _json(value)
+            except ValueError as exc:
+                raise InputError(f"step '{name}': {exc}") from None
+    optional = [name for name in chain.input_type.fields() if name not in chain.input_type.required]
+    return {**dict.fromkeys(optional), **values}
+
+
+def _json(text: str) -> Any:
+    import json
+
+    return json.loads(text)
+
+
+def _rendered(
+    project: Project, chain: Chain, models: list[str], values: dict[str, Any], only: str | None
+) -> list[dict[str, Any]]:
+    """For each prompt step its request, or the names it lacks."""
+    lm = project.lm()
+    bound = project.bind(chain, lm, models)
+    found = []
+    for name, prompt in bound.prompts.items():
+        if only not in (None, name):
+            continue
+        lacking = sorted(_needed(bound.plan, name) - set(values) - set(_first_item(prompt.step, values)))
+        entry: dict[str, Any] = {"step": name, "model": prompt.model, "format": prompt.format().value}
+        if lacking:
+            found.append({**entry, "needs": lacking})
+            continue
+        request = prompt.request({**dict.fromkeys(chain.steps), **values, **_first_item(prompt.step, values)})
+        entry["messages"] = [{"role": message.role, "content": message.content} for message in request.messages]
+        entry["params"] = dict(request.params)
+        entry |= {"schema": request.schema} if request.schema else {}
+        entry |= {"choices": list(request.choices)} if request.choices else {}
+        found.append(entry)
+    return found
+
+
+def _first_item(step: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """What a `for_each` step sees on its first round, where the list is known."""
+    from promptchain import template
+
+    if step.for_each is None:
+        return {}
+    try:
+        items = template.expression(step.for_each.in_).value(values)
+    except template.TemplateFault:
+        return {}
+    return {step.for_each.as_: items[0], "index": 0} if isinstance(items, list) and items else {}
+
+
+def _needed(plan: Plan, name: str) -> set[str]:
+    """The names without which the messages of a step cannot be rendered."""
+    from promptchain import template
+
+    needed: set[str] = set()
+    for text in plan.nodes[name].step.texts():
+        if text.path[0] in ("instructions", "prompt"):
+            needed |= {ref.name for ref in template.parse(text.text).references if not ref.tolerant}
+    return needed
+
+
+def _print_rendered(entries: list[dict[str, Any]], *, json: bool) -> None:
+    if json:
+        print_json(entries)
+        return
+    for entry in entries:
+        say(style(f"━━ {entry['step']} → {entry['model']} (format: {entry['format']})", "1", sys.stdout))
+        if "needs" in entry:
+            missing = ", ".join(entry["needs"])
+            note(f"   not rendered: it needs {missing}; give it with -i {entry['needs'][0]}=…")
+            continue
+        for message in entry["messages"]:
+            say(style(f"── {message['role']}", "36", sys.stdout))
+            say(message["content"])
+        for key in ("schema", "choices"):
+            if key in entry:
+                what = "held to the schema" if key == "schema" else "held to one of"
+                say(style(f"── {what}", "36", sys.stdout))
+                say(_compact(entry[key]))
+        say("")
+
+
+def _compact(value: Any) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,172 @@
+"""What is usable here and what is not, in words with the remedy: behind `chain models` and `chain doctor`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+
+from promptchain.errors import InvalidFileError, ModelError, PromptChainError
+from promptchain.lm import catalog, litellm, weights
+from promptchain.lm.cache import default_cache_path
+from promptchain.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """A model, or all models of a provider. why_not: what is missing, None where it can be used. remedy: how to mend
+    that. detail: the size of weights, or how many models a provider has."""
+
+    name: str
+    detail: str = ""
+    why_not: str | None = None
+    remedy: str | None = None
+
+
+def usable_models() -> list[Usable]:
+    """Local weights first, then each provider of hosted models; those that can be used before those that cannot."""
+    found = [*_local(), *_hosted()]
+    return sorted(found, key=lambda item: (not item.name.startswith("local/"), item.why_not is not None, item.name))
+
+
+def _local() -> Iterator[Usable]:
+    missing = None if find_spec("xllamacpp") else "llama.cpp is not installed"
+    for found in weights.available():
+        size = f"{found.size / 1024 / 1024:.0f} MiB" if found.size else ""
+        if found.problem:
+            yield Usable(found.name, size, found.problem, found.remedy)
+        elif missing:
+            yield Usable(found.name, size, missing, "pip install 'promptchain[local]'")
+        else:
+            yield Usable(found.name, size)
+
+
+def _hosted() -> Iterator[Usable]:
+    counts: dict[str, int] = {}
+    for model in catalog.known_models():
+        provider = model.partition("/")[0]
+        counts[provider] = counts.get(provider, 0) + 1
+    for provider in sorted(set(catalog.PROVIDERS) & set(counts)):
+        missing = catalog.missing_credentials(provider)
+        detail = f"{counts[provider]} models"
+        if missing:
+            names = " and ".join(missing)
+            yield Usable(f"{provider}/…", detail, f"{names} is not set", f"export {missing[0]}=…")
+        else:
+            yield Usable(f"{provider}/…", detail)
+
+
+class Level(StrEnum):
+    """How bad a finding is: a warning leaves the tool usable."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Level
+    subject: str
+    message: str
+    remedy: str | None = None
+
+
+def diagnose(start: Path | None = None) -> Iterator[Finding]:
+    """Look at everything a run depends on, without spending tokens; endpoints get one TCP connection each."""
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    yield Finding(Level.OK, "python", version)
+    yield _git()
+    yield _cache()
+    yield from _weights()
+    try:
+        project = Project.find(start)
+    except PromptChainError as exc:
+        yield Finding(Level.ERROR, "settings", str(exc), exc.hint)
+        return
+    yield from _project(project)
+
+
+def _git() -> Finding:
+    if shutil.which("git"):
+        return Finding(Level.OK, "git", "found")
+    return Finding(Level.WARNING, "git", "not found", "install git: versions of prompts and runs are kept in it")
+
+
+def _cache() -> Finding:
+    folder = default_cache_path().parent
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if os.access(existing, os.W_OK):
+        return Finding(Level.OK, "cache", str(folder))
+    remedy = "make it writable, or set PROMPTCHAIN_CACHE_DIR to another folder"
+    return Finding(Level.WARNING, "cache", f"{existing} cannot be written", remedy)
+
+
+def _weights() -> Iterator[Finding]:
+    for model in _local():
+        if model.why_not:
+            yield Finding(Level.WARNING, model.name, model.why_not, model.remedy)
+        else:
+            yield Finding(Level.OK, model.name, model.detail)
+
+
+def _project(project: Project) -> Iterator[Finding]:
+    names = project.names()
+    if not names:
+        yield Finding(Level.WARNING, "project", f"no chains in {project.folder}", "write one: chains/NAME.yaml")
+        return
+    models: dict[str, list[str]] = {}
+    for name in names:
+        try:
+            chain = project.load(name)
+        except InvalidFileError as exc:
+            count = len(exc.problems)
+            yield Finding(
+                Level.ERROR,
+                name,
+                f"{count} problem{'s' * (count != 1)}; first: {exc.problems[0]}",
+                f"chain check {name}",
+            )
+            continue
+        except PromptChainError as exc:
+            yield Finding(Level.ERROR, name, exc.message, exc.hint)
+            continue
+        yield Finding(Level.OK, name, f"{len(chain.steps)} steps")
+        steps = [
+            (getattr(step, "model", None) or chain.model or project.settings.model) for step in chain.steps.values()
+        ]
+        for model in dict.fromkeys(model for model in steps if model):
+            models.setdefault(model, []).append(name)
+    yield from _models(models.items())
+
+
+def _models(used: Iterable[tuple[str, list[str]]]) -> Iterator[Finding]:
+    for model, names in used:
+        problem = check_model(model)
+        subject = f"model {model}"
+        where = f"used by {', '.join(names)}"
+        if problem is None:
+            yield Finding(Level.OK, subject, where)
+        else:
+            yield Finding(Level.ERROR, subject, f"{problem.message} ({where})", problem.hint)
+
+
+def check_model(model: str) -> PromptChainError | None:
+    """What would keep a call from reaching a model; None where nothing is seen to."""
+    kind, _, rest = model.partition("/")
+    try:
+        if kind == "local":
+            weights.find_weights(model)
+            return None
+        if kind == "scripted":
+            return None if Path(rest).is_file() else PromptChainError(f"there is no file '{rest}'")
+        return litellm.check(model)
+    except ModelError as exc:
+        return exc

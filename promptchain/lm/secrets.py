@@ -1,0 +1,81 @@
+"""Redaction: no message, record or log line carries a key."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+MASK = "***"
+
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+# Values that such variables may well have and that are no secrets.
+_HARMLESS = re.compile(
+    r"[A-Za-z]{1,19}"  # a plain word
+    r"|[\d.,:+-]+"  # a number, a date
+    r"|[~.]*/.*|[A-Za-z]:\\.*|[\w./-]+\.(?:json|pem|key|crt|p12|env|txt|toml|ya?ml)"  # a path
+    r"|[a-z][a-z0-9+.-]*://[^@]*",  # an address
+    re.DOTALL,
+)
+_SHORTEST = 8
+
+# Each begins where no word goes on, so that "task-force" holds no "sk-" key. The source of a format is its issuer's
+# documentation or prefix; gitleaks and GitHub's secret scanning list the same ones.
+_FORMATS = (
+    r"sk-[A-Za-z0-9_-]{8,}",  # OpenAI, Anthropic (sk-ant-), OpenRouter (sk-or-), DeepSeek
+    r"gh[pousr]_[A-Za-z0-9]{20,}",
+    r"github_pat_[A-Za-z0-9_]{20,}",
+    r"AIza[A-Za-z0-9_-]{30,}",  # Google
+    r"A(?:KIA|SIA)[A-Z0-9]{16}",  # AWS
+    r"xox[abeprs]-[A-Za-z0-9-]{10,}",  # Slack
+    r"hf_[A-Za-z0-9]{20,}",
+    r"gsk_[A-Za-z0-9]{20,}",  # Groq
+    r"xai-[A-Za-z0-9]{20,}",
+    r"pplx-[A-Za-z0-9]{20,}",
+    r"r8_[A-Za-z0-9]{20,}",  # Replicate
+    r"fw_[A-Za-z0-9]{20,}",  # Fireworks
+    r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*",  # JSON web tokens
+)
+# What stands before a secret of no format of its own: kept, to say what was there.
+_KNOWN = re.compile(
+    r"(?<![A-Za-z0-9_-])(?:" + "|".join(_FORMATS) + ")"
+    r"|(?<![A-Za-z0-9])(?P<scheme>[Bb]earer\s{1,4})(?=[A-Za-z0-9._~+/=-]{0,4096}\d)[A-Za-z0-9._~+/=-]{8,4096}"
+    r"|(?P<user>://[^\s/:@'\"<>*]{0,256}:)[^\s/@'\"<>]{1,256}(?=@)"
+)
+
+
+def redact(text: str) -> str:
+    """`text` with every secret replaced by ***.
+
+    Secrets are the values of environment variables whose names say so (KEY, TOKEN, SECRET, PASSWORD, CREDENTIAL), and
+    what has the form of a well-known key, of a bearer token or of a password in an address. Applying it twice changes
+    nothing more.
+    """
+    values = _secret_values(os.environ.items())
+    while True:
+        masked = _any_of(values).sub(MASK, text) if values else text
+        masked = _KNOWN.sub(_masked, masked)
+        if masked == text:
+            return text
+        text = masked  # once more: a key that stood right behind another one begins a word only now
+
+
+def _masked(match: re.Match[str]) -> str:
+    return (match["scheme"] or match["user"] or "") + MASK
+
+
+def _secret_values(environment: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """The secret values of an environment, longest first, so that one that contains another goes as a whole."""
+    values = {value.strip() for name, value in environment if _SECRET_NAME.search(name)}
+    return tuple(sorted((value for value in values if _is_secret(value)), key=lambda value: (-len(value), value)))
+
+
+def _is_secret(value: str) -> bool:
+    return len(value) >= _SHORTEST and not _HARMLESS.fullmatch(value)
+
+
+@lru_cache(maxsize=8)
+def _any_of(values: tuple[str, ...]) -> re.Pattern[str]:
+    """Compiled once per environment."""
+    return re.compile("|".join(map(re.escape, values)))

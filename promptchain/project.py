@@ -1,0 +1,239 @@
+"""Finds the project and joins its parts: files, settings, models and records meet here and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from promptchain import batch, dataset, loader, plan, runner, settings
+from promptchain.batch import Tally
+from promptchain.chain import Chain
+from promptchain.dataset import Row
+from promptchain.errors import PromptChainError, UsageError, known_or_nearest
+from promptchain.events import Observer
+from promptchain.lm.calls import Budget, Caller
+from promptchain.lm.protocol import LM
+from promptchain.lm.secrets import redact
+from promptchain.records import Run
+from promptchain.runner import BoundPlan, Models
+from promptchain.settings import Settings
+
+CHAINS = "chains"
+_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What a command may spend: US dollars, calls, tokens; None is no ceiling."""
+
+    cost: float | None = None
+    calls: int | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with `chains/` in it."""
+
+    root: Path
+    settings: Settings
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Project:
+        """The project around `start` (the current folder): the nearest folder upwards with promptchain.toml, with
+        `[tool.promptchain]` in pyproject.toml, or with chains/; else `start` itself. Raises for bad settings."""
+        here = (start or Path.cwd()).resolve()
+        root = next((folder for folder in (here, *here.parents) if _is_root(folder)), here)
+        return cls(root, settings.load(root))
+
+    @property
+    def folder(self) -> Path:
+        return self.root / CHAINS
+
+    def names(self) -> list[str]:
+        """The names of the chains, sorted."""
+        return [path.stem for path in loader.chain_files(self.folder)]
+
+    def path(self, reference: str) -> Path:
+        """The file of a chain given by name or by path. Raises UsageError for what is no chain of this project."""
+        if "@" in reference:
+            hint = f"leave out '@{reference.partition('@')[2]}': only the work tree can be used so far"
+            raise UsageError(f"versions are not built yet: '{reference}'", hint=hint)
+        if "/" in reference or reference.endswith((".yaml", ".yml")):
+            return self._by_path(reference)
+        for suffix in (".yaml", ".yml"):
+            path = self.folder / (reference + suffix)
+            if _SLUG.fullmatch(reference) and path.is_file():
+                return path
+        if not self.folder.is_dir():
+            hint = f"go to the project's folder, or write {CHAINS}/{reference}.yaml"
+            raise UsageError(f"there is no folder {CHAINS}/ here or above", hint=hint)
+        raise UsageError(f"there is no chain '{reference}'", hint=known_or_nearest(reference, self.names(), "chains"))
+
+    def _by_path(self, reference: str) -> Path:
+        path = Path(reference)
+        if not path.is_file():
+            raise UsageError(
+                f"there is no file '{reference}'", hint=known_or_nearest(path.stem, self.names(), "chains")
+            )
+        if not path.resolve().is_relative_to(self.root):
+            raise UsageError(
+                f"'{reference}' lies outside the project {self.root}", hint="go to its own project's folder"
+            )
+        return path.resolve()
+
+    def load(self, reference: str) -> Chain:
+        """Load and check a chain. Raises UsageError, InvalidFileError."""
+        path = self.path(reference)
+        if not _SLUG.fullmatch(path.stem):
+            hint = "small letters, digits, - and _, at most 64, beginning with a letter or digit"
+            raise UsageError(f"'{path.stem}' cannot be a chain's name; rename {path.name}", hint=hint)
+        return loader.load(path, self.root)
+
+    def bind(self, chain: Chain, lm: LM, models: Iterable[str] = ()) -> BoundPlan:
+        """The chain's plan on the models given as `MODEL` or `STEP=MODEL`. Raises UsageError, PromptChainError."""
+        chosen = parse_models(models, self.settings.model)
+        return runner.bind(plan.build(chain), lm, chosen, timeout=self.settings.timeout)
+
+    def lm(self, *, cache: bool = False) -> LM:
+        """The models that can be named here, with the response cache around them if wanted."""
+        from promptchain.lm.router import Router
+
+        router = Router(slots=self.settings.local_slots, context=self.settings.local_context)
+        if not cache:
+            return router
+        from promptchain.lm.cache import CachedLM, default_cache_path
+
+        return CachedLM(router, default_cache_path())
+
+    def warm(self, lm: LM, bound: BoundPlan) -> None:
+        """Begin in the background what the first model call would have to wait for."""
+        prepare = getattr(lm, "warm", None)
+        if prepare:
+            prepare(bound.models)
+
+    def caller(self, lm: LM, bound: BoundPlan, ceilings: Ceilings, concurrency: int | None = None) -> Caller:
+        """What makes the model calls of one command. Raises UsageError where a ceiling on cost cannot be held."""
+        own = self.settings
+        cost = own.max_cost if ceilings.cost is None else ceilings.cost
+        if cost is not None:
+            for model in bound.models:
+                if lm.capabilities(model).price is None:
+                    hint = "leave out --max-cost and use --max-calls or --max-tokens"
+                    raise UsageError(f"the price of '{model}' is not known, so --max-cost cannot be held", hint=hint)
+        budget = Budget(
+            cost=cost,
+            calls=own.max_calls if ceilings.calls is None else ceilings.calls,
+            tokens=own.max_tokens if ceilings.tokens is None else ceilings.tokens,
+        )
+        return Caller(lm, concurrency=concurrency or own.concurrency, budget=budget)
+
+    async def run(
+        self,
+        bound: BoundPlan,
+        inputs: Mapping[str, Any],
+        caller: Caller,
+        *,
+        observe: Observer | None = None,
+        record: Callable[[Run], None] | None = None,
+        stream: bool = False,
+    ) -> Run:
+        """Run a chain, with its record kept whatever happens."""
+        return await runner.run(bound, inputs, caller, observe=observe, record=record, stream=stream)
+
+    def spool(self) -> Path:
+        """Where records wait for the store: in the git folder, or in .promptchain/store.git where there is none."""
+        return git_folder(self.root) / "promptchain" / "spool"
+
+    def record(self, run: Run) -> Path:
+        """Keep the record of a run; returns its file. Raises PromptChainError where it cannot be written."""
+        path = self.spool() / f"{run.id}.json"
+        write_record(run, path)
+        return path
+
+
+def _is_root(folder: Path) -> bool:
+    if (folder / "promptchain.toml").is_file() or (folder / CHAINS).is_dir():
+        return True
+    pyproject = folder / "pyproject.toml"
+    try:
+        return b"[tool.promptchain" in pyproject.read_bytes()
+    except OSError:
+        return False
+
+
+def git_folder(root: Path) -> Path:
+    """The git folder that holds `root`, also of a linked work tree; without one, where the fallback store goes."""
+    for folder in (root, *root.parents):
+        marker = folder / ".git"
+        if marker.is_dir():
+            return marker
+        if marker.is_file():
+            target = marker.read_text(encoding="utf-8", errors="replace").removeprefix("gitdir:").strip()
+            own = (folder / target).resolve()
+            common = own / "commondir"
+            return (own / common.read_text().strip()).resolve() if common.is_file() else own
+    return root / ".promptchain" / "store.git"
+
+
+def parse_models(given: Iterable[str], default: str | None) -> Models:
+    """`MODEL` for the whole chain and `STEP=MODEL` for one step. Raises UsageError."""
+    whole: str | None = None
+    steps: dict[str, str] = {}
+    for word in given:
+        step, sign, model = word.partition("=")
+        if sign and "/" not in step:
+            if not model:
+                raise UsageError(f"--model {word} names no model", hint=f"for example --model {step}=local/smollm2")
+            steps[step] = model
+        elif whole is not None:
+            hint = "several models are compared by `chain test`; for one step write STEP=MODEL"
+            raise UsageError(f"--model is given twice: {whole} and {word}", hint=hint)
+        else:
+            whole = word
+    return Models(default=whole, steps=steps, last=default)
+
+
+def write_record(run: Run, path: Path) -> None:
+    """Write a run as JSON, without secrets, so that a reader never sees half of it. Raises PromptChainError."""
+    text = redact(run.model_dump_json(indent=2)) + "\n"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as exc:
+        temporary.unlink(missing_ok=True)
+        raise PromptChainError(f"the record could not be written to {path}: {exc.strerror or exc}") from exc
+
+
+def run_batch(
+    bound: BoundPlan,
+    rows_file: Path,
+    output: Path,
+    caller: Caller,
+    *,
+    resume: bool = False,
+    concurrency: int = 16,
+    progress: Callable[[Tally, Row], None] | None = None,
+) -> Tally:
+    """Run every row of a file and write a line for each; see `batch`. Raises UsageError, PromptChainError."""
+    source = dataset.rows(rows_file, bound.plan.chain)
+    if resume:
+        source, file, already = batch.resume(bound, source, output)
+    else:
+        file, already = batch.open_output(output), 0
+    with file:
+        window = max(64, 4 * concurrency)
+        work = batch.run_batch(bound, source, caller, file, window=window, progress=progress)
+        tally = asyncio.run(work)
+    tally.resumed = already
+    return tally

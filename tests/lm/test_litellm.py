@@ -1,0 +1,572 @@
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from promptchain.errors import RETRYABLE, Fault, ModelError
+from promptchain.lm import catalog
+from promptchain.lm.litellm import LiteLLM, check, is_closed
+from promptchain.lm.protocol import Finish, Message, OnText, Request, Response, Usage
+from tests.loopback import Fate, Loopback, Reply
+
+KEY = "sk-test-5ecr3t-0123456789"
+MODEL = "openai/test-model"
+
+# Where litellm is called it silences what it warns of; pytest brings its own filters, so it is said again here.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Item.* on TypedDict class:UserWarning"),
+    pytest.mark.filterwarnings("ignore:coroutine '.*(completion|async_streaming).*' was never awaited:RuntimeWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One key, no endpoints, no proxies."""
+    names = {name for provider in catalog.PROVIDERS.values() for group in provider.keys for name in group}
+    names |= {"OPENAI_API_BASE", "OPENAI_BASE_URL", "ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"}
+    for name in names | {"http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+@pytest.fixture
+def lm() -> Iterator[LiteLLM]:
+    made = LiteLLM()
+    yield made
+    made.close()
+
+
+def ask(
+    server: Loopback | str, *, model: str = MODEL, schema: Mapping[str, Any] | None = None, **params: Any
+) -> Request:
+    base = server if isinstance(server, str) else server.url
+    return Request(model, (Message("system", "be brief"), Message("user", "hi")), {"api_base": base, **params}, schema)
+
+
+def complete(request: Request, on_text: OnText | None = None) -> Response:
+    return asyncio.run(asyncio.wait_for(LiteLLM().complete(request, on_text), 60))
+
+
+def fail(request: Request, on_text: OnText | None = None) -> ModelError:
+    """The error of a call that fails; whatever it says, it says no secret and is one sentence."""
+    with pytest.raises(ModelError) as raised:
+        complete(request, on_text)
+    error = raised.value
+    assert KEY not in f"{error} {error.hint}"
+    assert error.model == request.model
+    assert "\n" not in error.message
+    assert not error.message.endswith(".")
+    assert "litellm" not in error.message
+    assert len(error.message) < 450
+    return error
+
+
+def body(message: str, kind: str | None = None, code: str | None = None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+# --- answers --------------------------------------------------------------------------------------------------------
+
+
+def test_answers() -> None:
+    with Loopback([Reply("Paris", usage=(12, 3), cached=5)], latency=0.05) as server:
+        response = complete(ask(server, temperature=0, max_tokens=9))
+    assert (response.text, response.finish, response.usage) == ("Paris", Finish.STOP, Usage(12, 3, 5))
+    assert response.cost is None
+    assert not response.cached
+    assert 0.05 < response.latency < 5
+    (asked,) = server.requests
+    assert asked.path == "/v1/chat/completions"
+    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    assert asked.body == {
+        "model": "test-model",
+        "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}],
+        "temperature": 0,
+        "max_tokens": 9,
+    }
+
+
+def test_streams_pieces_as_they_come() -> None:
+    times: list[float] = []
+    pieces: list[str] = []
+
+    def take(piece: str) -> None:
+        pieces.append(piece)
+        times.append(time.perf_counter())
+
+    with Loopback([Reply("one two three", usage=(12, 3), cached=5, gap=0.05)]) as server:
+        response = complete(ask(server), take)
+    assert pieces == ["one", " two", " three"]
+    assert (response.text, response.finish, response.usage) == ("one two three", Finish.STOP, Usage(12, 3, 5))
+    assert times[2] - times[0] > 0.08
+    assert server.bodies[0]["stream_options"] == {"include_usage": True}
+
+
+def test_an_error_of_the_listener_is_the_listeners() -> None:
+    def take(piece: str) -> None:
+        raise KeyError(piece)
+
+    with Loopback([Reply("one two")]) as server, pytest.raises(KeyError, match="one"):
+        complete(ask(server), take)
+
+
+@pytest.mark.parametrize("on_text", [None, lambda _: None], ids=["whole", "stream"])
+@pytest.mark.parametrize(
+    ("sent", "finish"),
+    [("stop", Finish.STOP), ("length", Finish.LENGTH), ("content_filter", Finish.FILTER), ("eos", Finish.STOP)],
+)
+def test_finish(sent: str, finish: Finish, on_text: OnText | None) -> None:
+    with Loopback([Reply("a b", finish=sent)]) as server:
+        assert complete(ask(server), on_text).finish is finish
+
+
+@pytest.mark.parametrize("on_text", [None, lambda _: None], ids=["whole", "stream"])
+@pytest.mark.parametrize("text", ["", None])
+def test_an_empty_answer_is_an_answer(text: str | None, on_text: OnText | None) -> None:
+    with Loopback([Reply(text)]) as server:
+        assert complete(ask(server), on_text).text == ""
+
+
+@pytest.mark.parametrize("on_text", [None, lambda _: None], ids=["whole", "stream"])
+def test_cost_counts_cached_tokens(on_text: OnText | None) -> None:
+    with Loopback([Reply(usage=(1000, 100), cached=400)]) as server:
+        response = complete(ask(server, model="openai/gpt-4o"), on_text)
+    assert response.cost == pytest.approx(600 * 2.5e-6 + 400 * 1.25e-6 + 100 * 1e-5)
+
+
+CLOSED = {
+    "title": "An answer",
+    "type": "object",
+    "properties": {"n": {"type": "integer"}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
+OPEN = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+
+def test_schema() -> None:
+    with Loopback(['{"n": 1}']) as server:
+        complete(ask(server, schema=CLOSED))
+        complete(ask(server, schema=OPEN))
+    first, second = (asked["response_format"] for asked in server.bodies)
+    assert first["json_schema"] == {"name": "An_answer", "strict": True, "schema": CLOSED}
+    assert second["json_schema"] == {"name": "reply", "strict": False, "schema": OPEN}
+
+
+@pytest.mark.parametrize(
+    ("schema", "closed"),
+    [
+        (CLOSED, True),
+        (OPEN, False),
+        ({"type": "string"}, True),
+        ({"type": "array", "items": OPEN}, False),
+        ({"anyOf": [CLOSED, OPEN]}, False),
+        ({"$defs": {"a": OPEN}, "type": "string"}, False),
+        ({**CLOSED, "properties": {"n": OPEN}}, False),
+        ({**CLOSED, "required": []}, False),
+        ({**CLOSED, "properties": {"properties": {"type": "string"}}, "required": ["properties"]}, True),
+        ({"type": ["object", "null"]}, False),
+    ],
+)
+def test_is_closed(schema: dict[str, Any], closed: bool) -> None:
+    assert is_closed(schema) is closed
+
+
+def test_a_server_of_ones_own_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with Loopback() as server:
+        assert complete(ask(server)).text == "ok"
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        assert complete(Request(MODEL, (Message("user", "hi"),))).text == "ok"
+    assert server.requests[0].headers["authorization"] == "Bearer none"
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+ERRORS: list[tuple[str, Reply, Fault, str, str | None]] = [
+    (
+        "key",
+        Reply(status=401, body=body(f"Incorrect API key provided: {KEY}.", "invalid_request_error", "invalid_api_key")),
+        Fault.AUTH,
+        "openai refused the key (401): Incorrect API key provided: ***",
+        "set OPENAI_API_KEY to a valid key",
+    ),
+    ("forbidden", Reply(status=403, body=body("no")), Fault.AUTH, "openai refused the key (403): no", "OPENAI_API_KEY"),
+    (
+        "key in a 400",
+        Reply(status=400, body=body("API key not valid", "INVALID_ARGUMENT")),
+        Fault.AUTH,
+        "(400): API key not valid",
+        "OPENAI_API_KEY",
+    ),
+    (
+        "quota",
+        Reply(status=429, body=body("You exceeded your current quota.", "insufficient_quota", "insufficient_quota")),
+        Fault.AUTH,
+        "the quota of openai is used up (429): You exceeded your current quota",
+        "look at plan and billing of the account behind OPENAI_API_KEY",
+    ),
+    (
+        "model",
+        Reply(
+            status=404, body=body("The model `test-model` does not exist", "invalid_request_error", "model_not_found")
+        ),
+        Fault.UNKNOWN_MODEL,
+        "openai has no model 'test-model' (404): The model `test-model` does not exist",
+        "see whether http://127.0.0.1:",
+    ),
+    ("path", Reply(status=404, body="<html>Not Found</html>"), Fault.UNKNOWN_MODEL, "'test-model' (404)", "is right"),
+    ("limit", Reply(status=429, body=body("slow down")), Fault.RATE_LIMIT, "(429): slow down", "lower --concurrency"),
+    (
+        "context",
+        Reply(status=400, body=body("This model's maximum context length is 10 tokens.", "invalid_request_error")),
+        Fault.CONTEXT,
+        "the prompt is too long for openai/test-model (400): This model's maximum context length is 10 tokens",
+        "shorten the input",
+    ),
+    ("too large", Reply(status=413, body=body("Request too large")), Fault.CONTEXT, "(413)", "shorten"),
+    (
+        "policy",
+        Reply(status=400, body=body("Not allowed", "invalid_request_error", "content_policy_violation")),
+        Fault.REFUSED,
+        "openai refused the content (400): Not allowed",
+        None,
+    ),
+    (
+        "request",
+        Reply(status=400, body=body("Invalid 'temperature'", "invalid_request_error")),
+        Fault.BAD_REQUEST,
+        "openai refused the request (400): Invalid 'temperature'",
+        "see params of the step",
+    ),
+    (
+        "litellm takes it for a rate limit",
+        Reply(status=400, body=body("Unknown parameter: rate_limit", "invalid_request_error")),
+        Fault.BAD_REQUEST,
+        "openai refused the request (400): Unknown parameter: rate_limit",
+        None,
+    ),
+    ("unprocessable", Reply(status=422, body={"detail": "n must be 1"}), Fault.BAD_REQUEST, "(422): n must be 1", None),
+    ("time", Reply(status=408, body=body("late")), Fault.TIMEOUT, "openai took too long (408): late", None),
+    (
+        "500",
+        Reply(status=500, body=body("The server had an error.")),
+        Fault.SERVER,
+        "openai failed (500): The server",
+        None,
+    ),
+    ("502", Reply(status=502, body="<html>\n<h1>502</h1></html>"), Fault.SERVER, "openai failed (502)", None),
+    ("503", Reply(status=503, body="busy\nvery"), Fault.SERVER, "openai failed (503): busy", None),
+    ("504", Reply(status=504, body=""), Fault.SERVER, "openai failed (504)", None),
+    ("529", Reply(status=529, body=body("Overloaded", "overloaded_error")), Fault.SERVER, "(529): Overloaded", None),
+    ("no JSON", Reply(body="hello"), Fault.BAD_RESPONSE, MODEL, None),
+    ("HTML", Reply(body="<html>hi", headers={"Content-Type": "text/html"}), Fault.BAD_RESPONSE, MODEL, None),
+    ("half of JSON", Reply(body='{"id": "x", "choices": ['), Fault.BAD_RESPONSE, MODEL, None),
+    ("no choices", Reply(body={"id": "x"}), Fault.BAD_RESPONSE, MODEL, None),
+    ("empty choices", Reply(body={"id": "x", "choices": []}), Fault.BAD_RESPONSE, MODEL, None),
+    ("a list", Reply(body="[1]"), Fault.BAD_RESPONSE, MODEL, None),
+    ("an error with status 200", Reply(body=body("oh no")), Fault.BAD_RESPONSE, MODEL, None),
+    ("cut off", Reply("a b c d e f", fate=Fate.CUT), Fault.CONNECTION, "closed the connection before the reply", None),
+]
+
+
+@pytest.mark.parametrize("on_text", [None, lambda _: None], ids=["whole", "stream"])
+@pytest.mark.parametrize(
+    ("reply", "fault", "message", "hint"), [row[1:] for row in ERRORS], ids=[row[0] for row in ERRORS]
+)
+def test_errors(reply: Reply, fault: Fault, message: str, hint: str | None, on_text: OnText | None) -> None:
+    with Loopback([reply]) as server:
+        error = fail(ask(server), on_text)
+    assert error.fault is fault
+    assert message in error.message
+    assert hint is None or hint in (error.hint or "")
+    assert error.status == (None if reply.status == 200 else reply.status)
+    assert error.retryable is (fault in RETRYABLE)
+    assert len(server.requests) == 1  # no retries of litellm's own
+
+
+@pytest.mark.parametrize(
+    ("headers", "low", "high"),
+    [
+        ({}, None, None),
+        ({"Retry-After": "2"}, 2, 2),
+        ({"Retry-After": "0.5"}, 0.5, 0.5),
+        ({"retry-after-ms": "150", "Retry-After": "1"}, 0.15, 0.15),
+        ({"Retry-After": "soon"}, None, None),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0, 0),
+        ({"Retry-After": "FUTURE"}, 25, 30),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after(headers: dict[str, str], low: float | None, high: float | None, status: int) -> None:
+    future = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    headers = {name: future if value == "FUTURE" else value for name, value in headers.items()}
+    with Loopback([Reply(status=status, headers=headers, body=body("wait"))]) as server:
+        wait = fail(ask(server)).retry_after
+    assert wait is None if low is None or high is None else wait is not None and low <= wait <= high
+
+
+@pytest.mark.parametrize(
+    ("event", "fault"),
+    [
+        ({"message": "boom", "code": 500}, Fault.SERVER),
+        ({"message": "boom", "type": "overloaded_error"}, Fault.SERVER),
+        ({"message": "boom", "code": "rate_limit_exceeded"}, Fault.RATE_LIMIT),
+        ({"message": "boom"}, Fault.SERVER),
+    ],
+)
+def test_an_error_within_a_stream(event: dict[str, Any], fault: Fault) -> None:
+    pieces: list[str] = []
+    with Loopback([Reply("a b", stream_error=event)]) as server:
+        error = fail(ask(server), pieces.append)
+    assert error.fault is fault
+    assert "boom" in error.message
+    assert pieces == ["a", " b"]
+
+
+@pytest.mark.parametrize("on_text", [None, lambda _: None], ids=["whole", "stream"])
+def test_refused_connection(on_text: OnText | None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    error = fail(ask(f"http://127.0.0.1:{port}/v1"), on_text)
+    assert error.fault is Fault.CONNECTION
+    assert error.message == f"cannot connect to 127.0.0.1:{port}: connection refused"
+    assert error.hint == "is the server running, and api_base right?"
+
+
+def test_unknown_host() -> None:
+    error = fail(ask("http://no-such-host.invalid/v1"))
+    assert error.fault is Fault.CONNECTION
+    assert error.message == "cannot connect to no-such-host.invalid:80: unknown host"
+
+
+def test_a_time_limit_of_the_users_own() -> None:
+    with Loopback([Reply(fate=Fate.HANG)]) as server:
+        error = fail(ask(server, timeout=0.2))
+    assert error.fault is Fault.TIMEOUT
+
+
+@pytest.mark.parametrize("model", ["no-such-model", "nobody/no-such-model"])
+def test_unknown_provider(model: str) -> None:
+    error = fail(Request(model, (Message("user", "hi"),)))
+    assert error.fault is Fault.UNKNOWN_MODEL
+    assert error.message == f"no provider is known for the model '{model}'"
+    assert (error.hint or "").startswith("write provider/model, for example ")
+
+
+def test_a_misspelt_model_of_the_providers_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether there is an endpoint of one's own decides what an unknown model means; so that the provider's own
+    address answers here, the network is the loopback."""
+    from promptchain.lm.litellm import _hint
+
+    assert _hint(Fault.UNKNOWN_MODEL, "openai/gpt-4oo", None, (), False) == "did you mean 'openai/gpt-4o'?"
+
+
+def test_unsupported_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
+    with Loopback() as server:
+        error = fail(ask(server, model="anthropic/claude-opus-4-6", seed=3))
+    assert error.fault is Fault.BAD_REQUEST
+    assert "'seed'" in error.message
+    assert not server.requests
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 503, 529, 400])
+def test_errors_of_a_provider_with_a_client_of_its_own(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
+    sent = {"type": "error", "error": {"type": "some_error", "message": "the sentence"}}
+    with Loopback([Reply(status=status, body=sent, headers={"Retry-After": "3"})]) as server:
+        error = fail(ask(server, model="anthropic/claude-opus-4-6"))
+    kinds = {401: Fault.AUTH, 404: Fault.UNKNOWN_MODEL, 429: Fault.RATE_LIMIT, 400: Fault.BAD_REQUEST}
+    assert error.fault is kinds.get(status, Fault.SERVER)
+    assert error.message.endswith(f"({status}): the sentence")
+    assert error.retry_after == (3 if error.retryable else None)
+
+
+def test_an_answer_that_litellm_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
+    with Loopback() as server:  # it speaks OpenAI's dialect
+        error = fail(ask(server, model="anthropic/claude-opus-4-6"))
+    assert error.fault is Fault.BAD_RESPONSE
+
+
+def test_a_refusal() -> None:
+    message = {"role": "assistant", "content": None, "refusal": "I cannot help."}
+    answer = {"id": "x", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    with Loopback([Reply(body=answer)]) as server:
+        error = fail(ask(server))
+    assert (error.fault, error.message) == (Fault.REFUSED, "openai/test-model refused: I cannot help")
+
+
+# --- what happens without litellm -----------------------------------------------------------------------------------
+
+
+def run_python(code: str, **environment: str) -> tuple[str, float]:
+    """Standard output of a fresh interpreter, which must end well and say nothing else, and its seconds."""
+    started = time.perf_counter()
+    command = [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", "-c", code]
+    env = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"} | environment
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout, time.perf_counter() - started
+
+
+def test_a_missing_key_is_found_before_the_slow_import() -> None:
+    code = """
+import asyncio, sys
+from promptchain.lm.litellm import LiteLLM
+from promptchain.lm.protocol import Message, Request
+try:
+    asyncio.run(LiteLLM().complete(Request("openai/gpt-4o", (Message("user", "hi"),))))
+except Exception as error:
+    print(error)
+assert not {"litellm", "httpx"} & set(sys.modules)
+"""
+    printed, _ = run_python(code)
+    assert printed == "openai/gpt-4o needs a key for openai; set OPENAI_API_KEY, or api_base for a server of your own\n"
+
+
+def test_the_event_loop_runs_on_during_the_import_and_nothing_is_left_open() -> None:
+    code = """
+import asyncio, sys, time
+from promptchain.lm.litellm import LiteLLM
+from promptchain.lm.protocol import Message, Request
+async def main():
+    beats = 0
+    async def beat():
+        nonlocal beats
+        while True:
+            await asyncio.sleep(0.01); beats += 1
+    heart = asyncio.create_task(beat())
+    request = Request("openai/m", (Message("user", "hi"),), {"api_base": sys.argv[-1] if len(sys.argv) > 1 else URL})
+    answers = await asyncio.gather(*(lm.complete(request, on) for on in (None, lambda _: None) for _ in range(4)))
+    heart.cancel()
+    assert beats > 50, beats
+    print({answer.text for answer in answers})
+lm = LiteLLM()
+lm.warm("openai/m")
+asyncio.run(main())
+"""
+    with Loopback() as server:
+        printed, _ = run_python(f"URL = {server.url!r}\n{code}", OPENAI_API_KEY=KEY)
+    assert printed == "{'ok'}\n"
+
+
+def test_a_command_that_ends_early_does_not_wait_for_the_import() -> None:
+    code = "from promptchain.lm.litellm import LiteLLM; LiteLLM().warm(); import time; time.sleep(0.3)"
+    _, seconds = run_python(code)
+    assert seconds < 3
+
+
+def test_identity(monkeypatch: pytest.MonkeyPatch, lm: LiteLLM) -> None:
+    assert lm.identity("openai/gpt-4o") == lm.identity("nobody/x") == ""
+    monkeypatch.setenv("OPENAI_API_BASE", "http://me:pass@host:8000/v1/?key=x")
+    assert lm.identity("gpt-4o") == "http://host:8000/v1"
+    assert lm.identity("anthropic/claude-opus-4-6") == ""
+
+
+def test_capabilities(lm: LiteLLM) -> None:
+    assert lm.capabilities("openai/gpt-4o").schema
+    assert not lm.capabilities("openai/no-such").schema
+
+
+def test_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Loopback() as server:
+        assert check(MODEL, {"api_base": server.url}) is None
+        monkeypatch.setenv("http_proxy", server.url)
+        assert check(MODEL, {"api_base": "http://no-such-host.invalid/v1"}) is None  # a proxy would find it
+        monkeypatch.delenv("http_proxy")
+        url = server.url
+    found = check(MODEL, {"api_base": url})
+    assert found is not None
+    assert (found.fault, "connection refused" in found.message) == (Fault.CONNECTION, True)
+    found = check(MODEL, {"api_base": "http://no-such-host.invalid/v1"})
+    assert found is not None
+    assert found.message == "cannot connect to no-such-host.invalid:80: unknown host"
+    monkeypatch.delenv("OPENAI_API_KEY")
+    found = check(MODEL)
+    assert found is not None
+    assert (found.fault, (found.hint or "").split(",")[0]) == (Fault.AUTH, "set OPENAI_API_KEY")
+    found = check("nobody/x")
+    assert found is not None
+    assert found.fault is Fault.UNKNOWN_MODEL
+
+
+# --- loops, cancellation, many at once ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("on_text", [None, lambda _: None], ids=["whole", "stream"])
+@pytest.mark.parametrize("reply", [Reply(fate=Fate.HANG), Reply("a b c d", gap=30)], ids=["hang", "slow stream"])
+def test_cancelling_closes_the_connection(reply: Reply, on_text: OnText | None, lm: LiteLLM) -> None:
+    async def main(server: Loopback) -> float:
+        await lm.complete(ask(server))
+        call = asyncio.create_task(lm.complete(ask(server), on_text))
+        assert await asyncio.to_thread(server.wait_for_request, 2)
+        await asyncio.sleep(0.05)
+        started = time.perf_counter()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert await asyncio.to_thread(server.wait_for_abandonment, 2)
+        took = time.perf_counter() - started
+        assert (await lm.complete(ask(server))).text == "ok"  # and the next call is none the worse
+        return took
+
+    slow = Reply(fate=Fate.HANG) if on_text is None else reply
+    with Loopback(["ok", slow, "ok"]) as server:
+        assert asyncio.run(asyncio.wait_for(main(server), 60)) < 1
+
+
+def test_a_time_limit_of_the_callers_cuts_the_call(lm: LiteLLM) -> None:
+    async def main(server: Loopback) -> None:
+        async with asyncio.timeout(0.3):
+            await lm.complete(ask(server))
+
+    with Loopback([Reply(fate=Fate.HANG)]) as server:
+        with pytest.raises(TimeoutError):
+            asyncio.run(main(server))
+        assert server.wait_for_abandonment()
+
+
+def test_several_loops_one_after_the_other(lm: LiteLLM) -> None:
+    with Loopback() as server:
+        for _ in range(3):
+            assert asyncio.run(lm.complete(ask(server))).text == "ok"
+            assert asyncio.run(lm.complete(ask(server), lambda _: None)).text == "ok"
+        lm.close()
+        lm.close()
+        assert asyncio.run(LiteLLM().complete(ask(server))).text == "ok"
+    assert server.connections == 7  # each loop closed its own
+
+
+def test_close_ends_the_connections_of_a_loop_that_rests(lm: LiteLLM) -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        with Loopback() as server:
+            for _ in range(2):
+                assert loop.run_until_complete(lm.complete(ask(server))).text == "ok"
+                lm.close()
+            assert server.connections == 2
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+def test_connections_are_kept_and_64_calls_run_at_once(lm: LiteLLM) -> None:
+    async def main(server: Loopback) -> list[Response]:
+        rounds = [await asyncio.gather(*(lm.complete(ask(server, user=str(n))) for n in range(64))) for _ in range(2)]
+        return [response for answers in rounds for response in answers]
+
+    with Loopback(lambda asked: str(asked["user"]), latency=0.3) as server:
+        answers = asyncio.run(main(server))
+    assert [answer.text for answer in answers] == [str(n) for n in range(64)] * 2
+    assert server.peak > 32
+    assert server.connections <= 80
