@@ -76,7 +76,8 @@ async def run_batch(
             return
         output.write(_line(bound, row, run, error) + "\n")
         ok = run is not None and run.status is Status.DONE
-        tally.last_error = tally.last_error if ok else error or (run and run.error)
+        if not ok:
+            tally.last_error = error or (run.error if run else None)
         tally.add(run, ok=ok)
         if progress:
             progress(tally, row)

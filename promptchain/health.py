@@ -39,7 +39,8 @@ def _local() -> Iterator[Usable]:
     for found in weights.available():
         size = f"{found.size / 1024 / 1024:.0f} MiB" if found.size else ""
         if found.problem:
-            yield Usable(found.name, size, found.problem, found.remedy)
+            problem, _, remedy = found.problem.partition("; ")
+            yield Usable(found.name, size, problem, remedy or None)
         elif missing:
             yield Usable(found.name, size, missing, "pip install 'promptchain[local]'")
         else:

@@ -16,7 +16,8 @@ from promptchain.chain import Chain
 from promptchain.dataset import Row
 from promptchain.errors import PromptChainError, UsageError, known_or_nearest
 from promptchain.events import Observer
-from promptchain.lm.calls import Budget, Caller
+from promptchain.lm.budget import Budget
+from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import LM
 from promptchain.lm.secrets import redact
 from promptchain.records import Run

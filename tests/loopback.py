@@ -131,8 +131,12 @@ class Loopback:
             await asyncio.sleep(0.001)
 
     def _reply(self, body: dict[str, Any]) -> Reply:
+        reply: Reply | str | int
         if callable(self._replies):
-            reply = self._replies(body)
+            try:
+                reply = self._replies(body)
+            except Exception as error:  # a mistake in the script shows in the client's error
+                reply = Reply(status=500, body={"error": {"message": f"the script failed: {error!r}"}})
         else:
             reply = self._replies[min(len(self.requests), len(self._replies)) - 1]
         if isinstance(reply, str):

@@ -50,7 +50,7 @@ def models(incomplete: str) -> list[str]:
     try:
         from promptchain.lm import catalog, weights
 
-        names = [f"local/{found.name}" for found in weights.available() if found.path]
+        names = [found.name for found in weights.available() if not found.problem]
         if len(incomplete) >= 3 and not incomplete.startswith("local/"):
             names += [name for name in catalog.known_models() if name.startswith(incomplete)][:50]
     except (OSError, PromptChainError, AttributeError):

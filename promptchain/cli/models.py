@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,7 +86,7 @@ def _describe(name: str) -> dict[str, Any]:
     }
 
 
-def _table(rows: list[tuple[str, ...]], header: tuple[str, ...] = ()) -> None:
+def _table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> None:
     """Columns on a terminal, tabs in a pipe."""
     if not sys.stdout.isatty():
         for row in rows:

@@ -50,7 +50,8 @@ def style(text: str, code: str, stream: IO[str]) -> str:
 
 def say(text: str, stream: IO[str] | None = None) -> None:
     """Print a line; on a stream whose encoding lacks a character, with that character escaped."""
-    stream = stream or sys.stdout
+    if stream is None:
+        stream = sys.stdout
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -46,6 +47,7 @@ class LiteLLM:
         with _translated(request):
             litellm = await asyncio.shield(asyncio.wrap_future(_load()))
             await _close_with_loop(litellm)
+        _quiet()
         started = time.perf_counter()
         if on_text is None:
             with _translated(request):
@@ -128,6 +130,9 @@ def _import(result: Future[Any]) -> None:
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
     try:
         import litellm
+
+        # Its OpenAI client would load these 0.7 s worth of modules within the first call, on the event loop.
+        import_module("openai.resources")
     except Exception as error:
         result.set_exception(error)
         return
@@ -135,11 +140,21 @@ def _import(result: Future[Any]) -> None:
     if "LITELLM_LOG" not in os.environ:
         for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    # litellm makes its coroutine in a thread; one that is cancelled in that instant is never awaited, harmlessly.
-    warnings.filterwarnings("ignore", r"Items? .* on TypedDict class .* `ReadOnly` qualifier", UserWarning)
-    warnings.filterwarnings("ignore", r"coroutine '.*completion.*' was never awaited", RuntimeWarning)
-    warnings.filterwarnings("ignore", r"coroutine '.*async_streaming' was never awaited", RuntimeWarning)
     result.set_result(litellm)
+
+
+_quieted: object = None
+
+
+def _quiet() -> None:
+    """Keep litellm's warnings about itself from the terminal, and from breaking calls where warnings are errors."""
+    global _quieted
+    if warnings.filters is not _quieted:  # another list within warnings.catch_warnings, and after it
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"litellm\.")
+        warnings.filterwarnings("ignore", r"Items? .* on TypedDict class .* `ReadOnly` qualifier", UserWarning)
+        # It makes its coroutine in a thread; when the call is cancelled at that instant, nobody awaits it. No harm.
+        warnings.filterwarnings("ignore", r"coroutine '.*(completion|streaming)' was never awaited", RuntimeWarning)
+        _quieted = warnings.filters
 
 
 _closers: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = WeakKeyDictionary()
@@ -241,19 +256,16 @@ async def _stream(
         await stream.aclose()
     # litellm makes up "stop" for a stream that broke off, or that was none; what the server said is kept here.
     if not (getattr(stream, "received_finish_reason", None) or getattr(stream, "intermittent_finish_reason", None)):
-        if pieces:
-            message, fault = "the stream ended before the reply was complete", Fault.CONNECTION
-        else:
-            message, fault = "the server sent no completion", Fault.BAD_RESPONSE
-        raise ModelError(f"{request.model}: {message}", fault=fault, model=request.model)
+        if not pieces:
+            raise _no_completion(request.model)
+        message = "the server ended the stream before the reply was complete"
+        raise ModelError(message, fault=Fault.CONNECTION, model=request.model, hint="try again")
     return last, "".join(pieces), _FINISH.get(str(reason), Finish.STOP)
 
 
 def _read(reply: Any, request: Request) -> tuple[str, Finish]:
     if not reply.choices:
-        raise ModelError(
-            f"{request.model}: the server sent no completion", fault=Fault.BAD_RESPONSE, model=request.model
-        )
+        raise _no_completion(request.model)
     choice = reply.choices[0]
     text = choice.message.content or ""
     refusal = (getattr(choice.message, "provider_specific_fields", None) or {}).get("refusal")
@@ -316,6 +328,7 @@ _BY_CLASS = {
     "ServiceUnavailableError": Fault.SERVER,
     "InternalServerError": Fault.SERVER,
 }
+_BAD_RESPONSE_HINT = "see whether api_base is set and right, and its server in order"
 _MALFORMED = re.compile(r"Empty or invalid response|provider returned|Expecting value|JSON")
 _PREFIX = re.compile(r"^(?:(?:litellm\.)?(?:\w+(?:Error|Exception)|Timeout(?: Error)?)\s*(?::|-)\s*)+")
 _WHAT = {
@@ -417,7 +430,7 @@ def _said(chain: tuple[BaseException, ...], response: Any) -> tuple[str, frozens
         with suppress(Exception):  # not read, or not text
             body = response.text
     if body is None:
-        body = _PREFIX.sub("", str(chain[0])).split(". To drop these")[0]
+        body = re.split(r"\. To drop these| Original exception: ", _PREFIX.sub("", str(chain[0])))[0]
     if isinstance(body, str):
         with suppress(ValueError):
             body = json.loads(body)
@@ -455,7 +468,13 @@ def _hint(fault: Fault, model: str, base: str | None, chain: tuple[BaseException
         Fault.RATE_LIMIT: "lower --concurrency, or wait",
         Fault.CONTEXT: "shorten the input, or take a model with a longer context",
         Fault.BAD_REQUEST: "see params of the step",
+        Fault.BAD_RESPONSE: _BAD_RESPONSE_HINT,
     }.get(fault)
+
+
+def _no_completion(model: str) -> ModelError:
+    message = f"{catalog.provider_of(model) or 'the server'} sent no valid completion"
+    return ModelError(message, fault=Fault.BAD_RESPONSE, model=model, hint=_BAD_RESPONSE_HINT)
 
 
 def _unknown_provider(model: str) -> ModelError:

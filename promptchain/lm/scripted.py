@@ -106,8 +106,8 @@ class ScriptedLM:
         started = perf_counter()
         self._kept.append(request)
         rule = self._find(request)
-        if delay := rule.delay or self._delay:
-            await asyncio.sleep(delay)
+        # Even without a delay it lets others run, as every real model does.
+        await asyncio.sleep(rule.delay or self._delay)
         reply = rule.reply(request) if callable(rule.reply) else rule.reply
         if isinstance(reply, Exception):
             # One object may be raised many times, and would gather the frames of all of them.

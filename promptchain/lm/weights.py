@@ -6,6 +6,7 @@ Nothing here loads a model or imports llama.cpp; huggingface_hub is imported onl
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import os
 import shutil
@@ -65,13 +66,13 @@ def find_weights(model: str) -> Path:
         return _bundled(name)
     pulled = models_dir() / f"{name.removesuffix('.gguf')}.gguf"
     if not _is_path(name):
-        if pulled.is_file():
+        if _is_file(pulled):
             return pulled
         raise _unknown(model)
     path = _expand(name)
-    if path.is_file():
+    if _is_file(path):
         return path.absolute()
-    if path.name == name and pulled.is_file():
+    if path.name == name and _is_file(pulled):
         return pulled
     raise _missing(model, path)
 
@@ -203,7 +204,7 @@ def pull(
 
 
 def _choose(repo: str, wanted: str | None, files: dict[str, Any]) -> str:
-    """The one GGUF file that is meant. Multimodal projectors are no models, and a part of a split file is none alone."""
+    """The one GGUF file that is meant. A multimodal projector is no model, and a part of a split file is none."""
     ggufs = sorted(name for name in files if name.lower().endswith(".gguf") and "mmproj" not in name.lower())
     whole = [name for name in ggufs if not _is_split(name)]
     if wanted in whole:
@@ -234,19 +235,19 @@ def _is_split(name: str) -> bool:
 
 def _import_hub(repo: str) -> Any:
     try:
-        import huggingface_hub
+        hub: Any = importlib.import_module("huggingface_hub")
     except ImportError as exc:
         hint = "pip install huggingface_hub"
         raise ModelError("huggingface_hub is not installed", fault=Fault.NOT_INSTALLED, model=repo, hint=hint) from exc
-    huggingface_hub.logging.set_verbosity_error()  # its advice on accounts is not for our user's terminal
-    return huggingface_hub
+    hub.logging.set_verbosity_error()  # its advice on accounts is not for our user's terminal
+    return hub
 
 
 def _silent_bar(progress: OnProgress | None) -> type:
     """A progress bar that draws nothing and tells `progress`; it is what huggingface_hub reports bytes to."""
-    from tqdm import tqdm
+    tqdm: Any = importlib.import_module("tqdm").tqdm  # comes with huggingface_hub
 
-    class Bar(tqdm):  # type: ignore[type-arg,misc,unused-ignore]
+    class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self.total = kwargs.get("total")
             self.here = kwargs.get("initial") or 0
@@ -264,8 +265,7 @@ def _silent_bar(progress: OnProgress | None) -> type:
 @contextmanager
 def _hub_errors(hub: Any, repo: str) -> Iterator[None]:
     """Turn what huggingface_hub raises into a ModelError."""
-    from httpx import HTTPError
-
+    http: Any = importlib.import_module("httpx")  # comes with huggingface_hub
     errors = hub.errors
     try:
         yield
@@ -281,7 +281,7 @@ def _hub_errors(hub: Any, repo: str) -> Iterator[None]:
         fault = Fault.RATE_LIMIT if status == 429 else Fault.SERVER
         message = f"the Hugging Face hub answered with HTTP {status}"
         raise ModelError(message, fault=fault, model=repo, status=status, hint="try again later") from exc
-    except (HTTPError, errors.LocalEntryNotFoundError, ConnectionError) as exc:
+    except (http.HTTPError, errors.LocalEntryNotFoundError, ConnectionError) as exc:
         hint = "check the network and HF_ENDPOINT; a GGUF file got another way runs as local/<path>.gguf"
         message = "the Hugging Face hub cannot be reached"
         raise ModelError(message, fault=Fault.CONNECTION, model=repo, hint=hint) from exc
@@ -320,6 +320,13 @@ def _describe(name: str, path: Path) -> Weights:
 
 def _is_path(name: str) -> bool:
     return name.lower().endswith(".gguf") or name.startswith("~") or "/" in name or os.sep in name
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
 
 
 def _expand(name: str) -> Path:

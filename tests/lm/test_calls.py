@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptchain.errors import BudgetError, Fault, ModelError, UsageError
+from promptchain.lm.budget import Bound, Budget
 from promptchain.lm.cache import CachedLM
-from promptchain.lm.calls import Answer, Bound, Budget, Caller, CallError, Retry
+from promptchain.lm.calls import Answer, Caller, CallError, Retry
 from promptchain.lm.protocol import Capabilities, Finish, Message, OnText, Price, Request, Response, Usage
 from promptchain.lm.scripted import Rule, ScriptedLM
 

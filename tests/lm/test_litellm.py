@@ -20,12 +20,6 @@ from tests.loopback import Fate, Loopback, Reply
 KEY = "sk-test-5ecr3t-0123456789"
 MODEL = "openai/test-model"
 
-# Where litellm is called it silences what it warns of; pytest brings its own filters, so it is said again here.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Item.* on TypedDict class:UserWarning"),
-    pytest.mark.filterwarnings("ignore:coroutine '.*(completion|async_streaming).*' was never awaited:RuntimeWarning"),
-]
-
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +96,8 @@ def test_streams_pieces_as_they_come() -> None:
         pieces.append(piece)
         times.append(time.perf_counter())
 
-    with Loopback([Reply("one two three", usage=(12, 3), cached=5, gap=0.05)]) as server:
+    with Loopback(["ok", Reply("one two three", usage=(12, 3), cached=5, gap=0.05)]) as server:
+        complete(ask(server), lambda _: None)  # litellm's first stream loads modules while the pieces come in
         response = complete(ask(server), take)
     assert pieces == ["one", " two", " three"]
     assert (response.text, response.finish, response.usage) == ("one two three", Finish.STOP, Usage(12, 3, 5))
@@ -267,14 +262,38 @@ ERRORS: list[tuple[str, Reply, Fault, str, str | None]] = [
     ("503", Reply(status=503, body="busy\nvery"), Fault.SERVER, "openai failed (503): busy", None),
     ("504", Reply(status=504, body=""), Fault.SERVER, "openai failed (504)", None),
     ("529", Reply(status=529, body=body("Overloaded", "overloaded_error")), Fault.SERVER, "(529): Overloaded", None),
-    ("no JSON", Reply(body="hello"), Fault.BAD_RESPONSE, MODEL, None),
-    ("HTML", Reply(body="<html>hi", headers={"Content-Type": "text/html"}), Fault.BAD_RESPONSE, MODEL, None),
-    ("half of JSON", Reply(body='{"id": "x", "choices": ['), Fault.BAD_RESPONSE, MODEL, None),
-    ("no choices", Reply(body={"id": "x"}), Fault.BAD_RESPONSE, MODEL, None),
-    ("empty choices", Reply(body={"id": "x", "choices": []}), Fault.BAD_RESPONSE, MODEL, None),
-    ("a list", Reply(body="[1]"), Fault.BAD_RESPONSE, MODEL, None),
-    ("an error with status 200", Reply(body=body("oh no")), Fault.BAD_RESPONSE, MODEL, None),
-    ("cut off", Reply("a b c d e f", fate=Fate.CUT), Fault.CONNECTION, "closed the connection before the reply", None),
+    ("no JSON", Reply(body="hello"), Fault.BAD_RESPONSE, "openai sent no valid completion", "api_base"),
+    (
+        "HTML",
+        Reply(body="<html>hi", headers={"Content-Type": "text/html"}),
+        Fault.BAD_RESPONSE,
+        "openai sent no valid completion",
+        "api_base",
+    ),
+    (
+        "half of JSON",
+        Reply(body='{"id": "x", "choices": ['),
+        Fault.BAD_RESPONSE,
+        "openai sent no valid completion",
+        "api_base",
+    ),
+    ("no choices", Reply(body={"id": "x"}), Fault.BAD_RESPONSE, "openai sent no valid completion", "api_base"),
+    (
+        "empty choices",
+        Reply(body={"id": "x", "choices": []}),
+        Fault.BAD_RESPONSE,
+        "openai sent no valid completion",
+        "api_base",
+    ),
+    ("a list", Reply(body="[1]"), Fault.BAD_RESPONSE, "openai sent no valid completion", "api_base"),
+    (
+        "an error with status 200",
+        Reply(body=body("oh no")),
+        Fault.BAD_RESPONSE,
+        "openai sent no valid completion",
+        "api_base",
+    ),
+    ("cut off", Reply("a b c d e f", fate=Fate.CUT), Fault.CONNECTION, "before the reply was complete", None),
 ]
 
 
@@ -412,7 +431,7 @@ def test_a_refusal() -> None:
 def run_python(code: str, **environment: str) -> tuple[str, float]:
     """Standard output of a fresh interpreter, which must end well and say nothing else, and its seconds."""
     started = time.perf_counter()
-    command = [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", "-c", code]
+    command = [sys.executable, "-W", "error", "-c", code]
     env = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"} | environment
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
@@ -548,24 +567,19 @@ def test_several_loops_one_after_the_other(lm: LiteLLM) -> None:
 
 
 def test_close_ends_the_connections_of_a_loop_that_rests(lm: LiteLLM) -> None:
-    loop = asyncio.new_event_loop()
-    try:
-        with Loopback() as server:
-            for _ in range(2):
-                assert loop.run_until_complete(lm.complete(ask(server))).text == "ok"
-                lm.close()
-            assert server.connections == 2
-    finally:
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
+    with Loopback() as server, asyncio.Runner() as runner:
+        for _ in range(2):
+            assert runner.run(lm.complete(ask(server))).text == "ok"
+            lm.close()
+        assert server.connections == 2
 
 
 def test_connections_are_kept_and_64_calls_run_at_once(lm: LiteLLM) -> None:
     async def main(server: Loopback) -> list[Response]:
-        rounds = [await asyncio.gather(*(lm.complete(ask(server, user=str(n))) for n in range(64))) for _ in range(2)]
+        rounds = [await asyncio.gather(*(lm.complete(ask(server, seed=n)) for n in range(64))) for _ in range(2)]
         return [response for answers in rounds for response in answers]
 
-    with Loopback(lambda asked: str(asked["user"]), latency=0.3) as server:
+    with Loopback(lambda asked: str(asked["seed"]), latency=0.3) as server:
         answers = asyncio.run(main(server))
     assert [answer.text for answer in answers] == [str(n) for n in range(64)] * 2
     assert server.peak > 32
