@@ -167,8 +167,7 @@ class _Loading:
         try:
             content = document.read_text(target, _shown(target, self.root), MAX_TEXT_BYTES)
         except PromptChainError as exc:
-            hint = exc.hint or _near_file(target)
-            self._problem(at, f"the file '{text.file}': {exc.message}", hint)
+            self._problem(at, f"the file '{text.file}': {exc.message}", exc.hint or _near_file(target))
             return text
         if not content.strip():
             self._problem(at, f"the file '{text.file}' is empty", "write the text into it")

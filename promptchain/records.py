@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from promptchain.chain import Demo, Format, PromptStep
 from promptchain.lm.protocol import Usage
+
+
+MAX_DEPTH = 100
+"""How deep lists and mappings may be nested in a value that is kept."""
+
+
+def storable(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """`value` as JSON in UTF-8 can carry it: what can be iterated over as a list, text by `whole_text`.
+
+    Raises ValueError, with a sentence, for what JSON cannot say or what is nested deeper than `depth`.
+    """
+    if isinstance(value, str):
+        return whole_text(value)
+    if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if depth == 0:
+        raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, Mapping):
+        return {whole_text(str(name)): storable(item, depth - 1) for name, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        return [storable(item, depth - 1) for item in value]
+    raise ValueError(f"{value!r} is not a JSON value" if isinstance(value, float) else f"a {type(value).__name__} is no JSON value")
+
+
+def whole_text(text: str) -> str:
+    """`text` as UTF-8 can carry it: half of a surrogate pair becomes U+FFFD, two halves the character they stand for.
+
+    >>> whole_text("\\ud83d!"), whole_text("\\ud83d\\ude00")
+    ('\ufffd!', '😀')
+    """
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+_Text = Annotated[str, BeforeValidator(lambda text: whole_text(text) if isinstance(text, str) else text)]
 
 
 class Record(BaseModel):
@@ -47,8 +88,8 @@ class Call(Record):
     cost: float | None = None
     seconds: float = 0.0
     cached: bool = False
-    reply: str | None = None
-    error: str | None = None
+    reply: _Text | None = None
+    error: _Text | None = None
     max_tokens: int | None = None
 
 
@@ -57,13 +98,13 @@ class StepRun(Record):
 
     status: Status
     value: JsonValue = None
-    reasoning: str | None = None
+    reasoning: _Text | None = None
     started: float = 0.0
     seconds: float = 0.0
     calls: tuple[Call, ...] = ()
     items: tuple[StepRun, ...] = ()
-    error: str | None = None
-    hint: str | None = None
+    error: _Text | None = None
+    hint: _Text | None = None
     warnings: tuple[str, ...] = ()
 
     def all_calls(self) -> Iterator[Call]:
@@ -100,8 +141,8 @@ class Run(Record):
     inputs: dict[str, JsonValue] = {}
     outputs: dict[str, JsonValue] = {}
     steps: dict[str, StepRun] = {}
-    error: str | None = None
-    hint: str | None = None
+    error: _Text | None = None
+    hint: _Text | None = None
     totals: Totals = Totals()
 
 

@@ -1,43 +1,35 @@
-"""Templates: Jinja2 in a sandbox. What a template refers to, and what it renders to.
-
-Values are JSON values. Text is put in as it is; every other value is written as JSON, so null is `null` and a list is
-`["a", "b"]`, never Python's notation.
-"""
+"""Templates: what a template refers to, and what it renders to (in `sandbox.py`)."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import (
-    StrictUndefined,
-    TemplateError,
-    TemplateSyntaxError,
-    Undefined,
-    UndefinedError,
-    meta,
-    nodes,
-)
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
 
 from promptchain.errors import nearest
+from promptchain.sandbox import ENVIRONMENT, GLOBALS, MAX_RENDERED, to_text
+from promptchain.sandbox import plain as _plain
+
+__all__ = ["GLOBALS", "ITEM", "MAX_RENDERED", "Reference", "Template", "TemplateFault", "expression", "parse"]
+__all__ += ["to_text"]
 
 ITEM = "[]"
 """The part of a reference's path that stands for "any item of the list"."""
 
-MAX_RENDERED = 16 * 1024 * 1024
-"""Characters that one template may render to."""
+MAX_TAGS = 5000
+"""Of `{{` and `{%` in one template; so many take about a second to compile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A name that a template takes from outside, with the fields it reads of it.
 
-    line: counts from 1 in the template's text. tolerant: it is read only through `default` or a test (`is none`),
-    so that null will do.
+    line: counts from 1 in the template's text. tolerant: null will do for it, since it is read only through
+    `default`, `or` or a test (`is none`).
     """
 
     name: str
@@ -47,57 +39,17 @@ class Reference:
 
 
 class TemplateFault(Exception):
-    """A template that cannot be parsed or rendered; `line` counts from 1 in its text, None where unknown."""
+    """A template that cannot be parsed or rendered.
 
-    def __init__(self, message: str, line: int | None = None, hint: str | None = None) -> None:
+    line: counts from 1 in its text, None where unknown. word: what stands there at the fault, where known.
+    """
+
+    def __init__(self, message: str, line: int | None = None, hint: str | None = None, word: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.line = line
         self.hint = hint
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox, in which a mapping's field hides the methods of the same name: `{{ order.items }}` is a field."""
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        if isinstance(obj, Mapping) and attribute in obj:
-            return obj[attribute]
-        return super().getattr(obj, attribute)
-
-
-def to_text(value: Any) -> str:
-    """A value as it stands in a prompt: text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _finalize(value: Any) -> Any:
-    return value if isinstance(value, str | Undefined) else to_text(value)
-
-
-def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
-    """Jinja's `default`, for which null counts as missing too: a skipped step's value is null."""
-    if isinstance(value, Undefined) or value is None or (boolean and not value):
-        return default_value
-    return value
-
-
-def _tojson(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent, default=str)
-
-
-def _environment() -> _Environment:
-    environment = _Environment(
-        undefined=StrictUndefined, autoescape=False, finalize=_finalize, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"default": _default, "d": _default, "tojson": _tojson}
-    environment.globals = {
-        name: environment.globals[name] for name in ("range", "dict", "namespace", "joiner", "cycler")
-    }
-    return environment
-
-
-_ENVIRONMENT = _environment()
-GLOBALS = frozenset(_ENVIRONMENT.globals)
+        self.word = word
 
 
 @dataclass(frozen=True)
@@ -115,18 +67,15 @@ class Template:
     def value(self, values: Mapping[str, Any]) -> Any:
         """As `render`, but a template that is one expression and nothing else gives its value. Raises TemplateFault."""
         try:
-            result = self._render(values)
+            return _plain(self._render(values))
         except UndefinedError as exc:
             raise TemplateFault(_sentence(exc), _line_of(exc), _FILTER_HINT) from None
         except TemplateError as exc:
             raise TemplateFault(_sentence(exc), _line_of(exc)) from None
         except RecursionError:
-            raise TemplateFault("the template recurses without end") from None
-        except (MemoryError, OverflowError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as exc:
-            raise TemplateFault(f"{_sentence(exc) or type(exc).__name__}", _line_of(exc)) from None
-        if isinstance(result, Undefined):
-            raise TemplateFault("the expression has no value here", 1, _FILTER_HINT)
-        return result
+            raise TemplateFault("the template recurses without end, or a value is nested too deeply") from None
+        except Exception as exc:  # whatever filters and operators make of values that do not suit them
+            raise TemplateFault(_sentence(exc) or type(exc).__name__, _line_of(exc)) from None
 
 
 _FILTER_HINT = "give it, or use the filter default: {{ name | default('…') }}"
@@ -139,7 +88,7 @@ def parse(text: str) -> Template:
     expression = _only_expression(tree)
     if expression is not None:
         return Template(text, references, _expression(expression))
-    compiled = _compile(text)
+    compiled = _compile(tree)
 
     def render(values: Mapping[str, Any]) -> str:
         pieces: list[str] = []
@@ -147,7 +96,7 @@ def parse(text: str) -> Template:
         for piece in compiled.generate(values):
             size += len(piece)
             if size > MAX_RENDERED:
-                raise TemplateError(f"the text grows over {MAX_RENDERED // 1024 // 1024} million characters")
+                raise TemplateError(f"the text grows too long: over {MAX_RENDERED:,} characters")
             pieces.append(piece)
         return "".join(pieces)
 
@@ -160,35 +109,42 @@ def expression(text: str) -> Template:
     stripped = text.strip()
     if not stripped.startswith("{{"):
         stripped = "{{ " + stripped + " }}"
-    tree, references = _parse(stripped)
-    found = _only_expression(tree)
+    found = None
+    if "{%" not in stripped:
+        tree, references = _parse(stripped)
+        found = _only_expression(tree)
     if found is None:
-        raise TemplateFault("this must be one expression", 1, 'for example: intent == "refund"')
+        raise TemplateFault("this must be one expression and nothing else", 1, 'for example: intent == "refund"')
     return Template(text, references, _expression(found))
 
 
-_FOREIGN = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+_FOREIGN = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)
+_TOO_DEEP = "the template is nested too deep"
 
 
 def _parse(text: str) -> tuple[nodes.Template, tuple[Reference, ...]]:
+    if text.count("{{") + text.count("{%") > MAX_TAGS:
+        raise TemplateFault(f"the template has more than {MAX_TAGS:,} tags", 1, "use a loop, or a shorter text")
     try:
-        tree = _ENVIRONMENT.parse(text)
+        tree = ENVIRONMENT.parse(text)
         for foreign in tree.find_all(_FOREIGN):
             raise TemplateFault("a template cannot include another", foreign.lineno, "use {file: …} for a whole prompt")
         return tree, tuple(_references(tree))
     except TemplateSyntaxError as exc:
-        raise TemplateFault(_sentence(exc), exc.lineno, _syntax_hint(exc)) from None
+        raise _syntax_fault(exc) from None
     except RecursionError:
-        raise TemplateFault("the template is nested too deep") from None
+        raise TemplateFault(_TOO_DEEP, 1) from None
+    except (ValueError, OverflowError):  # a number of more digits than Python reads
+        raise TemplateFault("a number is too long", 1) from None
 
 
-def _compile(text: str) -> Any:
+def _compile(tree: nodes.Template) -> Any:
     try:
-        return _ENVIRONMENT.from_string(text)
-    except TemplateSyntaxError as exc:
-        raise TemplateFault(_sentence(exc), exc.lineno, _syntax_hint(exc)) from None
+        return ENVIRONMENT.from_string(tree)
+    except TemplateSyntaxError as exc:  # an unknown filter or test is found at this point
+        raise _syntax_fault(exc) from None
     except (RecursionError, SyntaxError, MemoryError):
-        raise TemplateFault("the template is nested too deep") from None
+        raise TemplateFault(_TOO_DEEP, 1) from None
 
 
 def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
@@ -208,18 +164,16 @@ _RESULT = "result"
 
 def _expression(expr: nodes.Expr) -> Callable[[Mapping[str, Any]], Any]:
     """Compile an expression to a function of the values, through an assignment that the module exports."""
-    body = [nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), expr, lineno=1)]
-    try:
-        compiled = _ENVIRONMENT.from_string(nodes.Template(body, lineno=1))
-    except TemplateSyntaxError as exc:  # an unknown filter or test is found at this point
-        raise TemplateFault(_sentence(exc), exc.lineno, _syntax_hint(exc)) from None
-    except (RecursionError, SyntaxError, MemoryError):
-        raise TemplateFault("the template is nested too deep") from None
+    assignment = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), expr, lineno=expr.lineno)
+    compiled = _compile(nodes.Template([assignment], lineno=1))
 
     def evaluate(values: Mapping[str, Any]) -> Any:
         context = compiled.new_context(dict(values))
-        for _ in compiled.root_render_func(context):
-            pass
+        try:
+            for _ in compiled.root_render_func(context):
+                pass
+        except Exception:
+            ENVIRONMENT.handle_exception()  # raises it again, with the template's line in the traceback
         return context.vars[_RESULT]
 
     return evaluate
@@ -227,8 +181,15 @@ def _expression(expr: nodes.Expr) -> Callable[[Mapping[str, Any]], Any]:
 
 def _references(tree: nodes.Template) -> Iterator[Reference]:
     outside = meta.find_undeclared_variables(tree) - GLOBALS
+    changed = {
+        name
+        for kind in (nodes.Assign, nodes.AssignBlock)
+        for node in tree.find_all(kind)
+        for name in _names(node.target)
+    }
     seen: set[Reference] = set()
-    for reference in _walk(tree, {}, tolerant=False):
+    for found in _walk(tree, {}, _STRICT):
+        reference = Reference(found.name, (), found.line, found.tolerant) if found.name in changed else found
         if reference.name in outside and reference not in seen:
             seen.add(reference)
             yield reference
@@ -237,61 +198,54 @@ def _references(tree: nodes.Template) -> Iterator[Reference]:
 _Scope = Mapping[str, tuple[str, tuple[str, ...]] | None]
 """Names bound inside the template: to a path from an outside name (a loop over it), or to None (anything else)."""
 
+_STRICT, _NULL, _ANYTHING = range(3)
+"""What may be missing: nothing; the value itself, but no field of it (`a or b`); any part (`a.b | default('…')`)."""
+
 _TOLERANT_TESTS = frozenset({"defined", "undefined", "none"})
 
 
-def _walk(node: nodes.Node, scope: _Scope, tolerant: bool) -> Iterator[Reference]:
+def _walk(node: nodes.Node, scope: _Scope, quiet: int) -> Iterator[Reference]:
     target = _path(node, scope)
     if target:
         name, path = target
-        yield Reference(name, path, node.lineno, tolerant)
-        return
-    if isinstance(node, nodes.Name):
-        return
-    if isinstance(node, nodes.For):
-        yield from _walk_for(node, scope, tolerant)
-    elif isinstance(node, nodes.Filter) and node.node is not None:
-        quiet = tolerant or node.name in ("default", "d")
-        yield from _walk(node.node, scope, quiet)
-        for child in (*node.args, *node.kwargs):
-            yield from _walk(child, scope, tolerant)
-    elif isinstance(node, nodes.Test):
-        yield from _walk(node.node, scope, tolerant or node.name in _TOLERANT_TESTS)
-        for child in (*node.args, *node.kwargs):
-            yield from _walk(child, scope, tolerant)
+        yield Reference(name, path, node.lineno, quiet == _ANYTHING or (quiet == _NULL and not path))
+    elif isinstance(node, nodes.For):
+        yield from _walk_for(node, scope, quiet)
+    elif isinstance(node, nodes.Filter | nodes.Test) and node.node is not None:
+        lenient = ("default", "d") if isinstance(node, nodes.Filter) else _TOLERANT_TESTS
+        yield from _walk(node.node, scope, _ANYTHING if node.name in lenient else quiet)
+        yield from _walk_all((*node.args, *node.kwargs), scope, quiet)
     elif isinstance(node, nodes.Or):
-        yield from _walk(node.left, scope, tolerant=True)
-        yield from _walk(node.right, scope, tolerant)
-    else:
-        inner = _bind(node, scope)
-        for child in node.iter_child_nodes():
-            yield from _walk(child, inner, tolerant)
-
-
-def _walk_for(node: nodes.For, scope: _Scope, tolerant: bool) -> Iterator[Reference]:
-    yield from _walk(node.iter, scope, tolerant)
-    looped = _path(node.iter, scope)
-    bound: dict[str, tuple[str, tuple[str, ...]] | None] = {
-        name.name: None for name in node.target.find_all(nodes.Name)
-    }
-    if isinstance(node.target, nodes.Name):
-        bound = {node.target.name: (looped[0], (*looped[1], ITEM)) if looped else None}
-    inner: dict[str, Any] = {**scope, **bound, "loop": None}
-    for child in (*node.body, *([node.test] if node.test else [])):
-        yield from _walk(child, inner, tolerant)
-    for child in node.else_:
-        yield from _walk(child, scope, tolerant)
-
-
-def _bind(node: nodes.Node, scope: _Scope) -> _Scope:
-    """The scope with what `{% with %}`, `{% macro %}` and `{% call %}` bind; their parameters are not followed."""
-    if isinstance(node, nodes.With):
-        names = [name for target in node.targets for name in _names(target)]
+        yield from _walk(node.left, scope, max(quiet, _NULL))
+        yield from _walk(node.right, scope, quiet)
+    elif isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):  # a method is no field
+        yield from _walk_all((node.node.node, *node.args, *node.kwargs), scope, _STRICT)
+    elif isinstance(node, nodes.With):
+        yield from _walk_all(node.values, scope, quiet)
+        inner = {**scope, **dict.fromkeys(name for target in node.targets for name in _names(target))}
+        yield from _walk_all(node.body, inner, quiet)
     elif isinstance(node, nodes.Macro | nodes.CallBlock):
-        names = [arg.name for arg in node.args]
+        outer = (*node.defaults, node.call) if isinstance(node, nodes.CallBlock) else node.defaults
+        yield from _walk_all(outer, scope, quiet)
+        yield from _walk_all(node.body, {**scope, **dict.fromkeys(arg.name for arg in node.args)}, quiet)
     else:
-        return scope
-    return {**scope, **dict.fromkeys(names)}
+        yield from _walk_all(node.iter_child_nodes(), scope, quiet)
+
+
+def _walk_all(parts: Iterable[nodes.Node], scope: _Scope, quiet: int) -> Iterator[Reference]:
+    for part in parts:
+        yield from _walk(part, scope, quiet)
+
+
+def _walk_for(node: nodes.For, scope: _Scope, quiet: int) -> Iterator[Reference]:
+    yield from _walk(node.iter, scope, quiet)
+    looped = _path(node.iter, scope)
+    bound: dict[str, Any] = dict.fromkeys(_names(node.target))
+    if isinstance(node.target, nodes.Name) and looped:
+        bound = {node.target.name: (looped[0], (*looped[1], ITEM))}
+    inner = {**scope, **bound, "loop": None}
+    yield from _walk_all((*node.body, *([node.test] if node.test else [])), inner, quiet)
+    yield from _walk_all(node.else_, scope, quiet)
 
 
 def _names(target: nodes.Node) -> list[str]:
@@ -316,12 +270,45 @@ def _path(node: nodes.Node, scope: _Scope) -> tuple[str, tuple[str, ...]] | None
     return None
 
 
+_REWORDED = (  # what Jinja says; our words, {0} the first group; a hint; whether the group is the word at the fault
+    (r"No (filter|test) named '(.+?)'", "unknown {0} '{1}'", None, 2),
+    (r"unexpected end of template, expected 'end of print", "'{{{{' is never closed", "close it with '}}}}'", 0),
+    (r"unexpected end of template, expected 'end of statement", "'{{%' is never closed", "close it with '%}}'", 0),
+    (r"Missing end of comment", "'{{#' is never closed", "close it with '#}}'", 0),
+    (r"Missing end of raw", "'{{% raw %}}' is never closed", "add {{% endraw %}}", 0),
+    (r"Unexpected end of template.*closed is '(\w+)'", "'{{% {0} %}}' is never closed", "add {{% end{0} %}}", 0),
+    (r"unknown tag '(end\w+|else|elif)'.*closed is '(\w+)'", "'{0}' where 'end{1}' is due", None, 1),
+    (r"unknown tag '(end\w+|else|elif)'", "'{0}' without a tag before it that it belongs to", "remove it", 1),
+    (r"unknown tag '(\w+)'", "unknown tag '{0}'", None, 1),
+    (r"unexpected char ['\"](['\"])['\"] at", "a text in quotes is never closed", "close it with {0}", 0),
+    (r"unexpected char '(.+)' at", "unexpected character '{0}'", None, 1),
+    (r"'end of print statement', got '='", "unexpected '='", "compare with '=='", 0),
+    (r"'end of (?:print statement|statement block)', got '(.+)'", "'{0}' is not expected here", None, 1),
+    (r"[Ee]xpected an expression, got 'end of", "the braces hold no expression", "write a name between them", 0),
+    (r"unexpected 'end of print", "the expression ends too early", None, 0),
+    (r"unexpected '(\W)'", "unexpected '{0}'", "an expression stands between '{{{{' and '}}}}'", 1),
+)
+_TAGS = ("if", "elif", "else", "endif", "for", "endfor", "set", "endset", "macro", "endmacro", "with", "endwith", "raw")
+
+
+def _syntax_fault(exc: TemplateSyntaxError) -> TemplateFault:
+    """Jinja's complaint in words for somebody who does not know how Jinja reads."""
+    said = " ".join(str(exc.message or "").split())
+    for pattern, message, hint, word in _REWORDED:
+        if match := re.search(pattern, said):
+            groups = match.groups()
+            near = None
+            if "unknown" in message:
+                tables: dict[str, Any] = {"filter": ENVIRONMENT.filters, "test": ENVIRONMENT.tests}
+                near = nearest(groups[-1], tables.get(groups[0], _TAGS))
+            hint = near or (hint and hint.format(*groups))
+            return TemplateFault(message.format(*groups), exc.lineno, hint, groups[word - 1] if word else "")
+    return TemplateFault(said.rstrip("."), exc.lineno)
+
+
 def _sentence(exc: BaseException) -> str:
     lines = str(getattr(exc, "message", None) or exc).strip().splitlines()
-    text = (lines[0] if lines else "").rstrip(".")
-    if "end of print statement" in text or ("end of template" in text and text.startswith("unexpected")):
-        return "the expression ends too early"
-    return text
+    return (lines[0] if lines else "").rstrip(".")
 
 
 def _line_of(exc: BaseException) -> int | None:
@@ -333,13 +320,3 @@ def _line_of(exc: BaseException) -> int | None:
             line = traceback.tb_lineno
         traceback = traceback.tb_next
     return line
-
-
-def _syntax_hint(exc: TemplateSyntaxError) -> str | None:
-    said = str(exc.message or "")
-    if "No filter named" in said or "No test named" in said:
-        table = _ENVIRONMENT.filters if "filter" in said else _ENVIRONMENT.tests
-        return nearest(said.split("'")[1], table)
-    if "end of template" in said or "unexpected end" in said.lower():
-        return "close the block or the braces"
-    return None

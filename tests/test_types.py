@@ -285,6 +285,7 @@ def test_fields_and_items() -> None:
     assert c.field("whatever") == Type({"type": "number"})
     assert d.field("whatever") == d.items == ANY
     assert parse_type({"properties": {"a": {"type": "string"}}}).field("b") == ANY
+    assert parsed.fields()["a"] is parsed.fields()["a"]
     assert (TEXT.field("a"), TEXT.items, TEXT.fields()) == (None, None, {})
     pairs = {"type": "array", "prefixItems": [{"type": "string"}], "items": {"type": "number"}}
     assert parse_type(pairs).items == ANY
@@ -349,6 +350,16 @@ FINE = {"intent": "refund", "lines": [{"price": 1}]}
         ([1], True, ["true is not 1"]),
         ({"type": "integer", "not": {"minimum": 3}}, 4, ["4 is against 'not' ({\"minimum\": 3})"]),
         ("integer", float("nan"), ["NaN is not a JSON value"]),
+        (
+            ORDER,
+            {"intent": float("nan"), "lines": [1]},
+            ["intent: NaN is not a JSON value", "lines[0]: 1 is not an object"],
+        ),
+        (
+            {"properties": {"a": {"minimum": 1}}},
+            {"a": float("-inf"), "b": (1,)},
+            ["a: -Infinity is not a JSON value", "b: (1,) is not a JSON value"],
+        ),
         ("any", {"a": [{1, 2}]}, ["a[0]: {1, 2} is not a JSON value"]),
         ("any", {1: 2}, ['{"1": 2} is not a JSON value']),
         ({"type": "string", "maxLength": 2}, "abc", ["'abc' is against 'maxLength' (2)"]),

@@ -52,7 +52,8 @@ class LiveSteps:
         self._rows = {name: _Row() for name in self._lines}
         self._current: str | None = None
         self._spinner = Spinner("dots", style="cyan")
-        self._live = Live(console=console(stderr=True), refresh_per_second=12, get_renderable=self._draw)
+        self._console = console(stderr=True)
+        self._live = Live(console=self._console, refresh_per_second=12, get_renderable=self._draw)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -90,13 +91,17 @@ class LiveSteps:
 
     def _draw(self) -> RenderableType:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        widest = max(len(lines) + 1 + len(name) for name, lines in self._lines.items())
+        room = max(10, self._console.width - widest - 19)  # what a step says must not squeeze its name
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True)
-        table.add_column(justify="right", no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        table.add_column(justify="right", no_wrap=True, width=8)
+        table.add_column(no_wrap=True, overflow="ellipsis")
         for name, row in self._rows.items():
             label = Text(self._lines[name] + " ", style="cyan").append(name, style="bold")
-            table.add_row(self._mark(row), label, Text(self._time(row), style="dim"), self._says(row))
+            says = self._says(row)
+            says.truncate(room, overflow="ellipsis")
+            table.add_row(self._mark(row), label, Text(self._time(row), style="dim"), says)
         if self._current is None or self._rows[self._current].status is not None:
             return table
         tail = self._rows[self._current].text.strip().splitlines()[-_TAIL_LINES:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from promptchain.errors import InvalidFileError, PromptChainError
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def colours(stream: IO[str]) -> bool:
+def colours(stream: TextIO) -> bool:
     """Whether to colour what goes to `stream` (https://no-color.org, FORCE_COLOR)."""
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
 
 
-def animated(stream: IO[str]) -> bool:
+def animated(stream: TextIO) -> bool:
     """Whether live progress may be drawn: on a terminal that is nobody's log."""
     return stream.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
 
@@ -43,17 +43,16 @@ def console(*, stderr: bool = False) -> Console:
     )
 
 
-def style(text: str, code: str, stream: IO[str]) -> str:
+def style(text: str, code: str, stream: TextIO) -> str:
     """`text` in an ANSI style ("1" bold, "31" red …) where the stream takes it."""
     return f"\x1b[{code}m{text}\x1b[0m" if colours(stream) else text
 
 
-def say(text: str, stream: IO[str] | None = None) -> None:
+def say(text: str, stream: TextIO | None = None) -> None:
     """Print a line; on a stream whose encoding lacks a character, with that character escaped."""
-    if stream is None:
-        stream = sys.stdout
-    encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    target: TextIO = sys.stdout if stream is None else stream
+    encoding = target.encoding or "utf-8"
+    target.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def note(text: str) -> None:
