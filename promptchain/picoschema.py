@@ -25,7 +25,7 @@ from promptchain.schema import (
     is_scalar,
     pointer,
     rebase,
-    types,
+    type_names,
     walk,
 )
 from promptchain.validate import from_jsonschema, shown, words
@@ -193,8 +193,8 @@ def _or_null(schema: JSONSchema) -> JSONSchema:
         return {"anyOf": [rebase(schema, "#/anyOf/0"), {"type": "null"}], **note}
     if "enum" in schema and None not in schema["enum"]:
         schema = {**schema, "enum": [*schema["enum"], None]}
-    if "type" in schema and "null" not in types(schema):
-        schema = {**schema, "type": [*types(schema), "null"]}
+    if "type" in schema and "null" not in type_names(schema):
+        schema = {**schema, "type": [*type_names(schema), "null"]}
     return schema
 
 

@@ -35,7 +35,9 @@ def storable(value: Any, depth: int = MAX_DEPTH) -> Any:
         return {whole_text(str(name)): storable(item, depth - 1) for name, item in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, bytes):
         return [storable(item, depth - 1) for item in value]
-    raise ValueError(f"{value!r} is not a JSON value" if isinstance(value, float) else f"a {type(value).__name__} is no JSON value")
+    raise ValueError(
+        f"{value!r} is not a JSON value" if isinstance(value, float) else f"a {type(value).__name__} is no JSON value"
+    )
 
 
 def whole_text(text: str) -> str:

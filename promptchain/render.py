@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
-from promptchain import template
+from promptchain import jsonish, template
 from promptchain.chain import Demo, Format, PromptStep
 from promptchain.errors import ParseError, PromptChainError
 from promptchain.lm.protocol import Capabilities, Message, Request
-from promptchain.records import StepVariant
+from promptchain.records import StepVariant, storable, whole_text
 from promptchain.template import TemplateFault
 from promptchain.types import Type
 
@@ -66,7 +67,7 @@ def render(
     if form is Format.SCHEMA:
         return replace(request, schema=_reply_schema(step.type, reasoning=reasoning))
     if form is Format.TEXT and not reasoning and step.type.kind == "enum":
-        return replace(request, choices=tuple(template.to_text(choice) for choice in step.type.choices))
+        return replace(request, choices=tuple(_labels(step.type)))
     if form is Format.TEXT and not reasoning and step.type.kind == "scalar" and capabilities.grammar:
         return replace(request, schema=step.type.schema)
     return request
@@ -100,17 +101,25 @@ def format_instruction(kind: Type, form: Format, *, reasoning: bool, shown: bool
 
 
 def _choices(kind: Type) -> str:
-    return ", ".join(template.to_text(choice) for choice in kind.choices)
+    return ", ".join(_labels(kind))
+
+
+def _labels(kind: Type) -> dict[str, Any]:
+    """The words that stand for an enum's values; null is one of them where the type takes it."""
+    choices = sorted(kind.choices, key=lambda choice: isinstance(choice, str))  # of 1 and "1", the text has the word
+    named = {template.to_text(choice): choice for choice in choices}
+    return {template.to_text(choice): named[template.to_text(choice)] for choice in kind.choices} | (
+        {"null": None} if kind.nullable and "null" not in named else {}
+    )
 
 
 def _text_instruction(kind: Type) -> str:
     if kind.kind == "enum":
         return f"exactly one of these: {_choices(kind)}"
     if kind.kind == "scalar":
-        named = str(kind.schema.get("type"))
-        return {"integer": "one whole number", "number": "one number", "boolean": "true or false"}.get(
-            named, kind.describe()
-        )
+        named = kind.describe().removesuffix("?")
+        asked = {"integer": "one whole number", "number": "one number", "boolean": "true or false"}.get(named, named)
+        return f"{asked}, or null" if kind.nullable and named != "null" else asked
     return ""
 
 
@@ -151,22 +160,31 @@ def ask_again(request: Request, reply: str, problem: str) -> Request:
     return replace(request, messages=(*request.messages, *added))
 
 
-def parse(kind: Type, form: Format, text: str, *, reasoning: bool = False) -> Parsed:
-    """Read a reply: tolerant of code fences and prose around the answer, strict about the type. Raises ParseError."""
+def parse(kind: Type, form: Format, text: str, *, reasoning: bool = False, cut_off: bool = False) -> Parsed:
+    """Read a reply: tolerant of code fences and prose around the answer, strict about the type. Raises ParseError.
+
+    cut_off: the reply was ended by a limit, so what may be but the beginning of an answer is none.
+    """
     if not text.strip():
         raise ParseError("the reply is empty", text=text)
-    if form is Format.TEXT:
-        thought, answer = _split_thought(kind, text) if reasoning else (None, text)
-        value = _read_text(kind, answer, text)
-    else:
-        thought, value = _unwrap(kind, _read_json(text), reasoning=reasoning)
-    problems = kind.check(value)
-    if problems:
-        raise ParseError(f"the reply does not fit the output type: {'; '.join(problems)}", text=text)
-    return Parsed(value, thought)
+    thought, answer = None, text
+    if form is Format.TEXT and reasoning:
+        thought, answer = _split_thought(kind, text)
+    if form is not Format.TEXT or kind.kind not in ("text", "enum", "scalar"):
+        found = _read_json(kind, answer, reasoning=reasoning and form is not Format.TEXT, cut_off=cut_off)
+        return replace(found, reasoning=found.reasoning or thought)
+    value = _read_text(kind, answer, cut_off=cut_off)
+    if problems := kind.check(value):
+        raise _misfit(problems, text)
+    return Parsed(whole_text(value) if isinstance(value, str) else value, thought)
 
 
-_ANSWER = re.compile(r"^[\s*_#>]*(?:final )?answer\s*(?:\*\*)?\s*:\s*(?:\*\*)?", re.IGNORECASE | re.MULTILINE)
+def _misfit(problems: list[str], text: str) -> ParseError:
+    return ParseError(f"the reply does not fit the output type: {'; '.join(problems)}", text=text)
+
+
+# Nothing here may match a line break more than once, or the same characters twice: a reply can be megabytes of them.
+_ANSWER = re.compile(r"^[ \t*_#>]*(?:final )?answer[ \t]*(?:\*\*[ \t]*)?:[ \t]*(?:\*\*)?", re.IGNORECASE | re.MULTILINE)
 
 
 def _split_thought(kind: Type, text: str) -> tuple[str | None, str]:
@@ -178,117 +196,123 @@ def _split_thought(kind: Type, text: str) -> tuple[str | None, str]:
     return text.strip(), text
 
 
-_WRAPPING = " \t\r\n\"'`*_.,;:!()[]<>"
-
-
-def _read_text(kind: Type, answer: str, text: str) -> Any:
+def _read_text(kind: Type, answer: str, *, cut_off: bool) -> Any:
     if kind.kind == "text":
         return answer.strip()
-    if kind.kind == "enum":
-        return _read_choice(kind, answer, text)
-    if kind.kind == "scalar":
-        return _read_scalar(kind, answer, text)
-    return _read_json(answer)
+    read = _read_choice if kind.kind == "enum" else _read_scalar
+    return read(kind, answer, cut_off=cut_off)
+
+
+_WRAPPING = " \t\r\n\"'`´“”„‘’«»*_,;:!()[]<>"
+
+
+def _bare(text: str) -> str:
+    """Without quotes, emphasis and brackets around it, nor a full stop behind it."""
+    return text.strip(_WRAPPING).rstrip(_WRAPPING + ".")
 
 
 def _plain(label: str) -> str:
-    return re.sub(r"[\s_-]+", " ", label.casefold()).strip(_WRAPPING)
+    """Case, and what joins words, do not tell labels apart; a minus before a number does."""
+    return _bare(re.sub(r"(?:[\s_]|(?<=\w)-|-(?!\d))+", " ", label.casefold()))
 
 
-def _read_choice(kind: Type, answer: str, text: str) -> Any:
+def _read_choice(kind: Type, answer: str, *, cut_off: bool) -> Any:
     """The one choice that the answer is, or else names as whole words."""
-    labels = {template.to_text(choice): choice for choice in kind.choices}
-    if answer.strip() in labels:
-        return labels[answer.strip()]
-    same = {choice for label, choice in labels.items() if _plain(label) == _plain(answer)}
-    if len(same) == 1:
-        return same.pop()
-    rest = " " + _plain(answer) + " "
-    named = []
-    for label in sorted(labels, key=len, reverse=True):  # the longest first, so that `no` is not found in `no refund`
-        shape = re.compile(rf"(?<!\w){re.escape(_plain(label))}(?!\w)")
-        if _plain(label) and shape.search(rest):
-            named.append(label)
-            rest = shape.sub(" ", rest)
-    if len(named) == 1:
+    labels = _labels(kind)
+    exact = next((word for word in (answer.strip(), _bare(answer)) if word in labels), None)
+    named = [exact] if exact is not None else _named(list(labels), _plain(answer))
+    longer = [label for label in labels if cut_off and label not in named and label.startswith(tuple(named))]
+    if len(named) == 1 and not (longer and answer.endswith(named[0])):
         return labels[named[0]]
-    known = ", ".join(labels)
-    said = f"names several of them ({', '.join(sorted(named))})" if named else f"is {_shown(answer)}"
-    raise ParseError(f"the reply must be one of {known}, and {said}", text=text)
+    said = f"names several of them ({', '.join(sorted(named + longer))})" if named else f"is {_shown(answer)}"
+    raise ParseError(f"the reply must be one of {_choices(kind)}, and {said}", text=answer)
 
 
-_NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:[eE][-+]?\d+)?(?!\w)")
-_BOOLEAN = re.compile(r"\b(true|false|yes|no)\b", re.IGNORECASE)
+def _named(labels: list[str], answer: str) -> list[str]:
+    """The labels that the answer is or, where it is none, holds; both in the form of `_plain`."""
+    if same := [label for label in labels if _plain(label) == answer]:
+        return same
+    found = []
+    for label in sorted(labels, key=len, reverse=True):  # the longest first, so that `no` is not found in `no refund`
+        word = re.escape(_plain(label))
+        before, after = r"(?<!\w)", r"(?!\w)"
+        if _plain(label)[:1].isdigit():  # 1 is not in -1, 0.1 or 1.5
+            before, after = r"(?<![\w.,+-])", r"(?![.,]?\w)"
+        answer, count = re.subn(f"{before}{word}{after}", "\0", answer) if word else (answer, 0)
+        if count:
+            found += [other for other in labels if _plain(other) == _plain(label)]
+    return found
 
 
-def _read_scalar(kind: Type, answer: str, text: str) -> Any:
+_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?(?!\w)")
+_BOOLEAN = re.compile(r"\b(?:true|false|yes|no)\b", re.IGNORECASE)
+_SHOWN_WORDS = 3
+
+
+def _read_scalar(kind: Type, answer: str, *, cut_off: bool) -> Any:
     """The one number (or boolean) that the answer is, or else holds."""
-    found = [answer.strip(_WRAPPING), *dict.fromkeys(_words(kind, answer))]
-    for index, word in enumerate(found):
-        if index == 1 and len(found) != 2:
-            break
+    boolean = kind.describe().startswith("boolean")
+    answer = answer.replace("−", "-").rstrip()
+    if cut_off and not boolean and answer[-1:].isdigit():
+        raise ParseError("the number may go on", text=answer)
+    try:
+        return kind.coerce(_bare(answer))
+    except ValueError as exc:
+        problem = str(exc)
+    words = {match.group(): None for match in (_BOOLEAN if boolean else _NUMBER).finditer(answer)}
+    values: dict[Any, str] = {}
+    for word in islice(words, 1000):
         try:
-            return kind.coerce(word)
+            values.setdefault(kind.coerce(word.replace(",", "")), word)
         except ValueError as exc:
             problem = str(exc)
-    if len(found) > 2:
-        problem = f"holds {len(found) - 1} of them ({', '.join(found[1:4])})"
-    raise ParseError(f"the reply must be {kind.describe()}, and {problem}", text=text)
-
-
-def _words(kind: Type, answer: str) -> Iterator[str]:
-    if kind.schema.get("type") == "boolean":
-        yield from (match.group().lower() for match in _BOOLEAN.finditer(answer))
+            break
     else:
-        yield from (match.group().replace(",", "") for match in _NUMBER.finditer(answer))
+        if len(values) == 1:
+            return next(iter(values))
+    if len(values) > 1:
+        problem = f"it holds several of them ({', '.join(islice(values.values(), _SHOWN_WORDS))})"
+    raise ParseError(f"the reply must be {kind.describe()}, and {problem}", text=answer)
 
 
-_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n?(.*?)```", re.DOTALL)
+def _read_json(kind: Type, text: str, *, reasoning: bool, cut_off: bool) -> Parsed:
+    """The JSON in a reply that fits the type: the whole, else in code fences, else among the words, else mended."""
+    problems: list[str] = []
+    for values in jsonish.values(text, mend=not cut_off):
+        fit: list[Parsed] = []
+        for value in values:
+            thought, bare = _unwrap(kind, value, reasoning=reasoning)
+            found = kind.check(bare) or _unstorable(bare)
+            problems = problems or found
+            if not found and all(bare != other.value for other in fit):
+                fit.append(Parsed(storable(bare), thought))
+        if len(fit) == 1:
+            return fit[0]
+        if fit:
+            raise ParseError(f"the reply holds {len(fit)} different answers", text=text)
+    if problems:
+        raise _misfit(problems, text)
+    raise ParseError(f"the reply is not JSON: {_shown(text)}", text=text)
 
 
-def _read_json(text: str) -> Any:
-    """The JSON in a reply: the whole, a code fence, or what stands between the outermost brackets."""
-    candidates = [text, *(match.group(1) for match in _FENCE.finditer(text))]
-    starts = [index for index in (text.find("{"), text.find("[")) if index >= 0]
-    if starts:
-        candidates.append(text[min(starts) : max(text.rfind("}"), text.rfind("]")) + 1])
-    for candidate in candidates:
-        try:
-            return json.loads(candidate, strict=False, parse_constant=_no_constant)
-        except (ValueError, RecursionError):
-            continue
-    if not starts:
-        raise ParseError(f"the reply is not JSON: {_shown(text)}", text=text)
-    return _repaired(text, text[min(starts) :])
-
-
-def _repaired(text: str, broken: str) -> Any:
-    """What json-repair makes of nearly-JSON: single quotes, a trailing comma, a missing bracket."""
-    import json_repair  # slow to import, and rarely needed
-
+def _unstorable(value: Any) -> list[str]:
     try:
-        value = json_repair.loads(broken)
-    except (ValueError, RecursionError) as exc:
-        raise ParseError(f"the reply is not JSON: {_shown(text)}", text=text) from exc
-    if not isinstance(value, dict | list):
-        raise ParseError(f"the reply is not JSON: {_shown(text)}", text=text)
-    return value
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+        storable(value)
+    except ValueError as exc:
+        return [str(exc)]
+    return []
 
 
 def _unwrap(kind: Type, value: Any, *, reasoning: bool) -> tuple[str | None, Any]:
     """The thinking and the value from a reply that may carry both, or a value of its own under `value`."""
     if reasoning and isinstance(value, dict) and "value" in value and set(value) <= {"reasoning", "value"}:
         thought = value.get("reasoning")
-        return (thought if isinstance(thought, str) else None), value["value"]
+        return (whole_text(thought) or None if isinstance(thought, str) else None), value["value"]
     if kind.is_wrapped and isinstance(value, dict) and set(value) == {"value"}:
         return None, value["value"]
     return None, value
 
 
 def _shown(text: str, most: int = 60) -> str:
-    line = " ".join(text.split())
+    line = " ".join(text[: 10 * most].split())
     return repr(line if len(line) <= most else line[:most] + "…")

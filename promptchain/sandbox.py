@@ -18,6 +18,7 @@ from jinja2.filters import make_attrgetter
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
+from markupsafe import Markup
 
 MAX_RENDERED = 16 * 1024 * 1024
 """Characters that one template, and any text made inside it, may have."""
@@ -48,7 +49,7 @@ def _plain(value: Any, room: Iterator[int]) -> Any:
     if isinstance(value, Undefined):
         return str(value)  # raises
     if value is None or isinstance(value, str | int | float):
-        return value
+        return str(value) if isinstance(value, Markup) else value
     if isinstance(value, Mapping):
         return {key if isinstance(key, str) else to_text(key): _plain(item, room) for key, item in value.items()}
     if isinstance(value, list | tuple | range | Set | ValuesView | Iterator):

@@ -56,12 +56,12 @@ def as_dict(schema: Any) -> JSONSchema:
     return dict(schema) if isinstance(schema, Mapping) else {} if schema else {"not": {}}
 
 
-def types(schema: Mapping[str, Any]) -> list[str]:
+def type_names(schema: Mapping[str, Any]) -> list[str]:
     names = schema.get("type", [])
     return [names] if isinstance(names, str) else list(names)
 
 
-def enum(schema: Mapping[str, Any]) -> list[Any]:
+def enum_values(schema: Mapping[str, Any]) -> list[Any]:
     return [schema["const"]] if "const" in schema else list(schema.get("enum", ()))
 
 

@@ -10,14 +10,14 @@ from promptchain.schema import (
     PYTHON_TYPES,
     JSONSchema,
     as_dict,
-    enum,
+    enum_values,
     is_a,
     is_note,
     keywords,
     resolve,
     rewrite,
     standalone,
-    types,
+    type_names,
     walk,
 )
 from promptchain.validate import is_valid
@@ -63,7 +63,7 @@ def _for_model(schema: JSONSchema, root: JSONSchema, *, tighten: bool) -> JSONSc
     tighten: whether requiring more cannot let more through, as it could inside `not` or `oneOf`.
     """
     schema = {key: value for key, value in schema.items() if key == "description" or not is_note(key)}
-    if values := enum(schema) if "type" not in schema else ():
+    if values := enum_values(schema) if "type" not in schema else ():
         names = list(dict.fromkeys(next(name for name in PYTHON_TYPES if is_a(name, value)) for value in values))
         schema = {"type": names if len(names) > 1 else names[0], **schema}
     if tighten and schema.get("additionalProperties") is False:
@@ -80,7 +80,7 @@ def _is_strict(schema: Any) -> bool:
         return schema is False
     if not STRICT.issuperset(schema) or ("$ref" in schema and len(schema) > 1):
         return False
-    if "object" in types(schema):
+    if "object" in type_names(schema):
         properties = schema.get("properties", {})
         return schema.get("additionalProperties") is False and set(schema.get("required", ())) == set(properties)
-    return "items" in schema if "array" in types(schema) else bool({"type", "anyOf", "$ref"} & set(schema))
+    return "items" in schema if "array" in type_names(schema) else bool({"type", "anyOf", "$ref"} & set(schema))

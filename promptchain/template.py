@@ -59,6 +59,7 @@ class Template:
     text: str
     references: tuple[Reference, ...] = field(repr=False)
     _render: Callable[[Mapping[str, Any]], Any] = field(repr=False, compare=False)
+    _line: int | None = field(default=None, repr=False, compare=False)
 
     def render(self, values: Mapping[str, Any]) -> str:
         """The text for these values, without white space around it. Raises TemplateFault."""
@@ -69,13 +70,23 @@ class Template:
         try:
             return _plain(self._render(values))
         except UndefinedError as exc:
-            raise TemplateFault(_sentence(exc), _line_of(exc), _FILTER_HINT) from None
+            raise TemplateFault(_sentence(exc), self._line_of(exc), _FILTER_HINT) from None
         except TemplateError as exc:
-            raise TemplateFault(_sentence(exc), _line_of(exc)) from None
+            raise TemplateFault(_sentence(exc), self._line_of(exc)) from None
         except RecursionError:
             raise TemplateFault("the template recurses without end, or a value is nested too deeply") from None
         except Exception as exc:  # whatever filters and operators make of values that do not suit them
-            raise TemplateFault(_sentence(exc) or type(exc).__name__, _line_of(exc)) from None
+            raise TemplateFault(_sentence(exc) or type(exc).__name__, self._line_of(exc)) from None
+
+    def _line_of(self, exc: BaseException) -> int | None:
+        """The template line where rendering failed: Jinja rewrites the traceback to show it."""
+        line = self._line
+        traceback = exc.__traceback__
+        while traceback:
+            if traceback.tb_frame.f_code.co_filename in ("<template>", "<unknown>"):
+                line = traceback.tb_lineno
+            traceback = traceback.tb_next
+        return line
 
 
 _FILTER_HINT = "give it, or use the filter default: {{ name | default('…') }}"
@@ -87,7 +98,7 @@ def parse(text: str) -> Template:
     tree, references = _parse(text)
     expression = _only_expression(tree)
     if expression is not None:
-        return Template(text, references, _expression(expression))
+        return Template(text, references, _expression(expression), expression.lineno)
     compiled = _compile(tree)
 
     def render(values: Mapping[str, Any]) -> str:
@@ -115,7 +126,7 @@ def expression(text: str) -> Template:
         found = _only_expression(tree)
     if found is None:
         raise TemplateFault("this must be one expression and nothing else", 1, 'for example: intent == "refund"')
-    return Template(text, references, _expression(found))
+    return Template(text, references, _expression(found), found.lineno)
 
 
 _FOREIGN = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)
@@ -181,12 +192,8 @@ def _expression(expr: nodes.Expr) -> Callable[[Mapping[str, Any]], Any]:
 
 def _references(tree: nodes.Template) -> Iterator[Reference]:
     outside = meta.find_undeclared_variables(tree) - GLOBALS
-    changed = {
-        name
-        for kind in (nodes.Assign, nodes.AssignBlock)
-        for node in tree.find_all(kind)
-        for name in _names(node.target)
-    }
+    assignments = [*tree.find_all(nodes.Assign), *tree.find_all(nodes.AssignBlock)]
+    changed = {name for assignment in assignments for name in _names(assignment.target)}
     seen: set[Reference] = set()
     for found in _walk(tree, {}, _STRICT):
         reference = Reference(found.name, (), found.line, found.tolerant) if found.name in changed else found
@@ -270,7 +277,7 @@ def _path(node: nodes.Node, scope: _Scope) -> tuple[str, tuple[str, ...]] | None
     return None
 
 
-_REWORDED = (  # what Jinja says; our words, {0} the first group; a hint; whether the group is the word at the fault
+_REWORDED = (  # what Jinja says; our words, {0} the first group; a hint; which group is the word at the fault
     (r"No (filter|test) named '(.+?)'", "unknown {0} '{1}'", None, 2),
     (r"unexpected end of template, expected 'end of print", "'{{{{' is never closed", "close it with '}}}}'", 0),
     (r"unexpected end of template, expected 'end of statement", "'{{%' is never closed", "close it with '%}}'", 0),
@@ -278,15 +285,22 @@ _REWORDED = (  # what Jinja says; our words, {0} the first group; a hint; whethe
     (r"Missing end of raw", "'{{% raw %}}' is never closed", "add {{% endraw %}}", 0),
     (r"Unexpected end of template.*closed is '(\w+)'", "'{{% {0} %}}' is never closed", "add {{% end{0} %}}", 0),
     (r"unknown tag '(end\w+|else|elif)'.*closed is '(\w+)'", "'{0}' where 'end{1}' is due", None, 1),
-    (r"unknown tag '(end\w+|else|elif)'", "'{0}' without a tag before it that it belongs to", "remove it", 1),
+    (r"unknown tag '(end\w+|else|elif)'", "'{0}' belongs to no tag before it", "remove it", 1),
     (r"unknown tag '(\w+)'", "unknown tag '{0}'", None, 1),
+    (r"tag name expected", "no tag follows '{{%'", "write one, for example {{% if message %}}", 0),
     (r"unexpected char ['\"](['\"])['\"] at", "a text in quotes is never closed", "close it with {0}", 0),
+    (r"unexpected char '([&!?])' at", "unexpected character '{0}'", "write: and, or, not, x if y else z", 1),
     (r"unexpected char '(.+)' at", "unexpected character '{0}'", None, 1),
+    (r"[Ee]xpected an expression, got 'end of", "an expression is missing", "write one, for example message", 0),
+    (r"unexpected 'end of print", "the expression ends too early", None, 0),
     (r"'end of print statement', got '='", "unexpected '='", "compare with '=='", 0),
     (r"'end of (?:print statement|statement block)', got '(.+)'", "'{0}' is not expected here", None, 1),
-    (r"[Ee]xpected an expression, got 'end of", "the braces hold no expression", "write a name between them", 0),
-    (r"unexpected 'end of print", "the expression ends too early", None, 0),
-    (r"unexpected '(\W)'", "unexpected '{0}'", "an expression stands between '{{{{' and '}}}}'", 1),
+    (r"expected token ':', got '(})'", "a third brace", "a template has two: {{{{ message }}}}", 1),
+    (r"expected token '(.+)', got 'end of .*'", "a {0} is missing at the end", None, 0),
+    (r"expected token '(.+)', got '(.+)'", "'{1}' where '{0}' is due", None, 2),
+    (r"expected name or number", "the name of a field is missing after '.'", None, 0),
+    (r"unexpected '(\W)', expected '(\W)'", "'{1}' is missing before '{0}'", None, 1),
+    (r"unexpected '(\W)'", "unexpected '{0}'", "a value ends with '}}}}', a tag with '%}}'", 1),
 )
 _TAGS = ("if", "elif", "else", "endif", "for", "endfor", "set", "endset", "macro", "endmacro", "with", "endwith", "raw")
 
@@ -309,14 +323,3 @@ def _syntax_fault(exc: TemplateSyntaxError) -> TemplateFault:
 def _sentence(exc: BaseException) -> str:
     lines = str(getattr(exc, "message", None) or exc).strip().splitlines()
     return (lines[0] if lines else "").rstrip(".")
-
-
-def _line_of(exc: BaseException) -> int | None:
-    """The template line where rendering failed: Jinja rewrites the traceback to show it."""
-    line = None
-    traceback = exc.__traceback__
-    while traceback:
-        if traceback.tb_frame.f_code.co_filename in ("<template>", "<unknown>"):
-            line = traceback.tb_lineno
-        traceback = traceback.tb_next
-    return line

@@ -13,25 +13,15 @@ from typing import Any, Literal
 
 from promptchain import structured
 from promptchain.picoschema import TypeSyntaxError, read_fields, read_type
-from promptchain.schema import JSONSchema, enum, is_scalar, standalone, types, unfold
-from promptchain.validate import (
-    WORDS,
-    Checker,
-    Mismatch,
-    checker,
-    few,
-    is_valid,
-    label,
-    messages,
-    shown,
-    words,
-)
+from promptchain.schema import JSONSchema, enum_values, is_scalar, standalone, type_names, unfold
+from promptchain.validate import WORDS, Checker, Mismatch, checker, few, is_valid, label, messages, shown, words
 
 __all__ = ["ANY", "TEXT", "Kind", "Type", "TypeSyntaxError", "parse_fields", "parse_type"]
 
 Kind = Literal["text", "scalar", "enum", "object", "array", "any"]
 KINDS: dict[str, Kind] = {"string": "text", "object": "object", "array": "array"}
 BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
+NUMBER = re.compile(r"[+-]?(\d{1,400}(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII)  # 1e999 fits, but JSON cannot carry it
 MAX_MESSAGES = 10
 
 
@@ -67,16 +57,16 @@ class Type:
         """The rough shape. An enum has only scalars; an open question (a union, no type at all) is `any`."""
         core = self._core
         if "enum" in core or "const" in core:
-            return "enum" if all(map(is_scalar, enum(core))) else "any"
-        names = set(types(core)) - {"null"}
+            return "enum" if all(map(is_scalar, enum_values(core))) else "any"
+        names = set(type_names(core)) - {"null"}
         if not names:
-            return "object" if "properties" in core else "scalar" if types(core) else "any"
+            return "object" if "properties" in core else "scalar" if type_names(core) else "any"
         return KINDS.get(names.pop(), "scalar") if len(names) == 1 else "any"
 
     @cached_property
     def choices(self) -> tuple[Any, ...]:
         """An enum's values without null; empty for every other kind."""
-        return tuple(value for value in enum(self._core) if value is not None) if self.kind == "enum" else ()
+        return tuple(value for value in enum_values(self._core) if value is not None) if self.kind == "enum" else ()
 
     @cached_property
     def nullable(self) -> bool:
@@ -237,18 +227,18 @@ def _scalar(text: str, name: str) -> bool | int | float:
     bare = text.strip().lower()
     if name == "boolean" and bare in BOOLEANS:
         return BOOLEANS[bare]
-    if name in ("number", "integer") and re.fullmatch(r"[+-]?(\d{1,400}(\.\d*)?|\.\d+)(e[+-]?\d+)?", bare, re.ASCII):
-        number = float(bare)
-        if math.isfinite(number):  # unlike 1e999, which JSON cannot carry
-            if bare.lstrip("+-").isdigit():
-                return int(bare)
-            if name == "number" or number.is_integer():
-                return number if name == "number" else int(number)
+    if name in ("number", "integer") and NUMBER.fullmatch(bare) and math.isfinite(number := float(bare)):
+        if bare.lstrip("+-").isdigit():
+            return int(bare)
+        if name == "number":
+            return number
+        if number.is_integer():
+            return int(number)
     raise ValueError(f"{shown(text)} is not {WORDS[name]}")
 
 
 def _scalar_name(kind: Type) -> str:
-    return next((name for name in types(kind._core) if name != "null"), "null")
+    return next((name for name in type_names(kind._core) if name != "null"), "null")
 
 
 # -- words for people --------------------------------------------------------------------------------------------------
@@ -258,18 +248,18 @@ def _describe(kind: Type, depth: int) -> str:
     core, mark = kind._core, "?" * kind.nullable
     match kind.kind:
         case "enum":
-            missing_null = [None] if kind.nullable and None not in enum(core) else []
-            return "one of " + few([label(value) for value in (*enum(core), *missing_null)])
+            missing_null = [None] if kind.nullable and None not in enum_values(core) else []
+            return "one of " + few([label(value) for value in (*enum_values(core), *missing_null)])
         case "any":
-            options = core.get("anyOf") or core.get("oneOf") or [{"type": name} for name in types(core)]
+            options = core.get("anyOf") or core.get("oneOf") or [{"type": name} for name in type_names(core)]
             return " | ".join(_describe(kind._part(option), depth - 1) for option in options if depth) or "any"
         case "array":
             item = _describe(kind.items, depth - 1) if depth and kind.items else "any"
             return (f"({item})" if " " in item and item[0] != "{" else item) + "[]" + mark
         case "object":
             fields = kind.fields() if depth else {}
-            shown = [_describe_field(kind, name, field, depth - 1) for name, field in fields.items()]
-            return ("{" + few(shown if kind.closed else [*shown, "…"]) + "}" if shown else "object") + mark
+            texts = [_describe_field(kind, name, field, depth - 1) for name, field in fields.items()]
+            return ("{" + few(texts if kind.closed else [*texts, "…"]) + "}" if texts else "object") + mark
     name = _scalar_name(kind)
     return name if name == "null" else name + mark
 

@@ -8,7 +8,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from promptchain.errors import known_or_nearest, nearest
-from promptchain.schema import JSON_TYPES, NOTES, Path, as_dict, enum, is_a, is_note, is_scalar, keywords, types, walk
+from promptchain.schema import (
+    JSON_TYPES,
+    NOTES,
+    Path,
+    as_dict,
+    enum_values,
+    is_a,
+    is_note,
+    is_scalar,
+    keywords,
+    type_names,
+    walk,
+)
 
 SHOWN = 60  # characters of a value in a message
 WORDS = {name: f"an {name}" if name[0] in "aio" else f"a {name}" for name in JSON_TYPES} | {"null": "null"}
@@ -58,7 +70,7 @@ def from_jsonschema(error: Any) -> Mismatch:
 def _is_pico(schema: Any) -> bool:
     if isinstance(schema, bool):
         return True
-    return all(key in PICO or is_note(key) for key in schema) and all(map(is_scalar, enum(schema)))
+    return all(key in PICO or is_note(key) for key in schema) and all(map(is_scalar, enum_values(schema)))
 
 
 def _quick(schema: Any, value: Any, path: Path = ()) -> Iterator[Mismatch]:
@@ -121,9 +133,9 @@ def words(mismatch: Mismatch, describe: Callable[[Mapping[str, Any]], str] | Non
     keyword, _, value, schema = mismatch
     match keyword:
         case "type":
-            return [f"{shown(value)} is not {' or '.join(WORDS[name] for name in types(schema))}"]
+            return [f"{shown(value)} is not {' or '.join(WORDS[name] for name in type_names(schema))}"]
         case "enum" | "const":
-            choices = [label(choice) for choice in enum(schema)]
+            choices = [label(choice) for choice in enum_values(schema)]
             # A whole paragraph is like no choice, and would take long to compare.
             hint = nearest(value, choices) if isinstance(value, str) and len(value) <= SHOWN else None
             text = f"{shown(value)} is not {'one of ' * (len(choices) > 1)}{few(choices)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from random import random as _random
 from time import perf_counter
@@ -83,10 +84,14 @@ class Remembers(Protocol):
     async def remember(self, request: Request, response: Response) -> None: ...
 
 
+_NO_LIMIT = nullcontext()
+
+
 class Caller:
     """Makes the model calls of one command. Belongs to one event loop.
 
-    At most `concurrency` tries are in flight; a call that waits to be retried is not. `sleep` and `random` (in
+    At most `concurrency` tries are in flight, and of one model as many as it has slots; a call that waits to be
+    retried is not in flight. `sleep` and `random` (in
     [0, 1)) are for tests.
     """
 
@@ -102,6 +107,7 @@ class Caller:
         self._lm = lm
         self._memory = lm if isinstance(lm, Remembers) else None
         self._slots = asyncio.Semaphore(concurrency)
+        self._turns: dict[str, asyncio.Semaphore] = {}
         self._budget = budget or Budget()
         self._sleep = sleep
         self._random = random
@@ -127,10 +133,12 @@ class Caller:
         Raises CallError (a ModelError), BudgetError where a ceiling leaves no room, and UsageError where a ceiling on
         cost can't be held because the price is unknown.
         """
-        bound = self._budget.bound(request, self._lm.capabilities(request.model))
+        able = self._lm.capabilities(request.model)
+        bound = self._budget.bound(request, able)
         failures: list[Attempt] = []
         while True:
-            async with self._slots:
+            # The model's own slots first: a call that waits for them takes no place, and no time, from others.
+            async with self._turn(request.model, able.slots), self._slots:
                 # An answer from the cache costs nothing, so it may be had when nothing is left to spend.
                 if self._memory is not None and not self._budget.has_room(bound):
                     known = await self._memory.lookup(request, on_text)
@@ -150,6 +158,11 @@ class Caller:
             if on_retry is not None:
                 on_retry(error, wait)
             await self._sleep(wait)
+
+    def _turn(self, model: str, slots: int | None) -> AbstractAsyncContextManager[object]:
+        if slots is None:
+            return _NO_LIMIT
+        return self._turns.setdefault(model, asyncio.Semaphore(slots))
 
     async def _reserve(self, bound: Bound) -> Reservation:
         try:

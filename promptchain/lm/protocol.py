@@ -110,6 +110,7 @@ class Capabilities:
 
     schema: takes a JSON Schema for its reply. grammar: holds replies to `choices` and bare scalar schemas too.
     max_output: tokens it can write at most, None where unknown. local: runs in this process.
+    slots: requests it answers at the same time, None for as many as are sent.
     """
 
     schema: bool = False
@@ -117,6 +118,7 @@ class Capabilities:
     price: Price | None = None
     max_output: int | None = None
     local: bool = False
+    slots: int | None = None
 
 
 class LM(Protocol):

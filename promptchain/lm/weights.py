@@ -9,8 +9,8 @@ import hashlib
 import importlib
 import importlib.util
 import os
-import shutil
 import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -174,12 +174,12 @@ def pull(
 
     filename: the file, or a part that only one file's name has, such as `Q4_K_M`; it may be left out where the
     repository has a single GGUF file. Afterwards the model is `local/<the file's stem>`. A file that is there already
-    is not fetched again; an interrupted download is resumed. HF_ENDPOINT and HF_TOKEN hold as in huggingface_hub.
-    Raises ModelError.
+    is not fetched again; an interrupted download leaves nothing behind. HF_ENDPOINT and HF_TOKEN hold as in
+    huggingface_hub. Raises ModelError.
     """
     hub = _import_hub(repo)
     endpoint = os.environ.get("HF_ENDPOINT") or None
-    with _hub_errors(hub, repo):
+    with _hub_errors(repo):
         info = hub.HfApi(endpoint=endpoint).model_info(repo, revision=revision, files_metadata=True)
     sizes = {file.rfilename: file.size for file in info.siblings or ()}
     chosen = _choose(repo, filename, sizes)
@@ -189,17 +189,14 @@ def pull(
             return target
         message = f"the models folder has another {target.name} already"
         raise ModelError(message, fault=Fault.BAD_REQUEST, model=repo, hint=f"move it away first: {target}")
-    # In the same folder as the target, so that the last step is a rename; under a fixed name, so that it is resumed.
-    partial = models_dir() / ".partial" / f"{repo.replace('/', '--')}"
-    with _hub_errors(hub, repo):
-        partial.mkdir(parents=True, exist_ok=True)
-        hub.hf_hub_download(
-            repo, chosen, revision=info.sha, local_dir=partial, endpoint=endpoint, tqdm_class=_silent_bar(progress)
-        )
-        (partial / chosen).replace(target)
-    shutil.rmtree(partial, ignore_errors=True)
-    with suppress(OSError):  # another pull is under way in it
-        partial.parent.rmdir()
+    with _hub_errors(repo):
+        models_dir().mkdir(parents=True, exist_ok=True)
+        # Beside the target, so that the last step is a rename.
+        with tempfile.TemporaryDirectory(dir=models_dir(), prefix=".pull-") as partial:
+            bar = _silent_bar(progress)
+            options = {"revision": info.sha, "endpoint": endpoint, "local_dir": partial, "tqdm_class": bar}
+            hub.hf_hub_download(repo, chosen, **options)
+            (Path(partial) / chosen).replace(target)
     return target
 
 
@@ -263,10 +260,10 @@ def _silent_bar(progress: OnProgress | None) -> type:
 
 
 @contextmanager
-def _hub_errors(hub: Any, repo: str) -> Iterator[None]:
+def _hub_errors(repo: str) -> Iterator[None]:
     """Turn what huggingface_hub raises into a ModelError."""
     http: Any = importlib.import_module("httpx")  # comes with huggingface_hub
-    errors = hub.errors
+    errors: Any = importlib.import_module("huggingface_hub.errors")
     try:
         yield
     except errors.GatedRepoError as exc:
@@ -343,10 +340,10 @@ def _unknown(model: str) -> ModelError:
 
 
 def _missing(model: str, path: Path) -> ModelError:
-    if path.is_dir():
-        message, neighbours = f"'{path}' is a folder, not a GGUF file", sorted(path.glob("*.gguf"))
-    else:
-        message, neighbours = f"there is no file '{path}'", sorted(path.parent.glob("*.gguf"))
-    names = [str(neighbour) for neighbour in neighbours]
+    message, folder = f"there is no file '{path}'", path.parent
+    with suppress(OSError):
+        if path.is_dir():
+            message, folder = f"'{path}' is a folder, not a GGUF file", path
+    names = [str(neighbour) for neighbour in sorted(folder.glob("*.gguf"))]
     hint = nearest(str(path), names) or (f"there is {', '.join(names[:5])}" if names else "check the path")
     return ModelError(message, fault=Fault.NO_WEIGHTS, model=model, hint=hint)

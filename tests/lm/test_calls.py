@@ -487,3 +487,29 @@ def test_a_call_costs_little_time() -> None:
     best = min(asyncio.run(story()) for _ in range(3))
     print(f"{best / 2000 * 1e6:.0f} µs a call")
     assert best / 2000 < 0.5e-3, "the promise is 0.1 ms; this leaves room for a busy machine"
+
+
+def test_a_model_gets_as_many_calls_at_once_as_it_has_slots() -> None:
+    """The wait for a slot does not count against the timeout."""
+    at_once, most = 0, 0
+
+    class Slotted(ScriptedLM):
+        async def complete(self, request: Request, on_text: OnText | None = None) -> Response:
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            try:
+                await asyncio.sleep(0.05)
+                return await super().complete(request, on_text)
+            finally:
+                at_once -= 1
+
+    lm = Slotted(lambda _: "ok", capabilities=Capabilities(price=Price(0, 0), slots=2))
+    caller = Caller(lm, concurrency=16)
+
+    async def work() -> None:
+        calls = [caller.call(Request("m", ()), timeout=0.15, retry=NO_RETRY) for _ in range(8)]
+        await asyncio.gather(*calls)
+
+    asyncio.run(work())
+    assert most == 2

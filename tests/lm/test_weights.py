@@ -216,7 +216,7 @@ class HubHandler(BaseHTTPRequestHandler):
         if path.startswith("/org/repo/resolve/") and name in hub.files:
             if self.command == "GET":
                 hub.fetched.append(name)
-            return self.reply(200, hub.files[name], {"ETag": f'"{name}"', "X-Repo-Commit": "c0ffee"})
+            return self.reply(200, hub.files[name], {"ETag": '"e7a6"', "X-Repo-Commit": "c0ffee"})
         return self.reply(404, b"{}", {"X-Error-Code": "RepoNotFound"})
 
     def reply(self, status: int, data: bytes, headers: dict[str, str] | None = None) -> None:
