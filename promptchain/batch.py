@@ -61,8 +61,8 @@ async def run_batch(
 ) -> Tally:
     """Run the rows, at most `window` at a time, and write a line for each as soon as those before it are written.
 
-    A ceiling that is reached stops the batch; a row that fails does not. When cancelled, the rows that had ended in
-    order are in the output.
+    A ceiling that is reached stops the batch; a row that fails does not. However it ends, the output has the results
+    of the first rows and no others. Raises PromptChainError where the output cannot be written.
     """
     tally = Tally()
     pending: deque[tuple[Row, asyncio.Task[Run]]] = deque()
@@ -74,7 +74,7 @@ async def run_batch(
         if caller.exhausted and run is not None and run.status is Status.FAILED:
             tally.stopped = tally.stopped or run.error
             return
-        output.write(_line(bound, row, run, error) + "\n")
+        _write(output, _line(bound, row, run, error))
         ok = run is not None and run.status is Status.DONE
         if not ok:
             tally.last_error = error or (run.error if run else None)
@@ -85,20 +85,29 @@ async def run_batch(
     try:
         for row in rows:
             pending.append((row, asyncio.create_task(_run_row(bound, row, caller))))
-            while len(pending) >= window or (pending and pending[0][1].done()):
+            while not tally.stopped and pending and (len(pending) >= window or pending[0][1].done()):
                 await write_first()
             if tally.stopped:
                 break
             if len(pending) % 16 == 0:
                 await asyncio.sleep(0)  # rows that need no waiting (all cached) must still be seen as done
-        while pending:
+        while pending and not tally.stopped:
             await write_first()
     finally:
         for _, task in pending:
             task.cancel()
         await asyncio.gather(*(task for _, task in pending), return_exceptions=True)
-        output.flush()
     return tally
+
+
+def _write(output: IO[str], line: str) -> None:
+    try:
+        output.write(line + "\n")
+        output.flush()
+    except OSError as exc:
+        hint = "free some space, and continue with --resume"
+        where = Where(str(getattr(output, "name", "the output")))
+        raise PromptChainError(f"cannot be written: {exc.strerror or exc}", hint=hint, where=where) from exc
 
 
 async def _run_row(bound: BoundPlan, row: Row, caller: Caller) -> Run:
@@ -115,14 +124,21 @@ async def _settled(task: asyncio.Task[Run]) -> tuple[Run | None, str | None]:
 
 
 def _line(bound: BoundPlan, row: Row, run: Run | None, error: str | None) -> str:
-    data: dict[str, Any] = {"line": row.line, **({"id": row.id} if row.id is not None else {})}
-    data["key"] = row_key(bound, row)
-    data["status"] = run.status.value if run else Status.FAILED.value
+    data: dict[str, Any] = {"status": run.status.value if run else Status.FAILED.value}
     data["outputs"] = run.outputs if run else {}
     if error or (run and run.error):
         data["error"] = error or (run and run.error)
     if run:
         data |= {"seconds": round(run.seconds, 3), "tokens": run.totals.tokens, "cost": run.totals.cost}
+    return _json({**_head(bound, row), **data})
+
+
+def _head(bound: BoundPlan, row: Row) -> dict[str, Any]:
+    """What a line begins with: all of it that is known before the row has run."""
+    return {"line": row.line, **({"id": row.id} if row.id is not None else {}), "key": row_key(bound, row)}
+
+
+def _json(data: dict[str, Any]) -> str:
     return json.dumps(data, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
@@ -147,7 +163,8 @@ def open_output(path: Path) -> IO[str]:
 def resume(bound: BoundPlan, rows: Iterator[Row], path: Path) -> tuple[Iterator[Row], IO[str], int]:
     """Continue an output file: the rows that it lacks, the file at its end, and how many rows it has.
 
-    A last line that was cut short is dropped. Raises UsageError where the file is not the beginning of this batch.
+    A last line that was cut short is dropped, and its row is run again. Raises UsageError where the file is not the
+    beginning of this batch: nothing of it is changed then.
     """
     if not path.exists():
         return rows, open_output(path), 0
@@ -155,24 +172,37 @@ def resume(bound: BoundPlan, rows: Iterator[Row], path: Path) -> tuple[Iterator[
     try:
         with path.open("rb") as file:
             while (raw := file.readline(MAX_LINE)).endswith(b"\n"):
-                row = next(rows, None)
-                _check_same(bound, row, raw, path, count + 1)
+                _check_same(bound, next(rows, None), raw, Where(str(path), count + 1))
                 count, end = count + 1, end + len(raw)
+        if raw:
+            rows = _check_cut(bound, rows, raw, Where(str(path), count + 1))
         os.truncate(path, end)
-        return concatenated(rows), path.open("a", encoding="utf-8", newline="\n"), count
+        return rows, path.open("a", encoding="utf-8", newline="\n"), count
     except OSError as exc:
         raise PromptChainError(f"cannot be continued: {exc.strerror or exc}", where=Where(str(path))) from exc
 
 
-def _check_same(bound: BoundPlan, row: Row | None, raw: bytes, path: Path, line: int) -> None:
-    where = Where(str(path), line)
+def _check_same(bound: BoundPlan, row: Row | None, raw: bytes, where: Where) -> None:
     try:
         key = json.loads(raw)["key"]
-    except (ValueError, KeyError, TypeError):
-        raise UsageError("this line was not written by a batch", where=where, hint="name another output") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise _foreign(where) from None
     if row is None:
         raise UsageError("the output has more rows than the batch", where=where, hint="name another output")
     if key != row_key(bound, row):
         message = f"this result is not of the row in line {row.line} with this chain and model"
         hint = "the rows, the chain or the model have changed since; name another output"
         raise UsageError(message, where=where, hint=hint)
+
+
+def _check_cut(bound: BoundPlan, rows: Iterator[Row], raw: bytes, where: Where) -> Iterator[Row]:
+    """All of the rows, if `raw` is how the line of the first of them begins: no other file must lose its last line."""
+    row = next(rows, None)
+    head = b"" if row is None else _json(_head(bound, row)).removesuffix("}").encode()
+    if row is None or not (raw.startswith(head) or head.startswith(raw)):
+        raise _foreign(where)
+    return concatenated([row], rows)
+
+
+def _foreign(where: Where) -> UsageError:
+    return UsageError("this line was not written by this batch", where=where, hint="name another output")

@@ -27,6 +27,9 @@ ASSERTIONS = frozenset(
 """The names an assertion's `type` may have; any of them may be negated with `not-`."""
 
 
+MAX_STEPS = 2000
+
+
 class Model(BaseModel):
     """Data that lives in a file."""
 
@@ -37,16 +40,14 @@ class Text(Model):
     """A text that stands in the chain file, or in a file of its own that it names: `{file: support/reply.md}`."""
 
     text: str = ""
-    file: str | None = None
+    file: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _from_plain(cls, value: Any) -> Any:
         if isinstance(value, str):
             return {"text": value}
-        if isinstance(value, Text):
-            return value
-        if isinstance(value, Mapping) and ("file" in value or "text" in value):
+        if isinstance(value, Text) or (isinstance(value, Mapping) and value):
             return value
         raise PydanticCustomError("text", "must be a text or {file: PATH}, not {what}", {"what": describe(value)})
 
@@ -97,7 +98,12 @@ class ForEach(Model):
     @model_validator(mode="before")
     @classmethod
     def _from_expression(cls, value: Any) -> Any:
-        return {"in": value} if isinstance(value, str) else value
+        if isinstance(value, Mapping | ForEach):
+            return value
+        if not isinstance(value, str):
+            message = "must be an expression that gives a list, or a mapping with the key 'in', not {what}"
+            raise PydanticCustomError("for_each", message, {"what": describe(value)})
+        return {"in": value}
 
 
 class Fallback(Model):
@@ -109,7 +115,12 @@ class Fallback(Model):
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: Any) -> Any:
-        return {"model": value} if isinstance(value, str) else value
+        if isinstance(value, Mapping | Fallback):
+            return value
+        if not isinstance(value, str):
+            message = "must be a model, or a mapping with the key 'model', not {what}"
+            raise PydanticCustomError("fallback", message, {"what": describe(value)})
+        return {"model": value}
 
 
 class Assertion(Model):
@@ -294,7 +305,7 @@ class Chain(Model):
     model: Annotated[str, Field(min_length=1, description="any litellm model string, or local/…")] | None = None
     params: Annotated[dict[str, Any], Field(description="parameters of every model call")] = {}
     inputs: Annotated[dict[str, Any], Field(description="name: type, in Picoschema")] = {}
-    steps: Annotated[dict[str, Step], Field(min_length=1)]
+    steps: Annotated[dict[str, Step], Field(min_length=1, max_length=MAX_STEPS)]
     outputs: Annotated[dict[str, Any], Field(description="name: template; without it, the last steps")] = {}
     test: Test | None = None
 
@@ -312,6 +323,10 @@ class Chain(Model):
     def content_id(self) -> str:
         """SHA-256 (hex) of the chain's canonical source: what it says, not how the file is laid out."""
         data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name", "description"})
+        for step in data["steps"].values():
+            step.pop("description", None)
+            for key in step.keys() & {"output", "demos", "tools"}:  # the model sees their fields in this order
+                step[key] = json.dumps(step[key])
         text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

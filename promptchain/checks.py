@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from promptchain import plan, template
-from promptchain.chain import ASSERTIONS, Assertion, Chain, PromptStep, TemplateText
+from promptchain.chain import ASSERTIONS, Assertion, Chain, PromptStep, TemplateText, describe
+from promptchain.document import find_word
 from promptchain.errors import known_or_nearest
 from promptchain.template import ITEM, Reference, TemplateFault
-from promptchain.types import Type, TypeSyntaxError, parse_type
+from promptchain.types import Type, TypeSyntaxError, parse_fields, parse_type
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_RESERVED = template.GLOBALS | {"true", "false", "none", "and", "or", "not", "in", "is", "if", "else", "loop", "self"}
-_RESERVED |= {"expected", "index"}
+_RESERVED = template.GLOBALS | frozenset(
+    "true false none True False None and or not in is if else loop self expected index".split()  # noqa: SIM905
+)
 _SECRETS = re.compile(r"api[_-]?key|secret|password|(access|auth|bearer)[_-]?token|authorization", re.IGNORECASE)
 
+MAX_FAULTS = 200
+"""More are not looked for."""
+
+_MAX_KNOWN = 500
+"""Among more names than these, the nearest one is not looked for: it would take seconds."""
+
 Path = tuple[str | int, ...]
+Scope = Mapping[str, Type | None]
+"""The names that a template may use, with their types where these are known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A problem at a path of the chain's data.
 
-    line, word: the place inside the text at `path`. file: the file that text stands in, when not the chain file.
-    key: the problem is the key itself.
+    line, word: the place inside the text at `path`. file, column: the file that text stands in, when not the chain
+    file, and the place in its line. key: the problem is the key itself.
     """
 
     path: Path
@@ -36,127 +49,241 @@ class Fault:
     line: int | None = None
     word: str = ""
     file: str | None = None
+    column: int | None = None
 
 
-def check(chain: Chain, also: Iterable[str] = ()) -> list[Fault]:
-    """Everything that is wrong with a chain whose shape is right; empty when nothing is.
+def check(chain: Chain, also: Iterable[str] = (), *, sure: bool = True) -> list[Fault]:
+    """What is wrong with a chain whose shape is right, at most MAX_FAULTS of it; empty when nothing is.
 
-    also: names of steps that the file has, but whose faults kept them out of `chain`.
+    also: names of steps that the file has, but whose faults kept them out of `chain`. sure: whether all names are
+    known; where the inputs could not be read, for example, none is called unknown.
     """
-    faults: list[Fault] = []
-    types: dict[str, Type | None] = dict.fromkeys(also)
-    faults += _check_inputs(chain, types)
-    for name, step in chain.steps.items():
-        faults += _check_step_name(name, chain)
-        types[name] = None
+    return list(islice(_Check(chain, also, sure).faults(), MAX_FAULTS))
+
+
+class _Check:
+    """One chain being checked."""
+
+    def __init__(self, chain: Chain, also: Iterable[str], sure: bool) -> None:
+        self.chain = chain
+        self.sure = sure
+        self.steps = {**dict.fromkeys(chain.steps), **dict.fromkeys(also)}
+        self.inputs = {re.split(r"[?(]", declared)[0].strip() for declared in chain.inputs}
+        self.scope: dict[str, Type | None] = dict.fromkeys(self.inputs)
+        # `{{ my-step }}` reads as two names; that the step's own name is wrong is said once.
+        names = [*self.steps, *self.inputs]
+        self.parts = {part for name in names if not _IDENTIFIER.fullmatch(name) for part in re.split(r"\W+", name)}
+
+    def faults(self) -> Iterator[Fault]:
+        chain = self.chain
+        yield from self._inputs()
+        for name, step in chain.steps.items():
+            yield from self._step_name(name)
+            yield from self._output_type(name, step)
+        self.scope |= {name: None for name in self.steps if name not in self.scope}
+        for name, step in chain.steps.items():
+            yield from self._step(name, step)
+        for name, text in chain.outputs.items():
+            if isinstance(text, str):
+                yield from self._text(TemplateText((), text), ("outputs", name), self.scope)
+            else:
+                message = f"output '{name}' must be a template, not {describe(text)}"
+                yield Fault(("outputs", name), message, 'for example "{{ reply }}"')
+        yield from _secrets(chain.params, ("params",))
+        for index, assertion in enumerate(chain.test.assert_ if chain.test else ()):
+            yield from self._assertion(assertion, ("test", "assert", index), in_step=None)
+        yield from self._cycles()
+
+    def _inputs(self) -> Iterator[Fault]:
+        yield from _type_faults(parse_fields, self.chain.inputs, ("inputs",))
+        with suppress(TypeSyntaxError):
+            self.scope |= self.chain.input_type.fields()
+        for declared in self.chain.inputs:
+            name = re.split(r"[?(]", declared)[0].strip()
+            if name in _RESERVED:
+                message = f"an input cannot be called '{name}': templates use that word"
+                yield Fault(("inputs", declared), message, "rename it", key=True)
+
+    def _step_name(self, name: str) -> Iterator[Fault]:
+        at = ("steps", name)
+        if not _IDENTIFIER.fullmatch(name):
+            hint = "use up to 64 letters (a-z), digits and _, and begin with a letter, so that templates can name it"
+            yield Fault(at, f"'{short(name)}' cannot be a step's name", hint, key=True)
+        elif name in _RESERVED:
+            yield Fault(at, f"a step cannot be called '{name}': templates use that word", "rename it", key=True)
+        elif name in self.inputs:
+            yield Fault(at, f"'{name}' is an input and a step at once", "rename one of them", key=True)
+
+    def _output_type(self, name: str, step: plan.AnyStep) -> Iterator[Fault]:
+        faults = [] if step.output is None else list(_type_faults(parse_type, step.output, ("steps", name, "output")))
+        yield from faults
+        if not faults:
+            self.scope[name] = _value_type(step)
+
+    def _step(self, name: str, step: plan.AnyStep) -> Iterator[Fault]:
+        at = ("steps", name)
+        scope: Scope = self.scope
+        if step.for_each:
+            item = step.for_each.as_
+            if not _IDENTIFIER.fullmatch(item) or item in self.scope or item in _RESERVED:
+                hint = "choose a word that is no input and no step"
+                yield Fault((*at, "for_each", "as"), f"'{short(item)}' cannot be the item's name", hint)
+            scope = ChainMap({item: None, "index": None}, self.scope)
+        for index, other in enumerate(step.needs):
+            yield from self._need(other, name, (*at, "needs", index))
+        for text in step.texts():
+            within = self.scope if text.path[0] in ("for_each", "when") else scope  # they are asked before any item
+            yield from self._text(text, (*at, *text.path), within, step=name)
+        for index, assertion in enumerate(step.assert_):
+            yield from self._assertion(assertion, (*at, "assert", index), in_step=name)
+        if isinstance(step, PromptStep):
+            yield from _prompt_step(name, step, scope, self.sure)
+
+    def _need(self, other: str, step: str, path: Path) -> Iterator[Fault]:
+        if other == step:
+            yield Fault(path, "a step cannot need itself", "remove it")
+        elif other in self.inputs and other not in self.steps:
+            yield Fault(path, f"'{other}' is an input, and 'needs' names steps", "remove it")
+        elif other not in self.steps and self.sure:
+            yield Fault(path, f"unknown step '{short(other)}'", _hint(other, self.steps, "steps"), word=other)
+
+    def _text(self, text: TemplateText, path: Path, scope: Scope, step: str | None = None) -> Iterator[Fault]:
+        """The template itself, then each name and field that it refers to."""
         try:
-            types[name] = _value_type(step)
+            parsed = template.expression(text.text) if text.expression else template.parse(text.text)
+        except TemplateFault as exc:
+            what = "in the expression" if text.expression else "in the template"
+            yield _placed(text, path, f"{what}: {exc.message}", exc.hint, exc.line or 1, exc.word)
+            return
+        user = f"step '{step}'" if step else f"output '{path[-1]}'"
+        hint: str | None
+        for reference in parsed.references:
+            name = reference.name
+            if name == step:
+                message, word = f"step '{step}' uses its own output", name
+                hint = "it can use only steps before it"
+            elif name not in scope and (not self.sure or name in self.parts):
+                continue
+            elif name not in scope:
+                message = f"{user} uses unknown input or step '{short(name)}'"
+                hint, word = _hint(name, scope, "names"), name
+            elif found := _unknown_field(reference, scope[name]):
+                message, hint, word = found
+            else:
+                continue
+            yield _placed(text, path, message, hint, reference.line, word)
+
+    def _assertion(self, assertion: Assertion, path: Path, in_step: str | None) -> Iterator[Fault]:
+        name = assertion.type.removeprefix("not-")
+        if name not in ASSERTIONS:
+            negation = assertion.type[: len(assertion.type) - len(name)]
+            hint = known_or_nearest(negation + short(name), [negation + known for known in ASSERTIONS], "assertions")
+            yield Fault((*path, "type"), f"unknown assertion '{short(assertion.type)}'", hint)
+        if in_step is None and assertion.step is not None and assertion.step not in self.steps and self.sure:
+            message = f"unknown step '{short(assertion.step)}'"
+            yield Fault((*path, "step"), message, _hint(assertion.step, self.steps, "steps"))
+
+    def _cycles(self) -> Iterator[Fault]:
+        """One circle after another, at most ten, of the steps whose templates can be read."""
+        nodes: dict[str, plan.Node] = {}
+        names = frozenset(self.chain.steps)
+        for name, step in self.chain.steps.items():
+            try:
+                node = plan.node(name, step, names)
+            except TemplateFault:
+                continue
+            nodes[name] = plan.Node(name, step, node.after - {name})  # a step that needs itself is told apart
+        for _ in range(10):
+            known = {name: plan.Node(name, node.step, node.needs & nodes.keys()) for name, node in nodes.items()}
+            try:
+                plan.order(known)
+            except plan.CycleError as exc:
+                yield Fault(("steps", exc.steps[0]), exc.message, exc.hint, key=True)
+                nodes = {name: node for name, node in nodes.items() if name not in exc.steps}
+            else:
+                return
+
+
+def short(name: str) -> str:
+    """A name as messages show it, however long it is."""
+    return name if len(name) <= 60 else name[:59] + "…"
+
+
+def _hint(name: str, known: Iterable[str], what: str) -> str | None:
+    names = list(islice(known, _MAX_KNOWN + 1))
+    return known_or_nearest(short(name), names, what) if len(names) <= _MAX_KNOWN else None
+
+
+def _placed(text: TemplateText, path: Path, message: str, hint: str | None, line: int, word: str) -> Fault:
+    """A fault in a template; in a file of its own the place is settled here, where its text is at hand."""
+    if text.file is None:
+        return Fault(path, message, hint, line=line, word=word)
+    lines = re.split(r"\r\n|\r|\n", text.text)
+    row = lines[line - 1] if line <= len(lines) else ""
+    column = find_word(row, word) if word else None
+    return Fault(path, message, hint, line=line, file=text.file, column=column or len(row) - len(row.lstrip()) + 1)
+
+
+def _type_faults(read: Callable[[Any], Type], spec: Any, at: Path) -> Iterator[Fault]:
+    """What is wrong with a declaration of types: after each fault it is read again without the key at fault."""
+    for _ in range(20):
+        try:
+            read(spec)
         except TypeSyntaxError as exc:
-            faults.append(Fault(("steps", name, "output", *exc.path), str(exc), exc.hint))
-    for name, step in chain.steps.items():
-        faults += _check_step(name, step, chain, types)
-    for name, text in chain.outputs.items():
-        if isinstance(text, str):
-            faults += _check_text(TemplateText((), text), ("outputs", name), types)
+            yield Fault((*at, *exc.path), exc.message, exc.hint)
+            if "too large" in exc.message or not exc.path or not all(isinstance(part, str) for part in exc.path):
+                return
+            spec = _without(spec, exc.path)
         else:
-            faults.append(Fault(("outputs", name), "must be a template", 'for example "{{ reply }}"'))
-    faults += _check_secrets(chain.params, ("params",))
-    if chain.test:
-        for index, assertion in enumerate(chain.test.assert_):
-            faults += _check_assertion(assertion, ("test", "assert", index), chain, in_step=None)
-    if not faults:
-        faults += _check_cycle(chain)
-    return faults
+            return
 
 
-def _check_inputs(chain: Chain, types: dict[str, Type | None]) -> Iterator[Fault]:
-    try:
-        types |= chain.input_type.fields()
-    except TypeSyntaxError as exc:
-        yield Fault(("inputs", *exc.path), str(exc), exc.hint)
-        types |= dict.fromkeys(_declared(chain))
-    for name in types:
-        if name in _RESERVED:
-            yield Fault(
-                ("inputs", name), f"an input cannot be called '{name}': templates use that word", "rename it", key=True
-            )
-
-
-def _check_step_name(name: str, chain: Chain) -> Iterator[Fault]:
-    at = ("steps", name)
-    if not _IDENTIFIER.fullmatch(name):
-        hint = "letters, digits and _ only, beginning with a letter, so that templates can name it"
-        yield Fault(at, f"'{name}' cannot be a step's name", hint, key=True)
-    elif name in _RESERVED:
-        yield Fault(at, f"a step cannot be called '{name}': templates use that word", "rename it", key=True)
-    elif name in _declared(chain):
-        yield Fault(at, f"'{name}' is an input and a step at once", "rename one of them", key=True)
+def _without(spec: Any, path: Path) -> Any:
+    """The declaration without a field; one that has no other field left is of any type."""
+    if not isinstance(spec, Mapping) or path[0] not in spec:
+        return "any"
+    rest = {key: value for key, value in spec.items() if key != path[0]}
+    if len(path) > 1:
+        rest = {**spec, path[0]: _without(spec[path[0]], path[1:])}
+    return rest or {"(*)": "any"}
 
 
 def _value_type(step: plan.AnyStep) -> Type | None:
     """The type of the step's value as later steps see it; None where it is not known before the run."""
     if not isinstance(step, PromptStep) and step.output is None:
         return None
-    if step.for_each:
+    if not step.for_each:
+        return step.type
+    with suppress(TypeSyntaxError):  # references of a JSON Schema do not hold at another place
         return parse_type({"type": "array", "items": dict(step.type.schema)})
-    return step.type
+    return None
 
 
-def _check_step(name: str, step: plan.AnyStep, chain: Chain, types: Mapping[str, Type | None]) -> Iterator[Fault]:
+def _prompt_step(name: str, step: PromptStep, scope: Scope, sure: bool) -> Iterator[Fault]:
     at = ("steps", name)
-    scope = dict(types)
-    if step.for_each:
-        if not _IDENTIFIER.fullmatch(step.for_each.as_) or step.for_each.as_ in types:
-            hint = "choose a name that is no input and no step"
-            yield Fault((*at, "for_each"), f"'{step.for_each.as_}' cannot be the item's name", hint)
-        scope |= {step.for_each.as_: None, "index": None}
-    for index, other in enumerate(step.needs):
-        if other not in types or other in _declared(chain):
-            hint = known_or_nearest(other, chain.steps, "steps")
-            yield Fault((*at, "needs", index), f"unknown step '{other}'", hint, word=other)
-        elif other == name:
-            yield Fault((*at, "needs", index), "a step cannot need itself", "remove it")
-    for text in step.texts():
-        within = types if text.path[0] in ("for_each",) else scope
-        yield from _check_text(text, (*at, *text.path), within, step=name)
-    for index, assertion in enumerate(step.assert_):
-        yield from _check_assertion(assertion, (*at, "assert", index), chain, in_step=name)
-    if isinstance(step, PromptStep):
-        yield from _check_prompt_step(name, step, scope)
-
-
-def _declared(chain: Chain) -> set[str]:
-    """The names of the inputs, as far as they can be read."""
-    return {re.split(r"[?(]", declared)[0].strip() for declared in chain.inputs}
-
-
-def _check_prompt_step(name: str, step: PromptStep, scope: Mapping[str, Type | None]) -> Iterator[Fault]:
-    at = ("steps", name)
-    if not step.prompt.text.strip() and not step.prompt.file:
+    if not step.prompt.text.strip() and step.prompt.file is None:
         yield Fault((*at, "prompt"), "the prompt is empty", 'write the user message, for example "{{ message }}"')
-    yield from _check_secrets(step.params, (*at, "params"))
+    yield from _secrets(step.params, (*at, "params"))
+    if step.select is not None and step.samples == 1:
+        yield Fault((*at, "select"), "there is nothing to select from with one sample", "add, for example, samples: 5")
     try:
         output = step.type
     except TypeSyntaxError:
         return
     if step.format == "text" and output.kind not in ("text", "scalar", "enum"):
         hint = "use json or schema, or leave it out"
-        yield Fault((*at, "format"), f"the format text cannot carry {output.describe()}", hint)
-    if step.select is not None and step.samples == 1:
-        yield Fault((*at, "select"), "there is nothing to select from with one sample", "set samples: 5, say")
+        yield Fault((*at, "format"), f"the format 'text' cannot carry {output.describe()}", hint)
+    used = [used for used in _names_used(step) if used in scope and used != name]
     for index, demo in enumerate(step.demos):
         here = (*at, "demos", index)
         for problem in output.check(demo.output):
-            yield Fault((*here, "output"), f"the demo's output does not fit the step's type: {problem}")
-        for used in _names_used(step):
-            if used in scope and used not in demo.inputs:
-                yield Fault(
-                    (*here, "inputs"), f"the demo gives no value for '{used}'", "the step's templates use it", key=True
-                )
+            yield Fault((*here, "output"), f"the demo's output does not fit the step's output: {problem}")
+        for missing in (missing for missing in used if missing not in demo.inputs):
+            yield Fault((*here, "inputs"), f"the demo gives no value for '{missing}'", "the prompt uses it", key=True)
         for given in demo.inputs:
-            if given not in scope:
-                hint = known_or_nearest(given, scope, "names")
-                yield Fault((*here, "inputs", given), f"unknown input or step '{given}'", hint, key=True)
+            if given not in scope and sure:
+                message = f"unknown input or step '{short(given)}'"
+                yield Fault((*here, "inputs", given), message, _hint(given, scope, "names"), key=True)
 
 
 def _names_used(step: PromptStep) -> list[str]:
@@ -170,72 +297,36 @@ def _names_used(step: PromptStep) -> list[str]:
     return list(names)
 
 
-def _check_text(
-    text: TemplateText, path: Path, scope: Mapping[str, Type | None], step: str | None = None
-) -> Iterator[Fault]:
-    """The template itself, then each name and field that it refers to."""
-    try:
-        parsed = template.expression(text.text) if text.expression else template.parse(text.text)
-    except TemplateFault as exc:
-        yield Fault(path, f"in the template: {exc.message}", exc.hint, line=exc.line, file=text.file)
-        return
-    for reference in parsed.references:
-        if reference.name == step:
-            message, hint, word = f"step '{step}' uses its own output", "a step sees only the steps before it", step
-        elif reference.name not in scope:
-            who = f"step '{step}'" if step else f"output '{path[-1]}'"
-            message = f"{who} uses unknown input or step '{reference.name}'"
-            hint, word = known_or_nearest(reference.name, scope, "names"), reference.name
-        elif found := _unknown_field(reference, scope[reference.name]):
-            message, hint, word = found
-        else:
-            continue
-        yield Fault(path, message, hint, line=reference.line, word=word, file=text.file)
-
-
-def _unknown_field(reference: Reference, root: Type | None) -> tuple[str, str, str] | None:
+def _unknown_field(reference: Reference, root: Type | None) -> tuple[str, str | None, str] | None:
     """The first part of the path that the type does not have: message, hint and the word itself."""
     current = root
+    hint: str | None
     for depth, part in enumerate(reference.path):
         if current is None or current.kind == "any":
             return None
         shown = ".".join((reference.name, *reference.path[:depth])).replace("." + ITEM, "[]")
-        methods: type = {"object": dict, "array": list}.get(current.kind, str)
         if part == ITEM:
             if current.kind in ("object", "scalar"):
                 return f"'{shown}' is no list", f"it is {current.describe()}", reference.name
             current = current.items if current.kind == "array" else None
         elif current.kind == "object" and (field := current.field(part)) is not None:
             current = field
-        elif hasattr(methods, part) or (current.kind == "object" and not current.closed):
+        elif current.kind == "object" and not current.closed:
             return None
-        elif current.kind == "object":
-            return f"'{shown}' has no field '{part}'", known_or_nearest(part, current.fields(), "fields"), part
         else:
-            return f"'{shown}' has no field '{part}'", f"it is {current.describe()}", part
+            known = current.fields()
+            hint = _hint(part, known, "fields") if known else f"it is {current.describe()}"
+            methods: type = {"object": dict, "array": list}.get(current.kind, str)
+            if hasattr(methods, part) and not part.startswith("_"):
+                hint = f"'{part}' is a method: call it, {part}()"
+            return f"'{shown}' has no field '{short(part)}'", hint, part
     return None
 
 
-def _check_assertion(assertion: Assertion, path: Path, chain: Chain, in_step: str | None) -> Iterator[Fault]:
-    name = assertion.type.removeprefix("not-")
-    if name not in ASSERTIONS:
-        yield Fault(
-            (*path, "type"), f"unknown assertion '{assertion.type}'", known_or_nearest(name, ASSERTIONS, "assertions")
-        )
-    if in_step is None and assertion.step is not None and assertion.step not in chain.steps:
-        hint = known_or_nearest(assertion.step, chain.steps, "steps")
-        yield Fault((*path, "step"), f"unknown step '{assertion.step}'", hint)
-
-
-def _check_secrets(params: Mapping[str, Any], path: Path) -> Iterator[Fault]:
-    for name in params:
+def _secrets(params: Mapping[str, Any], path: Path) -> Iterator[Fault]:
+    for name, value in params.items():
         if _SECRETS.search(name):
             hint = "remove it here and set the provider's variable, for example OPENAI_API_KEY, in the environment"
-            yield Fault((*path, name), f"a secret ('{name}') does not belong in a chain file", hint, key=True)
-
-
-def _check_cycle(chain: Chain) -> Iterator[Fault]:
-    try:
-        plan.build(chain)
-    except plan.CycleError as exc:
-        yield Fault(("steps", exc.steps[0]), exc.message, exc.hint, key=True)
+            yield Fault((*path, name), f"a secret ('{short(name)}') does not belong in a chain file", hint, key=True)
+        elif isinstance(value, Mapping):
+            yield from _secrets(value, (*path, name))

@@ -13,6 +13,9 @@ from promptchain.chain import Chain, describe
 from promptchain.errors import PromptChainError, UsageError, Where
 from promptchain.inputs import coerce
 
+MAX_ROW = 64 * 1024 * 1024
+"""Bytes of one row: of one line of JSON, or of one cell."""
+
 COLUMNS = frozenset({"id", "expected", "assert", "metadata", "description", "threshold"})
 """What a row may hold beside a chain's inputs; and every name that begins with `__`, as promptfoo's columns do."""
 
@@ -51,19 +54,29 @@ def rows(path: Path, chain: Chain) -> Iterator[Row]:
 
 def _jsonl(path: Path, chain: Chain) -> Iterator[Row]:
     with path.open("rb") as file:
-        for line, raw in enumerate(file, start=1):
-            if not raw.strip():
-                continue
-            try:
-                data = json.loads(raw.decode("utf-8-sig" if line == 1 else "utf-8"))
-            except UnicodeDecodeError as exc:
-                yield Row(line, error=f"byte {exc.start + 1} of the line is not UTF-8")
-            except json.JSONDecodeError as exc:
-                yield Row(line, error=f"not JSON: {exc.msg} at column {exc.colno}")
-            except RecursionError:
-                yield Row(line, error="the JSON is nested too deep")
-            else:
-                yield _row(line, data, chain)
+        line = 0
+        while raw := file.readline(MAX_ROW + 1):
+            line += 1
+            if len(raw) > MAX_ROW and not raw.endswith(b"\n"):
+                while (rest := file.readline(MAX_ROW)) and not rest.endswith(b"\n"):
+                    pass
+                yield Row(line, error=f"the line is longer than {MAX_ROW:,} bytes")
+            elif raw.strip():
+                yield _json_row(line, raw, chain)
+
+
+def _json_row(line: int, raw: bytes, chain: Chain) -> Row:
+    try:
+        data = json.loads(raw.decode("utf-8-sig" if line == 1 else "utf-8"))
+    except UnicodeDecodeError as exc:
+        return Row(line, error=f"byte {exc.start + 1} of the line is not UTF-8")
+    except json.JSONDecodeError as exc:
+        return Row(line, error=f"not JSON: {exc.msg} at column {exc.colno}")
+    except ValueError as exc:  # a number of thousands of digits
+        return Row(line, error=f"not JSON: {exc}")
+    except RecursionError:
+        return Row(line, error="the JSON is nested too deep")
+    return _row(line, data, chain)
 
 
 def _row(line: int, data: Any, chain: Chain) -> Row:
@@ -72,16 +85,18 @@ def _row(line: int, data: Any, chain: Chain) -> Row:
     declared = chain.input_type.fields()
     for nested in ("inputs", "vars"):
         if isinstance(data.get(nested), dict) and nested not in declared:
-            data = {**data, **data.pop(nested)}
+            data = {name: value for name, value in data.items() if name != nested} | data[nested]
     return _sorted_out(line, data, chain)
 
 
 def _sorted_out(line: int, data: Mapping[str, Any], chain: Chain) -> Row:
     inputs, ignored = {}, []
+    declared = chain.input_type.fields()
     for name, value in data.items():
-        if chain.input_type.field(name) is not None:
+        special = name in COLUMNS or name.startswith("__")
+        if name in declared or (not special and chain.input_type.field(name) is not None):
             inputs[name] = value
-        elif name not in COLUMNS and not name.startswith("__"):
+        elif not special:
             ignored.append(name)
     own = data.get("id")
     return Row(line, inputs, str(own) if isinstance(own, str | int) else None, tuple(ignored))
@@ -89,8 +104,9 @@ def _sorted_out(line: int, data: Mapping[str, Any], chain: Chain) -> Row:
 
 def _csv(path: Path, chain: Chain) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW))  # 128 KiB else; it counts for the whole process
         reader = csv.reader(file, strict=True)
-        header = next(reader, None)
+        header = _header(reader, path)
         if header is None:
             return
         while True:
@@ -106,11 +122,30 @@ def _csv(path: Path, chain: Chain) -> Iterator[Row]:
                 yield _cells(line, header, cells, chain)
 
 
+def _header(reader: Iterator[list[str]], path: Path) -> list[str] | None:
+    where = Where(str(path), 1)
+    try:
+        header = next(reader, None)
+    except csv.Error as exc:
+        raise PromptChainError(f"the header is not CSV: {exc}", where=where) from None
+    for name in header or ():
+        if not _is_utf8(name):
+            raise PromptChainError("the header is not UTF-8", where=where, hint="save the file with the encoding UTF-8")
+        if header and header.count(name) > 1:
+            raise PromptChainError(f"the column '{name}' is there twice", where=where, hint="rename one of them")
+    return header
+
+
+def _is_utf8(cell: str) -> bool:
+    """Whether no byte of the cell had to be taken for a surrogate (`errors="surrogateescape"`)."""
+    return cell.isascii() or not any("\udc80" <= char <= "\udcff" for char in cell)
+
+
 def _cells(line: int, header: list[str], cells: list[str], chain: Chain) -> Row:
     if len(cells) != len(header):
         return Row(line, error=f"{len(cells)} cells under a header of {len(header)} columns")
     data: dict[str, Any] = dict(zip(header, cells, strict=True))
-    if any("\udc80" <= char <= "\udcff" for cell in cells for char in cell):
+    if not all(map(_is_utf8, cells)):
         return Row(line, error="the row is not UTF-8")
     try:
         for name in data:

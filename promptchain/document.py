@@ -6,9 +6,12 @@ The scalars are those of the YAML 1.2 core schema (https://yaml.org/spec/1.2.2/#
 
 from __future__ import annotations
 
+import math
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from promptchain.errors import InvalidFileError, Problem, PromptChainError, Wher
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 MAX_VALUES = 100_000
+MAX_PROBLEMS = 100
 
 Path_ = tuple[str | int, ...]
 """Where a value stands in the document: keys and indexes from the root."""
@@ -26,14 +30,15 @@ Path_ = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where a value begins (line and column from 1) and, for a block scalar, where its text does."""
+    """Where a value begins (line and column from 1) and its last line; block: its text begins in the next line."""
 
     line: int
     column: int
+    end: int = 0
     block: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Document:
     """A YAML file: its value, and where each key and each value in it stands."""
 
@@ -50,21 +55,38 @@ class Document:
             for table in spans:
                 if span := table.get(path[:length]):
                     return Where(self.file, span.line, span.column)
-        return Where(self.file)
+        return Where(self.file, 1, 1)
 
-    def where_in(self, path: Path_, line: int, word: str) -> Where:
-        """The place of `word` in line `line` (from 1) of the multi-line text at `path`."""
+    def where_in(self, path: Path_, line: int, word: str = "") -> Where:
+        """The place of `word` in line `line` (from 1) of the multi-line text at `path`; without a word, of the line."""
         span = self.values.get(path)
         if span is None:
             return self.where(path)
-        row = span.line + line if span.block else span.line + line - 1
-        lines = self.text.splitlines()
-        start = span.column - 1 if row == span.line else 0
-        for offset in range(row - 1, min(row + 1, len(lines))):  # a folded scalar may have moved the word down a line
-            found = re.compile(rf"\b{re.escape(word)}\b").search(lines[offset], start if offset == row - 1 else 0)
-            if found:
-                return Where(self.file, offset + 1, found.start() + 1)
-        return Where(self.file, row, 1) if row <= len(lines) and line > 1 else self.where(path)
+        first = span.line + 1 if span.block else span.line
+        guess = first + line - 1
+        rows = range(first, min(span.end, len(self.lines)) + 1)
+        # Folding moves a word down from the guessed line, and an escaped line break up.
+        for row in sorted(rows, key=lambda row: (row < guess, row)) if word else ():
+            start = span.column - 1 if row == span.line else 0
+            if column := find_word(self.lines[row - 1], word, start):
+                return Where(self.file, row, column)
+        if line == 1 or guess not in rows:
+            return self.where(path)
+        text = self.lines[guess - 1]
+        return Where(self.file, guess, len(text) - len(text.lstrip()) + 1)
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The file's lines, as YAML counts them."""
+        return self.text.splitlines()
+
+
+def find_word(line: str, word: str, start: int = 0) -> int | None:
+    """The column (from 1) of `word` in a line of a template: where it stands in braces, else where it stands at all."""
+    pattern = rf"(?<!\w){re.escape(word)}(?!\w)" if word[:1].isalnum() or word[:1] == "_" else re.escape(word)
+    found = [match.start() for match in re.compile(pattern).finditer(line, start)]
+    inside = [at for at in found if line.rfind("{", 0, at) > line.rfind("}", 0, at)]
+    return (inside or found)[0] + 1 if found else None
 
 
 def read(path: Path, name: str | None = None) -> Document:
@@ -76,14 +98,17 @@ def read(path: Path, name: str | None = None) -> Document:
 def read_text(path: Path, name: str, limit: int = MAX_BYTES) -> str:
     """The text of a UTF-8 file of at most `limit` bytes, without a byte-order mark. Raises PromptChainError."""
     try:
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise PromptChainError("this is a folder, not a file", where=Where(name))
+        if not stat.S_ISREG(kind):  # to open a pipe could take for ever
+            raise PromptChainError("this is a device or a pipe, not a file", where=Where(name))
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except FileNotFoundError:
         raise PromptChainError("there is no such file", where=Where(name)) from None
-    except IsADirectoryError:
-        raise PromptChainError("this is a folder, not a file", where=Where(name)) from None
-    except OSError as exc:
-        raise PromptChainError(f"cannot be read: {exc.strerror or exc}", where=Where(name)) from exc
+    except (OSError, ValueError) as exc:
+        raise PromptChainError(f"cannot be read: {getattr(exc, 'strerror', None) or exc}", where=Where(name)) from exc
     if len(data) > limit:
         size = path.stat().st_size / 1024 / 1024
         raise PromptChainError(
@@ -94,8 +119,9 @@ def read_text(path: Path, name: str, limit: int = MAX_BYTES) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        line = data.count(b"\n", 0, exc.start) + 1
-        column = exc.start - data.rfind(b"\n", 0, exc.start)
+        begin = data.rfind(b"\n", 0, exc.start) + 1
+        line = data.count(b"\n", 0, begin) + 1
+        column = len(data[begin : exc.start].decode("utf-8-sig", "replace")) + 1
         raise PromptChainError(
             f"byte 0x{data[exc.start]:02x} is not UTF-8",
             where=Where(name, line, column),
@@ -161,11 +187,12 @@ class _Builder:
             self._stop(event, f"the file holds more than {MAX_VALUES:,} values, aliases expanded", "make it smaller")
         if len(path) > MAX_DEPTH:
             self._stop(event, f"values are nested more than {MAX_DEPTH} deep", "flatten the file")
-        mark = event.start_mark
+        start, end = event.start_mark, event.end_mark
         block = isinstance(event, yaml.ScalarEvent) and event.style in ("|", ">")
-        self.values[path] = Span(mark.line + 1, mark.column + 1, block)
+        self.values[path] = Span(start.line + 1, start.column + 1, end.line + (end.column > 0 or not block), block)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
+        self._check_tag(event)
         before = self._count
         value: Any
         if isinstance(event, yaml.ScalarEvent):
@@ -187,13 +214,16 @@ class _Builder:
             self._stop(event, f"aliases expand to more than {MAX_VALUES:,} values", "write the values out, or fewer")
         return value
 
-    def _scalar(self, event: Any) -> Any:
-        if event.tag and event.tag not in ("!", "tag:yaml.org,2002:str"):
+    def _check_tag(self, event: Any) -> None:
+        kinds = {yaml.ScalarEvent: "str", yaml.SequenceStartEvent: "seq", yaml.MappingStartEvent: "map"}
+        if event.tag and event.tag not in ("!", f"tag:yaml.org,2002:{kinds[type(event)]}"):
             shown = event.tag.replace("tag:yaml.org,2002:", "!!")
-            self._problem(event, f"the tag {shown} is not allowed here", "write a plain value")
-        if not event.style and event.implicit[0]:
-            return resolve(event.value)
-        return event.value
+            hint = f"remove it, or put a text that begins with '{shown[0]}' in quotes"
+            self._problem(event, f"the tag '{shown}' is not allowed here", hint)
+
+    @staticmethod
+    def _scalar(event: Any) -> Any:
+        return resolve(event.value) if not event.style and event.implicit[0] else event.value
 
     def _sequence(self, events: Iterator[Any], path: Path_) -> list[Any]:
         items: list[Any] = []
@@ -214,8 +244,9 @@ class _Builder:
             span = Span(event.start_mark.line + 1, event.start_mark.column + 1)
             first = self.keys.get(at)
             value = self._node(next(events), events, at)
-            if key == "<<" and isinstance(value, dict):
-                merged = value | merged
+            if key == "<<" and isinstance(value, dict | list):
+                for other in value if isinstance(value, list) else [value]:
+                    merged = other | merged if isinstance(other, dict) else merged
             elif key in items and first:
                 self._problem(event, f"the key '{key}' is here twice, first in line {first.line}", "remove one of them")
             else:
@@ -226,18 +257,17 @@ class _Builder:
     def _key(self, event: Any) -> str:
         if isinstance(event, yaml.ScalarEvent):
             return str(event.value)
-        if isinstance(event, yaml.MappingStartEvent):
-            self._stop(
-                event,
-                "YAML reads '{{' outside of quotes as the start of a mapping",
-                "put the template in quotes: \"{{ … }}\", or in a block after '|'",
-            )
-        self._stop(event, "a key must be a plain word", None)
+        if isinstance(event, yaml.MappingStartEvent) and event.flow_style:
+            hint = "put the template in quotes: \"{{ … }}\", or in a block after '|'"
+            self._stop(event, "YAML reads '{{' outside of quotes as the start of a mapping", hint)
+        self._stop(event, "a key must be a plain word", "put it in quotes")
         raise AssertionError  # not reached: _stop raises
 
     def _problem(self, event: Any, message: str, hint: str | None) -> None:
         mark = event.start_mark
         self.problems.append(Problem(message, Where(self.file, mark.line + 1, mark.column + 1), hint))
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise _Stop
 
     def _stop(self, event: Any, message: str, hint: str | None) -> None:
         self._problem(event, message, hint)
@@ -262,36 +292,56 @@ def resolve(plain: str) -> Any:
         return _WORDS[plain]
     if len(plain) < 400 and _INT.fullmatch(plain):
         return int(plain, 0) if plain[:2] in ("0o", "0x") else int(plain)
-    if len(plain) < 400 and _FLOAT.fullmatch(plain):
-        return float(plain)
+    if len(plain) < 400 and _FLOAT.fullmatch(plain) and math.isfinite(number := float(plain)):
+        return number  # 1e999 stays text: JSON has no infinity
     return plain
 
 
 def _syntax_problem(exc: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
     """What libyaml says, in words of somebody who writes YAML by hand."""
+    said = f"{exc.context or ''}: {exc.problem or 'this is not YAML'}"
     mark = exc.problem_mark or exc.context_mark
+    opening = exc.context_mark or mark
+    if "scanning an alias" in said or "scanning an anchor" in said or "unexpected end of stream" in said:
+        mark = opening
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     lines = text.splitlines()
     source = lines[line - 1] if line <= len(lines) else ""
-    rest = source[column - 1 :]
-    said = exc.problem or "this is not YAML"
     if "\t" in source[: len(source) - len(source.lstrip())]:
-        column = source.index("\t") + 1
-        return Problem("a tab indents this line", Where(file, line, column), "YAML indents with spaces only")
-    if rest[:1] in ("@", "`", "%"):
-        return Problem(f"a plain value cannot begin with '{rest[0]}'", Where(file, line, column), "put it in quotes")
+        where = Where(file, line, source.index("\t") + 1)
+        return Problem("a tab indents this line", where, "YAML indents with spaces only")
+    message, hint = _complaint(said, source, column)
+    if "is missing" in message and opening and "expected ','" in said:
+        hint = f"the bracket opens in line {opening.line + 1}, column {opening.column + 1}"
+    return Problem(message, Where(file, line, column), hint)
+
+
+def _complaint(said: str, source: str, column: int) -> tuple[str, str]:
+    """Message and hint for what libyaml says of the place before `source[column - 1]`."""
+    before, rest = source[: column - 1].rstrip(), source[column - 1 :]
+    if before.endswith("{") and rest[:1] == "%":
+        return "YAML reads '{%' outside of quotes as the start of a mapping", "put the template in quotes"
+    if rest[:1] in ("@", "`", "%", "*", "&", "|", ">") and "did not find expected key" not in said:
+        if before.endswith(("|", ">")):
+            return "a text after '|' begins in the next line", "move it there, indented deeper than the key"
+        return f"a plain value cannot begin with '{rest[0]}'", "put it in quotes"
+    if "comment or line break" in said:
+        return "a text after '|' begins in the next line", "move it there, indented deeper than the key"
     if "mapping values are not allowed" in said:
-        hint = "put a text that contains ': ' in quotes, or check the indentation"
-        return Problem("a ':' is not expected here", Where(file, line, column), hint)
-    if "unexpected end of stream" in said and exc.context_mark:
-        line, column = exc.context_mark.line + 1, exc.context_mark.column + 1
-        return Problem("the quote that opens here is never closed", Where(file, line, column), "close it")
-    if "expected ',' or" in said and exc.context_mark:
-        start = exc.context_mark
-        hint = f"the bracket opens in line {start.line + 1}, column {start.column + 1}"
-        return Problem("a ',' or a closing bracket is missing", Where(file, line, column), hint)
-    if "did not find expected" in said or "could not find expected ':'" in said:
-        hint = "check that this line is indented like its neighbours"
-        what = "a ':' is missing after a key" if "':'" in said else "the indentation or a bracket is off"
-        return Problem(what, Where(file, line, column), hint)
-    return Problem(said, Where(file, line, column), "see https://yaml.org/spec/1.2.2/ or put the value in quotes")
+        return "a ':' is not expected here", "put a text that contains ': ' in quotes, or check the indentation"
+    if "unexpected end of stream" in said:
+        return "the quote that opens here is never closed", "close it"
+    if "expected ',' or" in said:
+        return "a ',' or a closing bracket is missing", ""
+    if "could not find expected ':'" in said:
+        return (
+            "a ':' is missing after a key",
+            "write 'key: value', or check that the line is indented like its neighbours",
+        )
+    if before.endswith(("'", '"')) and rest.strip():
+        quote = before[-1]
+        inside = "''" if quote == "'" else '\\"'
+        return f"text follows the closing {quote}", f"write {inside} for a quote inside the text, or a block after '|'"
+    if "did not find expected" in said:
+        return "the indentation or a bracket is off", "check that this line is indented like its neighbours"
+    return said.removeprefix(": "), "put the value in quotes, or see https://yaml.org/spec/1.2.2/"

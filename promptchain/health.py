@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from promptchain.errors import InvalidFileError, ModelError, PromptChainError
+from promptchain.chain import Chain, PromptStep
+from promptchain.errors import Fault, InvalidFileError, ModelError, PromptChainError
 from promptchain.lm import catalog, litellm, weights
 from promptchain.lm.cache import default_cache_path
+from promptchain.lm.scripted import ScriptedLM
 from promptchain.project import Project
+from promptchain.runner import Models
+
+NOT_INSTALLED, INSTALL = "llama.cpp is not installed", "pip install 'promptchain[local]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +41,14 @@ def usable_models() -> list[Usable]:
 
 
 def _local() -> Iterator[Usable]:
-    missing = None if find_spec("xllamacpp") else "llama.cpp is not installed"
+    missing = None if find_spec("xllamacpp") else NOT_INSTALLED
     for found in weights.available():
         size = f"{found.size / 1024 / 1024:.0f} MiB" if found.size else ""
         if found.problem:
             problem, _, remedy = found.problem.partition("; ")
             yield Usable(found.name, size, problem, remedy or None)
         elif missing:
-            yield Usable(found.name, size, missing, "pip install 'promptchain[local]'")
+            yield Usable(found.name, size, missing, INSTALL)
         else:
             yield Usable(found.name, size)
 
@@ -123,7 +129,7 @@ def _project(project: Project) -> Iterator[Finding]:
     if not names:
         yield Finding(Level.WARNING, "project", f"no chains in {project.folder}", "write one: chains/NAME.yaml")
         return
-    models: dict[str, list[str]] = {}
+    models: dict[tuple[str | None, str | None], list[str]] = {}
     for name in names:
         try:
             chain = project.load(name)
@@ -139,35 +145,61 @@ def _project(project: Project) -> Iterator[Finding]:
         except PromptChainError as exc:
             yield Finding(Level.ERROR, name, exc.message, exc.hint)
             continue
-        yield Finding(Level.OK, name, f"{len(chain.steps)} steps")
-        steps = [
-            (getattr(step, "model", None) or chain.model or project.settings.model) for step in chain.steps.values()
-        ]
-        for model in dict.fromkeys(model for model in steps if model):
-            models.setdefault(model, []).append(name)
-    yield from _models(models.items())
+        count = len(chain.steps)
+        yield Finding(Level.OK, name, f"{count} step{'s' * (count != 1)}")
+        for call in _calls(chain, project):
+            models.setdefault(call, []).append(name)
+    yield from _models(models)
 
 
-def _models(used: Iterable[tuple[str, list[str]]]) -> Iterator[Finding]:
-    for model, names in used:
-        problem = check_model(model)
-        subject = f"model {model}"
+def _calls(chain: Chain, project: Project) -> list[tuple[str | None, str | None]]:
+    """Each model that a chain calls, with the endpoint that its params name; None for a step without a model."""
+    models = Models(last=project.settings.model)
+    found = []
+    for name, step in chain.steps.items():
+        if isinstance(step, PromptStep):
+            params = {**chain.params, **step.params}
+            base = params.get("api_base") or params.get("base_url")
+            names = (models.of(name, step, chain), *(fallback.model for fallback in step.fallbacks))
+            found += [(model, base) for model in names]
+    return list(dict.fromkeys(found))
+
+
+def _models(used: Mapping[tuple[str | None, str | None], Iterable[str]]) -> Iterator[Finding]:
+    for (model, base), names in used.items():
         where = f"used by {', '.join(names)}"
+        if model is None:
+            remedy = "set `model:` in the chain file or the settings, or give --model"
+            yield Finding(Level.WARNING, "model", f"a step has none ({where})", remedy)
+            continue
+        subject = f"model {model}" + (f" at {base}" if base else "")
+        problem = check_model(model, {"api_base": base} if base else {})
         if problem is None:
             yield Finding(Level.OK, subject, where)
         else:
             yield Finding(Level.ERROR, subject, f"{problem.message} ({where})", problem.hint)
 
 
-def check_model(model: str) -> PromptChainError | None:
+def check_model(model: str, params: Mapping[str, Any] | None = None) -> PromptChainError | None:
     """What would keep a call from reaching a model; None where nothing is seen to."""
     kind, _, rest = model.partition("/")
     try:
         if kind == "local":
-            weights.find_weights(model)
-            return None
+            return _check_local(model)
         if kind == "scripted":
-            return None if Path(rest).is_file() else PromptChainError(f"there is no file '{rest}'")
-        return litellm.check(model)
-    except ModelError as exc:
+            ScriptedLM.from_file(Path(rest))
+            return None
+        return litellm.check(model, params)
+    except PromptChainError as exc:
         return exc
+
+
+def _check_local(model: str) -> ModelError | None:
+    path = weights.find_weights(model)
+    if not find_spec("xllamacpp"):
+        return ModelError(NOT_INSTALLED, fault=Fault.NOT_INSTALLED, model=model, hint=INSTALL)
+    try:
+        wrong = None if weights.is_gguf(path) else "is not a GGUF file"
+    except OSError as exc:
+        wrong = f"cannot be read: {exc.strerror}"
+    return ModelError(f"{path} {wrong}", fault=Fault.NO_WEIGHTS, model=model) if wrong else None

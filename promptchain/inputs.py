@@ -9,7 +9,8 @@ from typing import Any
 
 from promptchain import document
 from promptchain.chain import Chain, describe
-from promptchain.errors import InputError, UsageError, known_or_nearest
+from promptchain.errors import InputError, UsageError, Where, known_or_nearest
+from promptchain.records import storable
 
 MAX_BYTES = 64 * 1024 * 1024
 """The size of an input file."""
@@ -19,19 +20,28 @@ def check(chain: Chain, given: Mapping[str, Any]) -> dict[str, Any]:
     """The complete inputs: what is optional and not given is null. Raises InputError, naming every problem."""
     declared, required = chain.input_type.fields(), chain.input_type.required
     problems, hints = [], []
-    for name in given:
-        if chain.input_type.field(name) is None:
+    for name, value in given.items():
+        kind = chain.input_type.field(name)
+        if kind is not None:
+            problems += [f"input '{name}': {problem}" for problem in kind.check(value) or _unstorable(value)]
+        else:
             problems.append(f"the chain '{chain.name}' has no input '{name}'")
             hints.append(known_or_nearest(name, declared, "inputs"))
     for name, kind in declared.items():
-        if name in given:
-            problems += [f"input '{name}': {problem}" for problem in kind.check(given[name])]
-        elif name in required:
+        if name in required and name not in given:
             problems.append(f"the input '{name}' ({kind.describe()}) is missing")
             hints.append(f'give it with -i {name}="…"')
     if problems:
         raise InputError("; ".join(problems), hint="; ".join(dict.fromkeys(hints)) or None)
     return {**dict.fromkeys(declared), **given}
+
+
+def _unstorable(value: Any) -> list[str]:
+    """What no model and no record can take, although it is of the right type."""
+    try:
+        return [] if storable(value) == value else ["the text holds half of a character (a lone surrogate)"]
+    except ValueError as exc:
+        return [str(exc)]
 
 
 def from_pairs(chain: Chain, pairs: Iterable[str]) -> dict[str, Any]:
@@ -83,7 +93,7 @@ def from_file(chain: Chain, source: str, stdin: str | None = None) -> dict[str, 
         if not text.strip():
             raise InputError("standard input is empty", hint="pipe the inputs as JSON, or a text")
         if not text.lstrip().startswith("{"):
-            return from_text(chain, text.rstrip("\n"))
+            return from_text(chain, text.rstrip("\r\n"))
         return _mapping(_json(text, name), name)
     path = Path(source)
     text = _read(path, source)
@@ -101,12 +111,15 @@ def _json(text: str, name: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as exc:
         hint = 'the inputs are one JSON object, for example {"message": "Where is my card?"}'
-        raise InputError(f"{name}:{exc.lineno}:{exc.colno}: this is not JSON ({exc.msg})", hint=hint) from None
+        raise InputError(f"this is not JSON ({exc.msg})", hint=hint, where=Where(name, exc.lineno, exc.colno)) from None
+    except ValueError as exc:  # a number of thousands of digits
+        raise InputError(f"this is not JSON ({exc})", where=Where(name)) from None
     except RecursionError:
-        raise InputError(f"{name}: the JSON is nested too deep") from None
+        raise InputError("the JSON is nested too deep", where=Where(name)) from None
 
 
 def _mapping(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(f"{name}: the inputs are one mapping of names to values, not {describe(value)}")
+        message = f"the inputs are one mapping of names to values, not {describe(value)}"
+        raise InputError(message, where=Where(name))
     return value

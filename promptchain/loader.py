@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from promptchain import checks, document
-from promptchain.chain import KINDS, Chain, ChainStep, PromptStep, PythonStep, RetrieveStep, Text, describe
+from promptchain.chain import Chain, PromptStep, Text, describe
 from promptchain.document import Document
 from promptchain.errors import InvalidFileError, Problem, PromptChainError, Where, nearest
-
-_ROUNDS = 4
-"""How often a file with faults of shape is validated without them, so that what they hide is reported too."""
+from promptchain.shape import Shape
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 """The size of a prompt file."""
@@ -46,99 +41,40 @@ class _Loading:
         self.problems: list[Problem] = []
 
     def chain(self) -> Chain:
-        chain = self._validate()
-        if chain is not None:
-            chain = self._with_files(chain)
-            written = self.source.value.get("steps")
-            for fault in checks.check(chain, also=written if isinstance(written, dict) else ()):
-                self.problems.append(Problem(fault.message, self._where(fault), fault.hint))
-        if self.problems:
-            unique = dict.fromkeys(self.problems)
-            raise InvalidFileError(
-                sorted(unique, key=lambda problem: (problem.where.file != self.source.file, _place(problem)))
-            )
-        assert chain is not None
-        return chain
+        """The chain. Raises InvalidFileError."""
+        shape = self._shape()
+        if shape is not None and shape.chain is not None:
+            chain = self._with_files(shape.chain)
+            for fault in checks.check(chain, also=shape.steps, sure=shape.sure):
+                path = shape.original(fault.path)
+                self.problems.append(Problem(fault.message, self._where(fault, path), fault.hint))
+            if not self.problems:
+                return chain
+        raise InvalidFileError(self._sorted())
 
-    def _validate(self) -> Chain | None:
+    def _sorted(self) -> list[Problem]:
+        """Each problem once: those of the chain file by line, then those of other files."""
+        unique = dict.fromkeys(self.problems)
+        ordered = sorted(unique, key=lambda problem: (problem.where.file != self.source.file, _place(problem)))
+        if len(ordered) > document.MAX_PROBLEMS:
+            last = ordered[document.MAX_PROBLEMS - 1].where
+            ordered[document.MAX_PROBLEMS:] = [Problem("there are more problems after this one", last, "mend these first")]
+        return ordered
+
+    def _shape(self) -> Shape | None:
         value = self.source.value
         if value is None:
-            hint = "a chain needs at least 'steps' with one step that has a 'prompt'"
+            hint = 'a chain needs at least: steps: {reply: {prompt: "Hello"}}'
             self._problem((), "the file is empty", hint)
-            return None
-        if not isinstance(value, dict):
-            self._problem((), f"a chain file is a mapping with the key 'steps', not {describe(value)}", None)
-            return None
-        if "name" in value:
-            self._problem(("name",), "unknown key 'name'", "a chain is named by its file; remove the key", key=True)
-            value = {key: item for key, item in value.items() if key != "name"}
-        for _ in range(_ROUNDS):
-            try:
-                return Chain.model_validate({"name": self.path.stem, **value})
-            except ValidationError as exc:
-                value = _without(value, self._translate(exc))
-        return None
-
-    def _translate(self, exc: ValidationError) -> list[document.Path_]:
-        """Records pydantic's errors in the words of the chain file, one for each place; returns the places."""
-        places: dict[document.Path_, None] = {}
-        for error in exc.errors(include_url=False):
-            path, step_kind = self._path(error["loc"])
-            kind = error["type"]
-            if path in places:
-                continue
-            places[path] = None
-            if kind == "extra_forbidden":
-                self._unknown_key(path, step_kind)
-            elif kind == "missing":
-                self._missing(path)
-            else:
-                message, hint = _wording(error)
-                self._problem(path, message, hint)
-        return list(places)
-
-    def _path(self, loc: tuple[int | str, ...]) -> tuple[document.Path_, str | None]:
-        """pydantic's location without the tags of unions, as far as the file has it; and the kind of step it is in."""
-        path: list[str | int] = []
-        value: Any = self.source.value
-        kind = None
-        for index, part in enumerate(loc):
-            if len(path) == 2 and path[0] == "steps" and part in KINDS and kind is None:
-                kind = str(part)
-                continue
-            inside = isinstance(value, dict) and part in value
-            inside = inside or (isinstance(value, list) and isinstance(part, int) and part < len(value))
-            if not inside and index < len(loc) - 1:
-                continue  # a branch of a union, by pydantic's name for it
-            if not inside and not (isinstance(value, dict) and isinstance(part, str)):
-                continue
-            path.append(part)
-            value = value[part] if inside else None
-        return tuple(path), kind
-
-    def _unknown_key(self, path: document.Path_, step_kind: str | None) -> None:
-        key = str(path[-1])
-        known = _known_keys(path, step_kind)
-        hint = nearest(key, known) or f"known keys: {', '.join(known)}"
-        if len(path) == 3 and step_kind and key in KINDS:
-            hint = "a step is of one kind; make two steps of it"
-            self._problem(path, f"a step cannot be '{step_kind}' and '{key}' at once", hint, key=True)
-            return
-        where = f" in a {step_kind} step" if len(path) == 3 and step_kind else ""
-        self._problem(path, f"unknown key '{key}'{where}", hint, key=True)
-
-    def _missing(self, path: document.Path_) -> None:
-        key = str(path[-1])
-        if len(path) == 3 and path[0] == "steps" and key == "prompt":
-            keys = self.source.value["steps"][path[1]]
-            close = next((name for name in keys if nearest(name, KINDS)), None) if isinstance(keys, dict) else None
-            hint = (close and nearest(close, KINDS)) or f"one of: {', '.join(KINDS)}"
-            self._problem(path[:2], f"step '{path[1]}' has no key that says what it does", hint, key=True)
-        elif path == ("steps",):
-            near = next((key for key in self.source.value if nearest(key, ["steps"])), None)
-            self._problem((near,) if near else (), "the chain has no 'steps'", "add at least one step", key=bool(near))
+        elif not isinstance(value, dict):
+            hint = 'for example: steps: {reply: {prompt: "Hello"}}'
+            self._problem((), f"a chain file is a mapping with the key 'steps', not {describe(value)}", hint)
         else:
-            self._problem(path[:-1], f"the key '{key}' is missing", None, key=True)
+            shape = Shape(self.path.stem, value)
+            for fault in shape.faults:
+                self._problem(fault.path, fault.message, fault.hint, key=fault.key)
+            return shape
+        return None
 
     def _with_files(self, chain: Chain) -> Chain:
         """The chain with the texts of the files it names read in."""
@@ -151,133 +87,48 @@ class _Loading:
         return chain
 
     def _text(self, text: Text, path: document.Path_) -> Text:
+        written = (*path, "text")
+        if written in self.source.values:
+            hint = "write the text itself, or only {file: …}"
+            self._problem(written, "unknown key 'text'", hint, key=True)
+            return text
         if text.file is None:
             return text
         at = (*path, "file")
+        shown = checks.short(text.file)
         target = self.path.parent / text.file
         try:
             inside = target.resolve().is_relative_to(self.root.resolve())
         except (OSError, ValueError, RuntimeError):
-            self._problem(at, "this is no path that could be read", "name a file below the chain's folder")
+            self._problem(at, f"{shown!r} is no path of a file", "name a file below the chain's folder")
             return text
         if not inside:
             hint = f"copy it below {self.root.name or self.root}/ and name it from there"
-            self._problem(at, f"'{text.file}' lies outside the project", hint)
+            self._problem(at, f"'{shown}' lies outside the project", hint)
             return text
         try:
             content = document.read_text(target, _shown(target, self.root), MAX_TEXT_BYTES)
         except PromptChainError as exc:
-            self._problem(at, f"the file '{text.file}': {exc.message}", exc.hint or _near_file(target))
+            if exc.where and exc.where.line:  # in the file itself
+                self.problems.append(Problem(exc.message, exc.where, exc.hint))
+            else:
+                self._problem(at, f"the file '{shown}': {exc.message}", _file_hint(target, exc))
             return text
-        if not content.strip():
-            self._problem(at, f"the file '{text.file}' is empty", "write the text into it")
+        if not content.strip() and path[-1] == "prompt":
+            self._problem(at, f"the file '{shown}' is empty", "write the text into it")
         return Text(text=content, file=_shown(target, self.root))
 
-    def _where(self, fault: checks.Fault) -> Where:
+    def _where(self, fault: checks.Fault, path: document.Path_) -> Where:
         if fault.file is not None:
-            return Where(fault.file, fault.line)
-        if fault.line is not None and fault.word:
-            return self.source.where_in(self._written(fault.path), fault.line, fault.word)
-        if fault.line is not None and fault.line > 1:
-            return self.source.where_in(self._written(fault.path), fault.line, "")
-        return self.source.where(fault.path, key=fault.key)
-
-    def _written(self, path: document.Path_) -> document.Path_:
-        """`for_each: "…"` stands for `for_each: {in: "…"}`; only what is written has a place."""
-        return path if path in self.source.values else (*path, "in")
+            return Where(fault.file, fault.line, fault.column)
+        if fault.line is not None:
+            # `for_each: "…"` stands for `for_each: {in: "…"}`; only what is written has a place.
+            written = path if path in self.source.values else path[:-1]
+            return self.source.where_in(written, fault.line, fault.word)
+        return self.source.where(path, key=fault.key)
 
     def _problem(self, path: document.Path_, message: str, hint: str | None, *, key: bool = False) -> None:
         self.problems.append(Problem(message, self.source.where(path, key=key), hint))
-
-
-_MODELS = {"prompt": PromptStep, "retrieve": RetrieveStep, "python": PythonStep, "chain": ChainStep}
-
-
-def _known_keys(path: document.Path_, step_kind: str | None) -> list[str]:
-    """The keys that may stand beside the last one of `path`."""
-    model: Any = Chain
-    if len(path) >= 3 and step_kind:
-        model = _MODELS[step_kind]
-    elif path[0] == "test":
-        model = Chain.model_fields["test"].annotation
-    for part in path[3:-1] if step_kind else path[1:-1]:
-        field = next((f for n, f in _fields(model).items() if (f.alias or n) == part), None)
-        model = field.annotation if field is not None else model
-    names = [field.alias or name for name, field in _fields(model).items()]
-    return [name for name in names if not (model is Chain and name == "name")]
-
-
-def _fields(model: Any) -> dict[str, Any]:
-    """The fields of a model, also of the one inside `X | None` and `tuple[X, ...]`."""
-    if hasattr(model, "model_fields"):
-        return dict(model.model_fields)
-    for inner in getattr(model, "__args__", ()):
-        if fields := _fields(inner):
-            return fields
-    return {}
-
-
-def _without(value: dict[str, Any], paths: Iterable[document.Path_]) -> dict[str, Any]:
-    """The file's data without what stands at the paths; where a key is missing, without the mapping that lacks it."""
-    data = copy.deepcopy(value)
-    for path in sorted(paths, key=lambda path: [str(part) for part in path], reverse=True):
-        while path and not _remove(data, path):
-            path = path[:-1]
-    return data
-
-
-def _remove(data: Any, path: document.Path_) -> bool:
-    for part in path[:-1]:
-        data = data[part] if _has(data, part) else None
-    if not _has(data, path[-1]):
-        return False
-    del data[path[-1]]
-    return True
-
-
-def _has(value: Any, part: Any) -> bool:
-    if isinstance(value, dict):
-        return part in value
-    return isinstance(value, list) and isinstance(part, int) and part < len(value)
-
-
-_EXPECTED = {
-    "string_type": "a text",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-    "tuple_type": "a list",
-    "list_type": "a list",
-}
-
-
-def _wording(error: Any) -> tuple[str, str | None]:
-    """One pydantic error as message and hint."""
-    kind, context, given = error["type"], error.get("ctx", {}), error.get("input")
-    if kind in _EXPECTED:
-        shown = f" ({given!r})" if isinstance(given, str | int | float) and len(str(given)) < 40 else ""
-        return f"must be {_EXPECTED[kind]}, not {describe(given)}{shown}", None
-    if kind in ("literal_error", "enum"):
-        allowed = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
-        return f"'{given}' is not one of {', '.join(allowed)}", nearest(str(given), allowed)
-    limits = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
-    if kind in limits:
-        bound = context.get(limits[kind])
-        words = kind.replace("_", " ").replace("than equal", "than or equal to")
-        return f"must be {words} {bound:g}, not {given}", None
-    if kind in ("too_short", "string_too_short"):
-        return "must not be empty", None
-    if kind == "string_pattern_mismatch":
-        return f"'{given}' is not of the form module:function", "for example support.tools:normalise"
-    message = str(error["msg"])
-    return message[0].lower() + message[1:], None
 
 
 def _shown(path: Path, root: Path) -> str:
@@ -288,16 +139,23 @@ def _shown(path: Path, root: Path) -> str:
         return str(path)
 
 
-def _near_file(target: Path) -> str | None:
+def _file_hint(target: Path, exc: PromptChainError) -> str | None:
+    """What to do about a file that cannot be read."""
     try:
-        names: Iterable[str] = [entry.name for entry in target.parent.iterdir()]
-    except OSError:
-        return f"the folder {target.parent.name}/ does not exist either"
-    return nearest(target.name, names)
+        if target.is_dir():
+            return "name a file in it"
+        if target.exists():
+            return exc.hint and "shorten it, or retrieve from it"  # it is too large
+        if not target.parent.is_dir():
+            return f"the folder '{checks.short(target.parent.name)}' does not exist either"
+        near = nearest(checks.short(target.name), [entry.name for entry in islice(target.parent.iterdir(), 500)])
+    except OSError:  # a name that no file can have
+        return None
+    return near or f"its place counts from {target.parent.name}/, the folder of the chain file"
 
 
-def _place(problem: Problem) -> tuple[int, int]:
-    return (problem.where.line or 0, problem.where.column or 0)
+def _place(problem: Problem) -> tuple[str, int, int]:
+    return (problem.where.file, problem.where.line or 0, problem.where.column or 0)
 
 
 def chain_files(folder: Path) -> Iterator[Path]:

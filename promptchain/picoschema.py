@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from itertools import count
 from typing import Any, Literal
 
 from promptchain.errors import known_or_nearest, nearest
 from promptchain.schema import (
     BINDING,
+    IN_PLACE,
     JSON_TYPES,
     KEYWORDS,
-    MAX_DEPTH,
     SCALARS,
     JSONSchema,
     Path,
-    as_dict,
     is_note,
     is_scalar,
+    parts,
     pointer,
     rebase,
     type_names,
@@ -30,6 +31,7 @@ from promptchain.schema import (
 )
 from promptchain.validate import from_jsonschema, shown, words
 
+MAX_DEPTH = 32
 MAX_NODES = 20_000  # YAML aliases can make a short file stand for billions of nodes
 WILDCARD = "(*)"
 KINDS: dict[str, tuple[type, str]] = {  # what may stand behind name(kind)
@@ -220,14 +222,12 @@ def _json_schema(spec: JSONSchema, path: Path) -> JSONSchema:
     if "type" not in schema and "properties" in schema:
         schema["type"] = "object"
     _check_form(schema, path)
-    parts = {tuple(map(str, at)): part for at, part in walk(schema)}
     for at, part in walk(schema):
         for key in part if isinstance(part, dict) else ():
             if key not in KEYWORDS and not is_note(key):
                 hint = nearest(key, KEYWORDS) or "this is read as a JSON Schema, whose fields go under 'properties'"
                 raise TypeSyntaxError(f"unknown JSON Schema keyword {shown(key)}", path=(*path, *at, key), hint=hint)
-        if isinstance(part, dict) and "$ref" in part:
-            _check_ref(part["$ref"], (*path, *at, "$ref"), parts)
+    _check_refs(schema, path)
     return schema
 
 
@@ -246,18 +246,24 @@ def _check_form(schema: JSONSchema, path: Path) -> None:
     raise TypeSyntaxError(message, path=(*path, *error.path), hint=hint)
 
 
-def _check_ref(ref: str, path: Path, parts: Mapping[Path, Any]) -> None:
-    """A reference leads to a schema of the same document, and not back to itself; nothing is ever fetched."""
-    seen: set[Path] = set()
-    current: str | None = ref
-    while current is not None:
-        if current != "#" and not current.startswith("#/"):
+def _check_refs(schema: JSONSchema, path: Path) -> None:
+    """References lead to schemas of the same document, and to no endless loop; nothing is ever fetched."""
+    places = {tuple(map(str, at)): (at, part) for at, part in walk(schema)}
+    same_value: dict[Path, list[Path]] = {}  # from a schema to those that its value is held against next
+    for place, (at, part) in places.items():
+        same_value[place] = [(*place, *map(str, inner)) for inner, _ in parts(part) if inner[0] in IN_PLACE]
+        if not isinstance(part, dict) or "$ref" not in part:
+            continue
+        ref, target, ref_path = part["$ref"], pointer(part["$ref"]), (*path, *at, "$ref")
+        if ref != "#" and not ref.startswith("#/"):
             hint = "only references inside the same schema work, such as '#/$defs/item'"
-            raise TypeSyntaxError(f"the reference {shown(current)} leads out of the schema", path=path, hint=hint)
-        target = pointer(current)
-        if target not in parts:
-            raise TypeSyntaxError(f"the reference {shown(current)} leads to no schema", path=path)
-        if target in seen:
-            raise TypeSyntaxError(f"the reference {shown(ref)} leads back to itself", path=path)
-        seen.add(target)
-        current = as_dict(parts[target]).get("$ref")
+            raise TypeSyntaxError(f"the reference {shown(ref)} leads out of the schema", path=ref_path, hint=hint)
+        if target not in places:
+            raise TypeSyntaxError(f"the reference {shown(ref)} leads to no schema", path=ref_path)
+        same_value[place].append(target)
+    try:
+        TopologicalSorter(same_value).prepare()
+    except CycleError as error:
+        at, part = next(places[place] for place in places if place in error.args[1] and "$ref" in places[place][1])
+        message = f"the reference {shown(part['$ref'])} leads back to itself"
+        raise TypeSyntaxError(message, path=(*path, *at, "$ref")) from None

@@ -77,8 +77,9 @@ class Plan:
 
 def build(chain: Chain) -> Plan:
     """The plan of a checked chain. Raises CycleError; TemplateFault where a template cannot be parsed."""
-    nodes = {name: node(name, step, frozenset(chain.steps)) for name, step in chain.steps.items()}
-    return Plan(chain, {name: nodes[name] for name in _order(nodes)})
+    steps = frozenset(chain.steps)
+    nodes = {name: node(name, step, steps) for name, step in chain.steps.items()}
+    return Plan(chain, {name: nodes[name] for name in order(nodes)})
 
 
 def node(name: str, step: AnyStep, steps: frozenset[str]) -> Node:
@@ -94,25 +95,30 @@ def node(name: str, step: AnyStep, steps: frozenset[str]) -> Node:
     return Node(name, step, frozenset(strict), frozenset(tolerant - strict))
 
 
-def _order(nodes: Mapping[str, Node]) -> list[str]:
-    """Depth-first topological order that keeps the file's order where the edges leave a choice (iterative, so that a
-    chain of thousands of steps is no matter)."""
-    order: dict[str, None] = {}
+def order(nodes: Mapping[str, Node]) -> list[str]:
+    """The names of the nodes, each after all that it needs. Raises CycleError.
+
+    A depth-first topological order that keeps the file's order where the edges leave a choice (iterative, so that a
+    chain of thousands of steps is no matter).
+    """
+    rank = {name: index for index, name in enumerate(nodes)}
+    done: dict[str, None] = {}
     for root in nodes:
         path: dict[str, None] = {}
         stack: list[tuple[str, bool]] = [(root, False)]
         while stack:
-            name, done = stack.pop()
-            if done:
+            name, leaving = stack.pop()
+            if leaving:
                 path.pop(name)
-                order[name] = None
+                done[name] = None
                 continue
-            if name in order:
+            if name in done:
                 continue
             if name in path:
                 circle = list(path)
                 raise CycleError((*circle[circle.index(name) :], name))
             path[name] = None
             stack.append((name, True))
-            stack += [(other, False) for other in sorted(nodes[name].after, reverse=True) if other not in order]
-    return list(order)
+            waiting = (other for other in nodes[name].after if other not in done)
+            stack += [(other, False) for other in sorted(waiting, key=rank.__getitem__, reverse=True)]
+    return list(done)

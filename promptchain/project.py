@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain as concatenated
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +82,11 @@ class Project:
 
     def _by_path(self, reference: str) -> Path:
         path = Path(reference)
-        if not path.is_file():
+        try:
+            there = path.is_file()
+        except (OSError, ValueError):  # longer than a path can be, or with a NUL in it
+            there = False
+        if not there:
             raise UsageError(
                 f"there is no file '{reference}'", hint=known_or_nearest(path.stem, self.names(), "chains")
             )
@@ -159,11 +167,10 @@ class Project:
 
 
 def _is_root(folder: Path) -> bool:
-    if (folder / "promptchain.toml").is_file() or (folder / CHAINS).is_dir():
-        return True
-    pyproject = folder / "pyproject.toml"
     try:
-        return b"[tool.promptchain" in pyproject.read_bytes()
+        if (folder / "promptchain.toml").is_file() or (folder / CHAINS).is_dir():
+            return True
+        return b"[tool.promptchain" in (folder / "pyproject.toml").read_bytes()
     except OSError:
         return False
 
@@ -171,15 +178,27 @@ def _is_root(folder: Path) -> bool:
 def git_folder(root: Path) -> Path:
     """The git folder that holds `root`, also of a linked work tree; without one, where the fallback store goes."""
     for folder in (root, *root.parents):
-        marker = folder / ".git"
-        if marker.is_dir():
-            return marker
-        if marker.is_file():
-            target = marker.read_text(encoding="utf-8", errors="replace").removeprefix("gitdir:").strip()
-            own = (folder / target).resolve()
-            common = own / "commondir"
-            return (own / common.read_text().strip()).resolve() if common.is_file() else own
+        with suppress(OSError, ValueError):  # may not be read; a marker with a NUL, which no path has
+            if found := _git_folder_of(folder):
+                return found
     return root / ".promptchain" / "store.git"
+
+
+def _git_folder_of(folder: Path) -> Path | None:
+    """What `.git` in the folder is or points to (gitrepository-layout(5)); None for what git would not take either."""
+    own = folder / ".git"
+    if own.is_file():
+        before, _, target = own.read_text(encoding="utf-8", errors="surrogateescape").partition("gitdir:")
+        if before or not target.strip():
+            return None
+        own = (folder / target.strip()).resolve()
+    if not (own / "HEAD").is_file():
+        return None
+    common = own / "commondir"
+    if not common.is_file():
+        return own
+    shared = (own / common.read_text(encoding="utf-8", errors="surrogateescape").strip()).resolve()
+    return shared if (shared / "HEAD").is_file() else None
 
 
 def parse_models(given: Iterable[str], default: str | None) -> Models:
@@ -188,9 +207,13 @@ def parse_models(given: Iterable[str], default: str | None) -> Models:
     steps: dict[str, str] = {}
     for word in given:
         step, sign, model = word.partition("=")
+        if not word.strip():
+            raise UsageError("--model names no model", hint="for example --model local/smollm2")
         if sign and "/" not in step:
             if not model:
                 raise UsageError(f"--model {word} names no model", hint=f"for example --model {step}=local/smollm2")
+            if step in steps:
+                raise UsageError(f"--model is given twice for step '{step}': {steps[step]} and {model}")
             steps[step] = model
         elif whole is not None:
             hint = "several models are compared by `chain test`; for one step write STEP=MODEL"
@@ -202,18 +225,56 @@ def parse_models(given: Iterable[str], default: str | None) -> Models:
 
 def write_record(run: Run, path: Path) -> None:
     """Write a run as JSON, without secrets, so that a reader never sees half of it. Raises PromptChainError."""
-    text = redact(run.model_dump_json(indent=2)) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text = to_json(run) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        if path.exists() and not path.is_file():  # /dev/stdout, a pipe: to rename a file onto it would replace it
+            path.write_text(text, encoding="utf-8")
+        else:
+            _replace(path.resolve(), text)
+    except (OSError, RuntimeError, ValueError) as exc:  # a loop of links; a NUL in the name
+        reason = (isinstance(exc, OSError) and exc.strerror) or exc
+        raise PromptChainError(f"the record could not be written to {path}: {reason}") from exc
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as exc:
-        temporary.unlink(missing_ok=True)
-        raise PromptChainError(f"the record could not be written to {path}: {exc.strerror or exc}") from exc
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def to_json(run: Run) -> str:
+    """A run as indented JSON, without secrets."""
+    data = run.model_dump(mode="json")
+    # Text by text: JSON's escapes would hide a password with a quote in it. All at once first, which is far cheaper.
+    text = "\n".join(_texts(data))
+    if redact(text) != text:
+        data = _redacted(data)
+    return json.dumps(data, ensure_ascii=False, indent=2)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value if isinstance(value, list) else (*value, *value.values()):
+            yield from _texts(part)
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {redact(name): _redacted(part) for name, part in value.items()}
+    return [_redacted(part) for part in value] if isinstance(value, list) else value
 
 
 def run_batch(
@@ -228,13 +289,17 @@ def run_batch(
 ) -> Tally:
     """Run every row of a file and write a line for each; see `batch`. Raises UsageError, PromptChainError."""
     source = dataset.rows(rows_file, bound.plan.chain)
+    source = concatenated(list(islice(source, 1)), source)  # a file that is not there is found before one is made
     if resume:
         source, file, already = batch.resume(bound, source, output)
     else:
         file, already = batch.open_output(output), 0
-    with file:
+    try:
         window = max(64, 4 * concurrency)
         work = batch.run_batch(bound, source, caller, file, window=window, progress=progress)
         tally = asyncio.run(work)
+    finally:
+        with suppress(OSError):  # each line has been flushed, or its error told
+            file.close()
     tally.resumed = already
     return tally

@@ -15,7 +15,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from promptchain.chain import Demo, Format, PromptStep
 from promptchain.lm.protocol import Usage
 
-
 MAX_DEPTH = 100
 """How deep lists and mappings may be nested in a value that is kept."""
 

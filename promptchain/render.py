@@ -89,7 +89,7 @@ def format_instruction(kind: Type, form: Format, *, reasoning: bool, shown: bool
     if form is Format.TEXT:
         asked = _text_instruction(kind)
         if not reasoning and kind.kind == "enum":
-            return f"Reply with exactly one of these, and nothing else: {_choices(kind)}"
+            return f"Reply with exactly one of these, and nothing else: {_choices(kind)}."
         if not reasoning:
             return f"Reply with {asked}, and nothing else." if asked else ""
         asked = asked or "the answer alone"
@@ -156,7 +156,7 @@ def _demo_reply(kind: Type, form: Format, demo: Demo, *, reasoning: bool) -> str
 def ask_again(request: Request, reply: str, problem: str) -> Request:
     """The request with the reply that could not be used, and why, so that the model can mend it."""
     again = f"That reply cannot be used: {problem}. Reply again, in the form asked for."
-    added = (Message("assistant", reply or "(empty)"), Message("user", again))
+    added = (Message("assistant", whole_text(reply) or "(empty)"), Message("user", again))
     return replace(request, messages=(*request.messages, *added))
 
 
@@ -165,6 +165,14 @@ def parse(kind: Type, form: Format, text: str, *, reasoning: bool = False, cut_o
 
     cut_off: the reply was ended by a limit, so what may be but the beginning of an answer is none.
     """
+    try:
+        return _parse(kind, form, text, reasoning=reasoning, cut_off=cut_off)
+    except ParseError as exc:
+        exc.text = text
+        raise
+
+
+def _parse(kind: Type, form: Format, text: str, *, reasoning: bool, cut_off: bool) -> Parsed:
     if not text.strip():
         raise ParseError("the reply is empty", text=text)
     thought, answer = None, text
@@ -183,7 +191,7 @@ def _misfit(problems: list[str], text: str) -> ParseError:
     return ParseError(f"the reply does not fit the output type: {'; '.join(problems)}", text=text)
 
 
-# Nothing here may match a line break more than once, or the same characters twice: a reply can be megabytes of them.
+# No part of these may match what the part before it can: a reply can be megabytes of the same character.
 _ANSWER = re.compile(r"^[ \t*_#>]*(?:final )?answer[ \t]*(?:\*\*[ \t]*)?:[ \t]*(?:\*\*)?", re.IGNORECASE | re.MULTILINE)
 
 
@@ -198,6 +206,8 @@ def _split_thought(kind: Type, text: str) -> tuple[str | None, str]:
 
 def _read_text(kind: Type, answer: str, *, cut_off: bool) -> Any:
     if kind.kind == "text":
+        if not answer.strip():
+            raise ParseError("nothing follows 'Answer:'", text=answer)
         return answer.strip()
     read = _read_choice if kind.kind == "enum" else _read_scalar
     return read(kind, answer, cut_off=cut_off)
@@ -234,13 +244,15 @@ def _named(labels: list[str], answer: str) -> list[str]:
         return same
     found = []
     for label in sorted(labels, key=len, reverse=True):  # the longest first, so that `no` is not found in `no refund`
-        word = re.escape(_plain(label))
-        before, after = r"(?<!\w)", r"(?!\w)"
-        if _plain(label)[:1].isdigit():  # 1 is not in -1, 0.1 or 1.5
+        plain = _plain(label)
+        if not plain or plain not in answer:  # far cheaper than the search for whole words
+            continue
+        before, after = (r"(?<!\w)", r"(?!\w)")
+        if plain[:1].isdigit():  # 1 is not in -1, 0.1 or 1.5
             before, after = r"(?<![\w.,+-])", r"(?![.,]?\w)"
-        answer, count = re.subn(f"{before}{word}{after}", "\0", answer) if word else (answer, 0)
+        answer, count = re.subn(f"{before}{re.escape(plain)}{after}", " ", answer)
         if count:
-            found += [other for other in labels if _plain(other) == _plain(label)]
+            found += [other for other in labels if _plain(other) == plain]
     return found
 
 
@@ -253,7 +265,7 @@ def _read_scalar(kind: Type, answer: str, *, cut_off: bool) -> Any:
     """The one number (or boolean) that the answer is, or else holds."""
     boolean = kind.describe().startswith("boolean")
     answer = answer.replace("−", "-").rstrip()
-    if cut_off and not boolean and answer[-1:].isdigit():
+    if cut_off and not boolean and answer.rstrip(".,")[-1:].isdigit():
         raise ParseError("the number may go on", text=answer)
     try:
         return kind.coerce(_bare(answer))

@@ -8,18 +8,20 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+from jinja2 import TemplateError
+
 from promptchain import template
-from promptchain.chain import Chain, PromptStep
+from promptchain.chain import Chain, PromptStep, describe
 from promptchain.errors import PromptChainError, UsageError, known_or_nearest
 from promptchain.events import Event, ItemEnded, Observer, StepEnded, StepRetried, StepStarted, StepText
 from promptchain.lm.calls import Caller, Retry
 from promptchain.lm.protocol import LM
 from promptchain.plan import Node, Plan
-from promptchain.records import Run, Status, StepRun, Variant, new_run_id, now, total
+from promptchain.records import Call, Run, Status, StepRun, Variant, new_run_id, now, storable, total
 from promptchain.steps import prompt
 from promptchain.steps.outcome import Outcome, StepError
 from promptchain.steps.prompt import BoundPrompt
-from promptchain.template import TemplateFault
+from promptchain.template import Template, TemplateFault
 
 DEFAULT_TIMEOUT = 120.0
 """Seconds for one call of a step that sets no `timeout`."""
@@ -116,15 +118,17 @@ async def run(
 
     observe: receives events as they happen; with `stream` also the pieces of the replies.
     record: called once with the Run, also when the run is cancelled, before CancelledError goes on.
-    Raises BudgetError's cause only through the Run; CancelledError when cancelled.
+    Raises CancelledError when cancelled, and what `observe` raises; a ceiling that is reached is said by the Run.
     """
     execution = _Execution(bound, inputs, caller, observe, stream)
     try:
         await execution.execute()
-    except asyncio.CancelledError:
-        await execution.abandon()
-        if record:
-            record(execution.result(interrupted=True))
+    except BaseException:  # cancelled; or an observer failed, a broken pipe say
+        try:
+            await execution.abandon()
+        finally:
+            if record:
+                record(execution.result(interrupted=True))
         raise
     result = execution.result()
     if record:
@@ -142,6 +146,25 @@ def _done(outcome: Outcome) -> StepRun:
     )
 
 
+def _failed(error: PromptChainError) -> StepRun:
+    calls = error.calls if isinstance(error, StepError) else ()
+    return StepRun(status=Status.FAILED, error=error.message, hint=error.hint, calls=calls)
+
+
+def _evaluate(parsed: Template, values: Mapping[str, Any], what: str) -> Any:
+    """The value of an expression as plain JSON: what a filter gives bit by bit becomes a list."""
+    try:
+        return storable(parsed.value(values))
+    except TemplateFault as exc:
+        raise PromptChainError(f"{what}: {exc.message}", hint=exc.hint) from None
+    except (
+        TemplateError,
+        ValueError,
+        TypeError,
+    ) as exc:  # what `map` and the like raise only when they are gone through
+        raise PromptChainError(f"{what}: {exc}") from None
+
+
 class _Execution:
     """One run under way."""
 
@@ -157,6 +180,8 @@ class _Execution:
         self._steps: dict[str, StepRun] = {}
         self._began: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._items: dict[str, list[StepRun | None]] = {}
+        self._calls: dict[tuple[str, int | None], list[Call]] = {}
         self._started = now()
         self._start = perf_counter()
 
@@ -179,15 +204,18 @@ class _Execution:
         """The record of what was done, in the order of the chain file."""
         plan = self._bound.plan
         steps = {name: self._steps.get(name) or self._unfinished(name) for name in plan.chain.steps}
-        failed = next(((name, step) for name, step in self._steps.items() if step.status is Status.FAILED), None)
-        error = f"step '{failed[0]}' failed: {failed[1].error}" if failed else None
-        status = Status.INTERRUPTED if interrupted else Status.FAILED if failed else Status.DONE
-        hint = failed[1].hint if failed else None
         outputs: dict[str, Any] = {}
-        if not interrupted:
-            outputs, problem = self._outputs()
-            if problem and not failed:
-                status, error = Status.FAILED, problem
+        error: str | None
+        hint: str | None
+        if interrupted:
+            status = Status.INTERRUPTED
+            error, hint = "interrupted", None
+        else:
+            outputs, error, hint = self._outputs()
+            failed = next(((name, step) for name, step in self._steps.items() if step.status is Status.FAILED), None)
+            if failed:
+                error, hint = f"step '{failed[0]}' failed: {failed[1].error}", failed[1].hint
+            status = Status.FAILED if error else Status.DONE
         return Run(
             id=new_run_id(),
             chain=plan.chain.name,
@@ -199,34 +227,47 @@ class _Execution:
             inputs=self._inputs,
             outputs=outputs,
             steps=steps,
-            error="interrupted" if interrupted else error,
+            error=error,
             hint=hint,
             totals=total(steps),
         )
 
     def _unfinished(self, name: str) -> StepRun:
+        """What was done of a step that was interrupted, or not even begun."""
         began = self._began.get(name)
-        seconds = 0.0 if began is None else perf_counter() - self._start - began
-        return StepRun(status=Status.INTERRUPTED, started=began or 0.0, seconds=seconds)
+        items = (
+            item or StepRun(status=Status.INTERRUPTED, calls=tuple(self._calls.get((name, index), ())))
+            for index, item in enumerate(self._items.get(name, ()))
+        )
+        return StepRun(
+            status=Status.INTERRUPTED,
+            started=round(began or 0.0, 6),
+            seconds=0.0 if began is None else round(perf_counter() - self._start - began, 6),
+            calls=tuple(self._calls.get((name, None), ())),
+            items=tuple(items),
+        )
 
-    def _outputs(self) -> tuple[dict[str, Any], str | None]:
-        """The chain's outputs, as far as the steps they use have run; null where a step they use was skipped."""
+    def _outputs(self) -> tuple[dict[str, Any], str | None, str | None]:
+        """The chain's outputs, as far as the steps they use have run; null where a step they use was skipped.
+
+        And what is wrong with the first that cannot be made, with a hint.
+        """
         outputs: dict[str, Any] = {}
-        problem = None
+        problem, hint = None, None
         for name, text in self._bound.plan.outputs.items():
             parsed = template.parse(text)
-            used = {ref.name: ref.tolerant for ref in parsed.references}
-            states = {other: self._steps[other].status for other in used if other in self._steps}
-            if any(status in (Status.FAILED, Status.BLOCKED) for status in states.values()):
+            used = {ref.name: self._steps[ref.name].status for ref in parsed.references if ref.name in self._steps}
+            strictly = {ref.name for ref in parsed.references if not ref.tolerant}
+            if any(status in (Status.FAILED, Status.BLOCKED) for status in used.values()):
                 continue
-            if any(status is Status.SKIPPED and not used[other] for other, status in states.items()):
+            if any(status is Status.SKIPPED and other in strictly for other, status in used.items()):
                 outputs[name] = None
                 continue
             try:
-                outputs[name] = parsed.value(self._values)
-            except TemplateFault as exc:
-                problem = problem or f"output '{name}': {exc.message}"
-        return outputs, problem
+                outputs[name] = _evaluate(parsed, self._values, f"output '{name}'")
+            except PromptChainError as exc:
+                problem, hint = problem or exc.message, hint or exc.hint
+        return outputs, problem, hint
 
     async def _node(self, node: Node) -> None:
         waits = [self._tasks[other] for other in node.after]
@@ -236,10 +277,8 @@ class _Execution:
         self._began[node.id] = began
         try:
             result = self._without_running(node) or await self._run_step(node)
-        except StepError as exc:
-            result = StepRun(status=Status.FAILED, error=exc.message, hint=exc.hint, calls=exc.calls)
         except PromptChainError as exc:
-            result = StepRun(status=Status.FAILED, error=exc.message, hint=exc.hint)
+            result = _failed(exc)
         result = result.model_copy(
             update={"started": round(began, 6), "seconds": round(perf_counter() - self._start - began, 6)}
         )
@@ -249,25 +288,27 @@ class _Execution:
 
     def _without_running(self, node: Node) -> StepRun | None:
         """How the step ends where it need not run: what it needs failed or was skipped, or its `when` is false."""
-        states = {other: self._steps[other].status for other in node.after}
+        states = {other: self._steps[other].status for other in sorted(node.after)}
         for other, status in states.items():
             if status in (Status.FAILED, Status.BLOCKED):
                 return StepRun(status=Status.BLOCKED, error=f"step '{other}' did not give a value")
-        for other in node.needs:
-            if states[other] is Status.SKIPPED:
+        skipped = [other for other, status in states.items() if status is Status.SKIPPED]
+        for other in skipped:
+            if other in node.needs:
                 return StepRun(status=Status.SKIPPED, error=f"step '{other}' was skipped")
-        if node.step.when is None or self._truth(node):
-            return None
-        return StepRun(status=Status.SKIPPED)
-
-    def _truth(self, node: Node) -> bool:
         when = node.step.when
         if not isinstance(when, str):
-            return bool(when)
+            return StepRun(status=Status.SKIPPED) if when is False else None
+        parsed = template.expression(when)
         try:
-            return bool(template.expression(when).value(self._values))
-        except TemplateFault as exc:
-            raise PromptChainError(f"in its `when`: {exc.message}", hint=exc.hint) from None
+            true = bool(_evaluate(parsed, self._values, "its `when`"))
+        except PromptChainError:
+            # `order.total > 5` where the step `order` was skipped, and so is null, is no more than false.
+            without = next((ref.name for ref in parsed.references if ref.name in skipped), None)
+            if without is None:
+                raise
+            return StepRun(status=Status.SKIPPED, error=f"step '{without}' was skipped")
+        return None if true else StepRun(status=Status.SKIPPED)
 
     async def _run_step(self, node: Node) -> StepRun:
         model = self._bound.prompts[node.id].model
@@ -280,38 +321,40 @@ class _Execution:
     async def _run_items(self, node: Node, model: str) -> StepRun:
         loop = node.step.for_each
         assert loop is not None
-        try:
-            items = template.expression(loop.in_).value(self._values)
-        except TemplateFault as exc:
-            raise PromptChainError(f"in its `for_each`: {exc.message}", hint=exc.hint) from None
-        if not isinstance(items, list | tuple):
+        items = _evaluate(template.expression(loop.in_), self._values, "its `for_each`")
+        if not isinstance(items, list):
             hint = "give the list to go through, for example {{ questions }}"
-            raise PromptChainError(f"`for_each` needs a list, not {type(items).__name__}", hint=hint)
+            raise PromptChainError(f"`for_each` needs a list, not {describe(items)}", hint=hint)
         self._emit(StepStarted(node.id, model, len(items)))
+        self._items[node.id] = [None] * len(items)
         gate = asyncio.Semaphore(loop.concurrency or max(1, len(items)))
         async with asyncio.TaskGroup() as group:
-            work = [self._item(node, loop.as_, index, item, gate) for index, item in enumerate(items)]
-            tasks = [group.create_task(item) for item in work]
-        runs = [task.result() for task in tasks]
+            tasks = [
+                group.create_task(self._item(node, {loop.as_: item, "index": index}, gate))
+                for index, item in enumerate(items)
+            ]
+        runs = tuple(task.result() for task in tasks)
         failed = [(index, item) for index, item in enumerate(runs) if item.status is Status.FAILED]
-        values = [item.value for item in runs]
-        if failed and loop.on_error == "fail":
+        # A ceiling that is reached is not the fault of an item, and what comes of it is not to be taken for a result.
+        if failed and (loop.on_error == "fail" or self._caller.exhausted):
             index, first = failed[0]
             more = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
             error = f"item {index + 1} of {len(runs)}: {first.error}{more}"
-            return StepRun(status=Status.FAILED, items=tuple(runs), error=error, hint=first.hint)
-        return StepRun(status=Status.DONE, value=values, items=tuple(runs))
+            return StepRun(status=Status.FAILED, items=runs, error=error, hint=first.hint)
+        warnings = (f"{len(failed)} of {len(runs)} items failed, and are null",) if failed else ()
+        return StepRun(status=Status.DONE, value=[item.value for item in runs], items=runs, warnings=warnings)
 
-    async def _item(self, node: Node, name: str, index: int, item: Any, gate: asyncio.Semaphore) -> StepRun:
+    async def _item(self, node: Node, names: Mapping[str, Any], gate: asyncio.Semaphore) -> StepRun:
+        index = names["index"]
         async with gate:
             began = perf_counter() - self._start
             try:
-                result = _done(await self._attempt(node, {**self._values, name: item, "index": index}, index))
+                result = _done(await self._attempt(node, {**self._values, **names}, index))
             except PromptChainError as exc:
-                calls = exc.calls if isinstance(exc, StepError) else ()
-                result = StepRun(status=Status.FAILED, error=exc.message, hint=exc.hint, calls=calls)
+                result = _failed(exc)
             seconds = perf_counter() - self._start - began
             result = result.model_copy(update={"started": round(began, 6), "seconds": round(seconds, 6)})
+            self._items[node.id][index] = result
             self._emit(ItemEnded(node.id, index, result))
             return result
 
@@ -323,7 +366,8 @@ class _Execution:
             self._emit(StepRetried(node.id, reason, wait, item))
 
         bound = self._bound.prompts[node.id]
-        return await prompt.run(bound, values, self._caller, on_text if self._stream else None, on_retry)
+        calls = self._calls[node.id, item] = []
+        return await prompt.run(bound, values, self._caller, on_text if self._stream else None, on_retry, calls)
 
     def _emit(self, event: Event) -> None:
         if self._observe:

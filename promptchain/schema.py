@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 JSONSchema = dict[str, Any]
 Path = tuple[Any, ...]
-
-MAX_DEPTH = 32  # of a declaration as written, and of references that lead to references
 
 SCALARS = ("string", "number", "integer", "boolean", "null")
 JSON_TYPES = (*SCALARS, "object", "array")
@@ -44,6 +42,8 @@ OTHERS = keywords(
     "dependentRequired contentEncoding contentMediaType"
 )
 KEYWORDS = SCHEMA_MAPS | SCHEMA_LISTS | SCHEMAS | NOTES | OTHERS
+# What holds for the same value as the schema around it, and so must not lead back to it.
+IN_PLACE = keywords("allOf anyOf oneOf not if then else dependentSchemas")
 # What binds every value, null too, and so is no mere matter of `type`.
 BINDING = keywords("const not anyOf oneOf allOf if $ref")
 
@@ -87,18 +87,22 @@ def is_a(name: str | list[str], value: Any) -> bool:
 # -- the tree ----------------------------------------------------------------------------------------------------------
 
 
+def parts(schema: Any) -> Iterator[tuple[Path, Any]]:
+    """The schemas right inside a schema, with the keys that lead to each."""
+    for key, value in schema.items() if isinstance(schema, Mapping) else ():
+        if key in SCHEMA_MAPS:
+            yield from (((key, name), part) for name, part in value.items())
+        elif key in SCHEMA_LISTS:
+            yield from (((key, index), part) for index, part in enumerate(value))
+        elif key in SCHEMAS:
+            yield (key,), value
+
+
 def walk(schema: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """A schema and all those inside it, with their paths."""
     yield path, schema
-    for key, value in schema.items() if isinstance(schema, Mapping) else ():
-        if key in SCHEMA_MAPS:
-            parts: Iterable[tuple[Path, Any]] = (((key, name), part) for name, part in value.items())
-        elif key in SCHEMA_LISTS:
-            parts = (((key, index), part) for index, part in enumerate(value))
-        else:
-            parts = [((key,), value)] if key in SCHEMAS else []
-        for at, part in parts:
-            yield from walk(part, (*path, *at))
+    for at, part in parts(schema):
+        yield from walk(part, (*path, *at))
 
 
 def rewrite(schema: Any, change: Callable[[JSONSchema], JSONSchema]) -> Any:
@@ -132,7 +136,7 @@ def resolve(ref: str, root: Any) -> Any:
 def unfold(root: Mapping[str, Any]) -> JSONSchema:
     """The schema behind references at the root, and behind pydantic's way to say nullable (anyOf with null)."""
     schema = dict(root)
-    for _ in range(MAX_DEPTH):
+    while True:
         others = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
         if "$ref" in schema:
             target = resolve(schema.pop("$ref"), root)
@@ -140,9 +144,8 @@ def unfold(root: Mapping[str, Any]) -> JSONSchema:
             target = others[0]
             del schema["anyOf"]
         else:
-            break
+            return schema
         schema = {**as_dict(target), **schema}
-    return schema
 
 
 def rebase(schema: JSONSchema, at: str) -> JSONSchema:

@@ -18,7 +18,7 @@ class Settings(BaseModel):
     """model: for chains that name none. concurrency: model calls in flight. timeout: seconds for one call.
     local_slots, local_context: parallel requests of a local model, and tokens for each."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_min_length=1)
 
     model: str | None = None
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 16
@@ -48,8 +48,12 @@ def table(pyproject: Path) -> dict[str, Any]:
     """`[tool.promptchain]` of a pyproject.toml; empty where there is no such file or table."""
     if not pyproject.is_file():
         return {}
-    found = _read(pyproject).get("tool", {}).get("promptchain", {})
-    return found if isinstance(found, dict) else {}
+    found: Any = _read(pyproject)
+    for key in ("tool", "promptchain"):
+        found = found.get(key, {})
+        if not isinstance(found, dict):
+            raise InvalidFileError([Problem(f"'{key}' must be a table", Where(pyproject.name), "[tool.promptchain]")])
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -57,6 +61,8 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise InvalidFileError([Problem(f"this is not TOML: {exc}", Where(path.name))]) from None
+    except RecursionError:
+        raise InvalidFileError([Problem("this is nested too deep", Where(path.name))]) from None
     except OSError as exc:
         raise PromptChainError(f"cannot be read: {exc.strerror}", where=Where(path.name)) from exc
 
@@ -71,12 +77,13 @@ def _translate(exc: ValidationError, file: str) -> PromptChainError:
     problems = []
     for error in exc.errors(include_url=False):
         name = str(error["loc"][0])
+        wrong = error["msg"].lower().replace("input should", "must").partition(",")[0]
         variable = PREFIX + name.upper()
-        if os.environ.get(variable):
-            return UsageError(f"{variable}: {error['msg'].lower()}, not '{os.environ[variable]}'")
+        if name in Settings.model_fields and os.environ.get(variable):
+            return UsageError(f"{variable} {wrong}, not '{os.environ[variable]}'")
         if error["type"] == "extra_forbidden":
             hint = known_or_nearest(name, Settings.model_fields, "settings")
             problems.append(Problem(f"unknown setting '{name}'", Where(file), hint))
         else:
-            problems.append(Problem(f"the setting '{name}': {error['msg'].lower()}", Where(file)))
+            problems.append(Problem(f"the setting '{name}' {wrong}, not {error['input']!r}", Where(file)))
     return InvalidFileError(problems)

@@ -192,8 +192,8 @@ def _expression(expr: nodes.Expr) -> Callable[[Mapping[str, Any]], Any]:
 
 def _references(tree: nodes.Template) -> Iterator[Reference]:
     outside = meta.find_undeclared_variables(tree) - GLOBALS
-    assignments = [*tree.find_all(nodes.Assign), *tree.find_all(nodes.AssignBlock)]
-    changed = {name for assignment in assignments for name in _names(assignment.target)}
+    changed = {name for node in tree.find_all(nodes.Assign) for name in _names(node.target)}
+    changed |= {name for node in tree.find_all(nodes.AssignBlock) for name in _names(node.target)}
     seen: set[Reference] = set()
     for found in _walk(tree, {}, _STRICT):
         reference = Reference(found.name, (), found.line, found.tolerant) if found.name in changed else found
@@ -296,7 +296,7 @@ _REWORDED = (  # what Jinja says; our words, {0} the first group; a hint; which 
     (r"'end of print statement', got '='", "unexpected '='", "compare with '=='", 0),
     (r"'end of (?:print statement|statement block)', got '(.+)'", "'{0}' is not expected here", None, 1),
     (r"expected token ':', got '(})'", "a third brace", "a template has two: {{{{ message }}}}", 1),
-    (r"expected token '(.+)', got 'end of .*'", "a {0} is missing at the end", None, 0),
+    (r"expected token '(.+)', got 'end of .*'", "a {0} is missing before the end", None, 0),
     (r"expected token '(.+)', got '(.+)'", "'{1}' where '{0}' is due", None, 2),
     (r"expected name or number", "the name of a field is missing after '.'", None, 0),
     (r"unexpected '(\W)', expected '(\W)'", "'{1}' is missing before '{0}'", None, 1),

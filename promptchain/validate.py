@@ -22,6 +22,7 @@ from promptchain.schema import (
     walk,
 )
 
+MAX_NESTING = 64  # of a value; without it, jsonschema's Rust part can panic when Python's stack is full
 SHOWN = 60  # characters of a value in a message
 WORDS = {name: f"an {name}" if name[0] in "aio" else f"a {name}" for name in JSON_TYPES} | {"null": "null"}
 PICO = NOTES | keywords("type enum properties required additionalProperties items")  # all that Picoschema makes
@@ -43,7 +44,10 @@ Checker = Callable[[Any], Iterator[Mismatch]]
 
 
 def checker(schema: Mapping[str, Any]) -> Checker:
-    """What finds the mismatches of a value. Only a schema that Picoschema does not make needs jsonschema."""
+    """What finds the mismatches of a value, and raises RecursionError for one that is nested too deeply.
+
+    Only a schema that Picoschema does not make needs jsonschema.
+    """
     if all(_is_pico(part) for _, part in walk(schema)):
         return lambda value: _quick(schema, value)
     from jsonschema import Draft202012Validator  # 0.13 s
@@ -53,11 +57,7 @@ def checker(schema: Mapping[str, Any]) -> Checker:
 
 
 def is_valid(schema: Mapping[str, Any], value: Any) -> bool:
-    """Whether a value fits; one that leads a recursive schema into its depths does not."""
-    try:
-        return next(checker(schema)(value), None) is None
-    except RecursionError:
-        return False
+    return next(checker(schema)(value), None) is None
 
 
 def from_jsonschema(error: Any) -> Mismatch:
@@ -81,6 +81,8 @@ def _quick(schema: Any, value: Any, path: Path = ()) -> Iterator[Mismatch]:
     if schema is False:
         yield Mismatch("false", path, value, {})
         return
+    if len(path) > MAX_NESTING:
+        raise RecursionError
     schema = {} if schema is True else schema
     if not _is_json(value):
         yield Mismatch("json", path, value, {})

@@ -122,6 +122,15 @@ def test_notation(spec: Any, schema: dict[str, Any]) -> None:
         ({"anyOf": [{"type": "string"}, {"minimum": "x"}]}, ("anyOf", 1, "minimum"), "'x' is not a number"),
         ({"$ref": "#/$defs/a"}, ("$ref",), "the reference '#/$defs/a' leads to no schema"),
         ({"$ref": "#"}, ("$ref",), "the reference '#' leads back to itself"),
+        ({"anyOf": [{"$ref": "#"}, {"type": "null"}]}, ("anyOf", 0, "$ref"), "the reference '#' leads back to itself"),
+        (
+            {
+                "properties": {"a": {"not": {"$ref": "#/$defs/b"}}},
+                "$defs": {"b": {"oneOf": [{"$ref": "#/properties/a"}]}},
+            },
+            ("properties", "a", "not", "$ref"),
+            "the reference '#/$defs/b' leads back to itself",
+        ),
         ({"enum": ["a"], "items": {"$id": "x:y"}}, ("items", "$id"), "unknown JSON Schema keyword '$id'"),
         ({"a": ["x"], "enum": [["y"]]}, ("enum", 0), '["y"] cannot be a value of an enum'),
     ],
@@ -389,10 +398,15 @@ def test_messages_are_few_and_short() -> None:
 
 
 def test_a_value_nested_without_end_is_a_message() -> None:
-    value: dict[str, Any] = {"name": "a"}
-    for _ in range(5000):
-        value = {"name": "a", "child": value}
-    assert parse_type(NODE).check(value) == ["the value is nested too deeply"]
+    for depth, messages in (
+        (60, []),
+        (70, ["the value is nested too deeply"]),
+        (5000, ["the value is nested too deeply"]),
+    ):
+        value = {"name": "a"}
+        for _ in range(depth):
+            value = {"name": "a", "child": value}
+        assert parse_type(NODE).check(value) == ANY.check(value) == messages
 
 
 def test_picoschema_never_imports_jsonschema() -> None:

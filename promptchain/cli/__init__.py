@@ -3,22 +3,56 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import suppress
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it (128 + SIGINT)."""
 
 
 def main() -> None:
     """Entry point of `chain` and `promptchain`."""
-    before, mark, after = _split(sys.argv[1:])
-    if "--debug" in before:  # wherever it stands, as users put it last
+    try:
+        _take_debug(sys.argv)
+        _open_closed_streams()
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends like Ctrl-C: with records
+        from promptchain.cli.app import app
+
+        app()
+    except KeyboardInterrupt:  # before a command began
+        _leave(INTERRUPTED)
+    except OSError as exc:  # while --help was written, say
+        from promptchain.cli.output import note
+
+        note(f"error: {exc.strerror or exc}: {exc.filename or 'standard output'}")
+        _leave(1)
+    except SystemExit as exc:
+        if exc.code == INTERRUPTED:
+            _leave(INTERRUPTED)
+        raise
+
+
+def _take_debug(argv: list[str]) -> None:
+    """Take --debug from before a bare `--`, wherever it stands: users put it last."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    if "--debug" in argv[1:end]:
         os.environ["PROMPTCHAIN_DEBUG"] = "1"
-        before = [word for word in before if word != "--debug"]
-    sys.argv[1:] = [*before, *mark, *after]
-    from promptchain.cli.app import app
-
-    app()
+        argv[1:end] = [word for word in argv[1:end] if word != "--debug"]
 
 
-def _split(words: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """The words before a bare `--`, the `--`, and those after it."""
-    at = words.index("--") if "--" in words else len(words)
-    return words[:at], words[at : at + 1], words[at + 1 :]
+def _open_closed_streams() -> None:
+    """Python has None for a stream that the shell closed (`>&-`); what goes there is lost, and no more."""
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123 - for as long as we run
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+
+
+def _leave(code: int) -> None:
+    """End at once: the records are written, and neither a thread that hangs in the network nor another Ctrl-C in the
+    middle of Python's own shutdown shall be heard of."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

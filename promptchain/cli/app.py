@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import signal
-from typing import Annotated, Any
+import sys
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from promptchain.cli import check, models, run, schema, show
-from promptchain.cli.output import note, print_error
+from promptchain.cli import INTERRUPTED, check, interrupt, models, run, schema, show
+from promptchain.cli.output import discard_stdout, note, print_error, print_traceback
 from promptchain.errors import PromptChainError
-
-INTERRUPTED = 130
 
 
 class Group(TyperGroup):
     """Turns errors into messages; no traceback for what a user can cause, unless --debug asks for it."""
 
     def invoke(self, ctx: Any) -> Any:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends like Ctrl-C: records are kept
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()  # here, where a full disk still finds someone to tell
         except PromptChainError as exc:
-            if os.environ.get("PROMPTCHAIN_DEBUG"):
+            _fail(exc)
+        except OSError as exc:
+            if exc.errno == errno.EPIPE:  # whoever read our output has gone; typer ends quietly then
                 raise
-            print_error(exc)
-            raise typer.Exit(exc.exit_code) from None
+            discard_stdout()
+            _fail(PromptChainError(f"{exc.strerror or exc}: {exc.filename or 'standard output'}"))
         except KeyboardInterrupt:
+            interrupt.ignore()
             note("interrupted")
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _fail(exc: PromptChainError) -> NoReturn:
+    if os.environ.get("PROMPTCHAIN_DEBUG"):
+        print_traceback()
+    print_error(exc)
+    raise typer.Exit(exc.exit_code) from None
 
 
 app = typer.Typer(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,11 +34,11 @@ def check(
     from promptchain.project import Project
 
     project = Project.find()
-    wanted = names or project.names()
-    if not wanted:
+    files = {project.path(name): name for name in names} if names else _all(project)
+    if not files:
         hint = "write one: chains/NAME.yaml, with a step that has a prompt"
         raise UsageError(f"there are no chains in {project.folder}", hint=hint)
-    results = [_check_one(project, name) for name in dict.fromkeys(wanted)]
+    results = [_check_one(project, path, name) for path, name in files.items()]
     bad = sum(not result["ok"] for result in results)
     if json:
         print_json({"ok": not bad, "chains": [{k: v for k, v in result.items() if k != "found"} for result in results]})
@@ -46,15 +48,21 @@ def check(
         raise typer.Exit(1)
 
 
-def _check_one(project: Project, name: str) -> dict[str, Any]:
+def _all(project: Project) -> dict[Path, str]:
+    """The files of the project's chains, also those whose names cannot be chains' names, with a reference to each."""
+    from promptchain.loader import chain_files
+
+    return {path: os.path.relpath(path) for path in chain_files(project.folder)}
+
+
+def _check_one(project: Project, path: Path, reference: str) -> dict[str, Any]:
     """The result for one chain, as `--json` prints it; `found` holds the problems as objects."""
     from promptchain.errors import InvalidFileError, UsageError
 
     problems: tuple[Problem, ...] = ()
     steps = 0
-    path = project.path(name)
     try:
-        steps = len(project.load(name).steps)
+        steps = len(project.load(reference).steps)
     except InvalidFileError as exc:
         problems = exc.problems
     except UsageError as exc:

@@ -15,7 +15,7 @@ from rich.text import Text
 from promptchain import template
 from promptchain.batch import Tally
 from promptchain.cli.dag import draw
-from promptchain.cli.output import console, dollars, seconds
+from promptchain.cli.output import console, dollars, next_try, seconds
 from promptchain.events import Event, ItemEnded, StepEnded, StepRetried, StepStarted, StepText
 from promptchain.plan import Plan
 from promptchain.records import Status
@@ -79,7 +79,7 @@ class LiveSteps:
                 self._current = event.step
         elif isinstance(event, StepRetried):
             row.text = ""
-            row.note = event.reason + (f"; again in {seconds(event.wait)}" if event.wait else "; again")
+            row.note = next_try(event.reason, event.wait)
         elif isinstance(event, ItemEnded):
             row.items_done += 1
         elif isinstance(event, StepEnded):

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from promptchain.errors import InvalidFileError, PromptChainError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_ASCII = dict(zip("─━│├┼┴╰●·✓✗…→", "-=||+++*.vx.>", strict=True))
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    """For a stream whose encoding lacks a character: our own marks in ASCII, any other character as its number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    spelt = (_ASCII.get(char) or char.encode("ascii", "backslashreplace").decode() for char in lacking)
+    return "".join(spelt), error.end
+
+
+codecs.register_error("promptchain", _spell)
+
+
+def takes_unicode(stream: TextIO) -> bool:
+    return (stream.encoding or "utf-8").lower().startswith("utf")
 
 
 def colours(stream: TextIO) -> bool:
@@ -30,12 +52,14 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="promptchain")  # rich writes by itself
     coloured = colours(stream)
     wide = None if stream.isatty() else 120
     return Console(
         stderr=stderr,
         no_color=not coloured,
-        force_terminal=coloured or None,
+        force_terminal=coloured or (None if stream.isatty() else False),
         highlight=False,
         emoji=False,
         markup=False,
@@ -49,10 +73,10 @@ def style(text: str, code: str, stream: TextIO) -> str:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print a line; on a stream whose encoding lacks a character, with that character escaped."""
+    """Print a line; on a stream whose encoding lacks a character, with that character spelt out."""
     target: TextIO = sys.stdout if stream is None else stream
     encoding = target.encoding or "utf-8"
-    target.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    target.write(text.encode(encoding, "promptchain").decode(encoding) + "\n")
 
 
 def note(text: str) -> None:
@@ -65,8 +89,61 @@ def warn(text: str) -> None:
 
 
 def print_json(data: Any) -> None:
-    """Data for programs, on stdout."""
-    say(json.dumps(data, ensure_ascii=False, indent=2, default=str))
+    """Data for programs, on stdout, without secrets."""
+    from promptchain.lm.secrets import redact
+
+    say(redact(json.dumps(data, ensure_ascii=not takes_unicode(sys.stdout), indent=2, default=str)))
+
+
+def print_outputs(outputs: Mapping[str, Any]) -> None:
+    """One output bare, so that it can be piped on; several as YAML, which people and programs read."""
+    from promptchain import template
+
+    if len(outputs) == 1:
+        say(template.to_text(next(iter(outputs.values()))))
+        return
+    for name, value in outputs.items():
+        head, colon, rest = _yaml({name: value}).partition(":")
+        say(style(head + colon, "1", sys.stdout) + rest)
+
+
+def _yaml(data: Mapping[str, Any]) -> str:
+    """YAML without a final line break: text of several lines as a block."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+            return True
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        # PyYAML would write these three line breaks of Unicode as they are, and read them back as spaces.
+        style = '"' if set(value) & set("\x85\u2028\u2029") else "|" if "\n" in value else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    return yaml.dump(
+        data,
+        Dumper=Dumper,
+        allow_unicode=takes_unicode(sys.stdout),
+        sort_keys=False,
+        width=sys.maxsize,
+        default_flow_style=False,
+    ).removesuffix("\n")
+
+
+def print_traceback() -> None:
+    """The traceback of the exception being handled, on stderr."""
+    import traceback
+
+    from promptchain.lm.secrets import redact
+
+    note(redact(traceback.format_exc()))
+
+
+def discard_stdout() -> None:
+    """Let go of what could not be written, so that Python does not try again at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_error(exc: PromptChainError) -> None:
@@ -81,6 +158,13 @@ def print_error(exc: PromptChainError) -> None:
     note(style("error: ", "1;31", sys.stderr) + redact(place + exc.message))
     if exc.hint:
         note(style("  hint: ", "36", sys.stderr) + redact(exc.hint))
+
+
+def next_try(reason: str, wait: float) -> str:
+    """Why a try did not count, and what follows."""
+    if wait:
+        return f"{reason}; again in {seconds(wait)}"
+    return reason if "; falling back to " in reason else f"{reason}; again"
 
 
 def seconds(value: float) -> str:

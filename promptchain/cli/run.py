@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptchain.cli import options
-from promptchain.cli.output import animated, dollars, note, say, seconds, style, warn
+from promptchain.cli.output import animated, dollars, next_try, note, print_json, print_outputs, seconds, style, warn
 
 if TYPE_CHECKING:
     from promptchain.batch import Tally
     from promptchain.chain import Chain
+    from promptchain.errors import PromptChainError
     from promptchain.project import Project
     from promptchain.records import Run
 
@@ -67,11 +68,10 @@ def run(
         if resume:
             raise UsageError("--resume goes with --batch")
         values = _inputs(chain, text, pairs or [], input)
-        if output is not None and output not in bound.plan.outputs:
-            from promptchain.errors import known_or_nearest
-
-            hint = known_or_nearest(output, bound.plan.outputs, "outputs")
-            raise UsageError(f"the chain '{chain.name}' has no output '{output}'", hint=hint)
+        if output is not None:
+            _check_output(chain, output, bound.plan.outputs, json=json)
+        if save_run is not None and save_run.is_dir():
+            raise UsageError(f"--save-run {save_run} is a folder", hint=f"name a file: {save_run / 'run.json'}")
         if not cache:
             project.warm(lm, bound)
         _run_once(project, bound, caller, values, json=json, save_run=save_run, only=output)
@@ -86,6 +86,16 @@ def _refuse(**given: Any) -> None:
     for key, value in given.items():
         if value:
             raise UsageError(f"{names[key]} does not go with --batch", hint="the inputs are the rows of the file")
+
+
+def _check_output(chain: Chain, name: str, known: Iterable[str], *, json: bool) -> None:
+    from promptchain.errors import UsageError, known_or_nearest
+
+    if name not in known:
+        hint = known_or_nearest(name, known, "outputs")
+        raise UsageError(f"the chain '{chain.name}' has no output '{name}'", hint=hint)
+    if json:
+        raise UsageError("--json prints the whole record, so -o does not go with it", hint="leave one of them out")
 
 
 def _inputs(chain: Chain, text: str | None, pairs: list[str], source: str | None) -> dict[str, Any]:
@@ -122,56 +132,63 @@ def _run_once(
     save_run: Path | None,
     only: str | None,
 ) -> None:
-    import asyncio
-
+    from promptchain.cli import interrupt
     from promptchain.records import Status
 
-    kept: list[Path] = []
-
-    def record(result: Run) -> None:
-        kept.extend(_keep(project, result, save_run))
-
+    kept = _Kept(project, save_run)
     try:
         with _progress(bound) as (observe, stream):
-            result = asyncio.run(project.run(bound, values, caller, observe=observe, record=record, stream=stream))
+            work = project.run(bound, values, caller, observe=observe, record=kept.keep, stream=stream)
+            result = interrupt.run(work)
     except KeyboardInterrupt:
-        if kept:
-            note(f"the record of what was done is in {_short(kept[-1])}")
+        if kept.path:
+            note(f"the record of what was done is in {_short(kept.path)}")
         raise
     if json:
-        from promptchain.lm.secrets import redact
-
-        say(redact(result.model_dump_json(indent=2)))
+        print_json(result.model_dump(mode="json"))
     for name, step in result.steps.items():
         for warning in step.warnings:
             warn(f"step '{name}': {warning}")
     if result.status is Status.FAILED:
-        _fail(result, kept)
+        _fail(result, kept.path)
     if not json:
-        _print_outputs(result.outputs if only is None else {only: result.outputs[only]})
+        print_outputs(result.outputs if only is None else {only: result.outputs[only]})
         if animated(sys.stderr):
             totals = result.totals
-            spent = f"{totals.calls} calls, {totals.tokens} tokens, {dollars(totals.cost)}"
+            calls = f"{totals.calls} call{'s' * (totals.calls != 1)}"
+            spent = f"{calls}, {totals.tokens} tokens, {dollars(totals.cost)}"
             note(style(f"{seconds(result.seconds)}, {spent}", "2", sys.stderr))
+    if kept.error:
+        raise kept.error
 
 
-def _keep(project: Project, result: Run, save_run: Path | None) -> list[Path]:
-    """Write the record; a disk that is full costs the record, not the answer."""
-    from promptchain.errors import PromptChainError
-    from promptchain.project import write_record
+class _Kept:
+    """Writes the record of a run, to the spool and to the file of --save-run. A disk that is full costs the record,
+    never the answer, which is paid for: `error` is for after it."""
 
-    kept = []
-    try:
-        kept.append(project.record(result))
-    except PromptChainError as exc:
-        warn(exc.message)
-    if save_run is not None:
-        write_record(result, save_run)
-        kept.append(save_run)
-    return kept
+    def __init__(self, project: Project, save_run: Path | None) -> None:
+        self._project = project
+        self._save_run = save_run
+        self.path: Path | None = None
+        self.error: PromptChainError | None = None
+
+    def keep(self, result: Run) -> None:
+        from promptchain.errors import PromptChainError
+        from promptchain.project import write_record
+
+        try:
+            self.path = self._project.record(result)
+        except PromptChainError as exc:
+            warn(exc.message)
+        if self._save_run is not None:
+            try:
+                write_record(result, self._save_run)
+                self.path = self._save_run
+            except PromptChainError as exc:
+                self.error = exc
 
 
-def _fail(result: Run, kept: list[Path]) -> None:
+def _fail(result: Run, record: Path | None) -> None:
     from promptchain.cli.output import print_error
     from promptchain.errors import PromptChainError
 
@@ -179,8 +196,8 @@ def _fail(result: Run, kept: list[Path]) -> None:
     blocked = [name for name, step in result.steps.items() if step.status.value == "blocked"]
     if blocked:
         note(f"  not run because of it: {', '.join(blocked)}")
-    if kept:
-        note(f"  the record is in {_short(kept[-1])}")
+    if record:
+        note(f"  the record is in {_short(record)}")
     raise typer.Exit(1)
 
 
@@ -189,33 +206,6 @@ def _short(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def _print_outputs(outputs: dict[str, Any]) -> None:
-    """One output bare, so that it can be piped on; several as YAML, which people and programs read."""
-    from promptchain import template
-
-    if len(outputs) == 1:
-        say(template.to_text(next(iter(outputs.values()))))
-        return
-    for name, value in outputs.items():
-        label = style(f"{name}:", "1", sys.stdout)
-        if isinstance(value, str) and "\n" not in value.strip() and value.strip() == value and value:
-            import yaml
-
-            plain = yaml.safe_dump(value, allow_unicode=True, width=1_000_000).removesuffix("\n").removesuffix("\n...")
-            say(f"{label} {plain}")
-        elif isinstance(value, str) and value.strip() == value and value:
-            say(f"{label} |-")
-            say("\n".join(f"  {line}" if line else "" for line in value.split("\n")))
-        else:
-            say(f"{label} {_json(value)}")
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value, ensure_ascii=False)
 
 
 @contextmanager
@@ -235,8 +225,7 @@ def _tell_retries(event: Any) -> None:
     from promptchain.events import StepRetried
 
     if isinstance(event, StepRetried):
-        wait = f"; trying again in {seconds(event.wait)}" if event.wait else "; trying again"
-        note(f"step '{event.step}': {event.reason}{wait}")
+        note(f"step '{event.step}': {next_try(event.reason, event.wait)}")
 
 
 def _run_batch(

@@ -55,7 +55,7 @@ def show(
     elif json:
         print_json(_as_json(plan.build(chain), step))
     else:
-        _print_chain(plan.build(chain), step)
+        _print_chain(plan.build(chain), step, project.settings.model)
 
 
 def _as_json(plan: Plan, step: str | None) -> dict[str, Any]:
@@ -71,15 +71,15 @@ def _as_json(plan: Plan, step: str | None) -> dict[str, Any]:
     return data
 
 
-def _print_chain(plan: Plan, only: str | None) -> None:
+def _print_chain(plan: Plan, only: str | None, default: str | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
     chain = plan.chain
     out = console()
     if only is None:
-        out.print(Text(chain.name, style="bold"), Text(chain.description))
-        out.print(Text(f"model: {chain.model or 'none (give --model)'}"))
+        out.print(Text(chain.name, style="bold"), *([Text(chain.description)] if chain.description else []))
+        out.print(Text(f"model: {chain.model or default or 'none (give --model)'}"))
         for name, kind in chain.input_type.fields().items():
             mark = "" if name in chain.input_type.required else "?"
             out.print(Text(f"input: {name}{mark}: {kind.describe()}"))
@@ -120,7 +120,7 @@ def _row(plan: Plan, name: str) -> tuple[str, ...]:
     if len(output) > 40:
         output = output[:39] + "…"
     first = says.strip().splitlines()[0] if says.strip() else step.description
-    return step.kind, model, output, " ".join(modifiers).replace("_", ""), first[:60]
+    return step.kind, model, output, " ".join(key.removesuffix("_") for key in modifiers), first[:60]
 
 
 def _print_source(plan: Plan, name: str) -> None:
@@ -136,33 +136,27 @@ def _print_source(plan: Plan, name: str) -> None:
 
 def _given(chain: Chain, text: str | None, pairs: list[str]) -> dict[str, Any]:
     """Values for inputs and for steps' outputs, each by its type."""
+    import json
+
     from promptchain import inputs
     from promptchain.errors import InputError, known_or_nearest
 
-    own = [pair for pair in pairs if pair.partition("=")[0] not in chain.steps]
-    values = inputs.from_pairs(chain, own)
+    values = inputs.from_pairs(chain, pairs)
     if text is not None:
         values = {**inputs.from_text(chain, text), **values}
     known = [*chain.input_type.fields(), *chain.steps]
-    for name in values:
+    for name, value in values.items():
         if name not in known:
             hint = known_or_nearest(name, known, "inputs and steps")
             raise InputError(f"the chain '{chain.name}' has no input or step '{name}'", hint=hint)
-    for pair in pairs:
-        name, _, value = pair.partition("=")
         if name in chain.steps:
+            step = chain.steps[name]
             try:
-                values[name] = chain.steps[name].type.coerce(value) if not chain.steps[name].for_each else _json(value)
+                values[name] = json.loads(value) if step.for_each else step.type.coerce(value)
             except ValueError as exc:
                 raise InputError(f"step '{name}': {exc}") from None
     optional = [name for name in chain.input_type.fields() if name not in chain.input_type.required]
     return {**dict.fromkeys(optional), **values}
-
-
-def _json(text: str) -> Any:
-    import json
-
-    return json.loads(text)
 
 
 def _rendered(
@@ -175,7 +169,7 @@ def _rendered(
     for name, prompt in bound.prompts.items():
         if only not in (None, name):
             continue
-        lacking = sorted(_needed(bound.plan, name) - set(values) - set(_first_item(prompt.step, values)))
+        lacking = _lacking(bound.plan, name, values)
         entry: dict[str, Any] = {"step": name, "model": prompt.model, "format": prompt.format().value}
         if lacking:
             found.append({**entry, "needs": lacking})
@@ -202,8 +196,20 @@ def _first_item(step: Any, values: dict[str, Any]) -> dict[str, Any]:
     return {step.for_each.as_: items[0], "index": 0} if isinstance(items, list) and items else {}
 
 
+def _lacking(plan: Plan, name: str, values: dict[str, Any]) -> list[str]:
+    """The names that are not there and without which the messages of a step cannot be rendered."""
+    from promptchain import template
+
+    step = plan.nodes[name].step
+    lacking = _needed(plan, name) - set(values) - set(_first_item(step, values))
+    if step.for_each and lacking & {step.for_each.as_, "index"}:  # the item is had by giving the list
+        lists = {ref.name for ref in template.expression(step.for_each.in_).references}
+        lacking = (lacking - {step.for_each.as_, "index"}) | lists
+    return sorted(lacking)
+
+
 def _needed(plan: Plan, name: str) -> set[str]:
-    """The names without which the messages of a step cannot be rendered."""
+    """The names that the messages of a step are made of, but for those that may be null."""
     from promptchain import template
 
     needed: set[str] = set()
@@ -218,11 +224,11 @@ def _print_rendered(entries: list[dict[str, Any]], *, json: bool) -> None:
         print_json(entries)
         return
     for entry in entries:
-        say(style(f"━━ {entry['step']} → {entry['model']} (format: {entry['format']})", "1", sys.stdout))
         if "needs" in entry:
-            missing = ", ".join(entry["needs"])
-            note(f"   not rendered: it needs {missing}; give it with -i {entry['needs'][0]}=…")
+            give = " ".join(f"-i {name}=…" for name in entry["needs"])
+            note(f"step '{entry['step']}' is not rendered: it needs {', '.join(entry['needs'])}; give {give}")
             continue
+        say(style(f"━━ {entry['step']} → {entry['model']} (format: {entry['format']})", "1", sys.stdout))
         for message in entry["messages"]:
             say(style(f"── {message['role']}", "36", sys.stdout))
             say(message["content"])

@@ -128,6 +128,7 @@ def _import(result: Future[Any]) -> None:
     # Without these litellm fetches prices from the network, and reads a .env file from wherever it is installed.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+    _quiet()
     try:
         import litellm
 

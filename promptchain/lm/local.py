@@ -45,8 +45,8 @@ class LocalLM:
     slots x context x (bytes per token of the model: 23 KB for SmolLM2-135M, 128 KB for an 8B Llama).
 
     The seed is 0 where a request has none, plus the request's `sample`, so that a run can be repeated. Not bit for bit:
-    how requests happen to be batched together changes the last digits of the logits, and a near tie may fall another
-    way. slots=1 repeats exactly.
+    what is batched together and what of a prompt is kept from before changes the last digits of the logits, and a near
+    tie may fall another way. A new LocalLM(slots=1) that gets the same requests in the same order repeats exactly.
     Any number of event loops and threads may use one LocalLM. It is closed at interpreter exit if not before.
     """
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from promptchain import render
-from promptchain.chain import Format, PromptStep
+from promptchain.chain import Fallback, Format, PromptStep
 from promptchain.errors import Fault, ModelError, ParseError, PromptChainError
 from promptchain.lm.calls import Answer, Caller, CallError, Retry
 from promptchain.lm.protocol import Capabilities, Finish, OnText, Request
-from promptchain.records import Call, StepVariant
+from promptchain.records import Call, StepVariant, whole_text
 from promptchain.steps.outcome import Outcome, StepError
 
 OnRetry = Callable[[str, float], None]
@@ -48,20 +48,40 @@ class BoundPrompt:
 
 
 async def run(
-    bound: BoundPrompt, values: Mapping[str, Any], caller: Caller, on_text: OnText | None, on_retry: OnRetry
+    bound: BoundPrompt,
+    values: Mapping[str, Any],
+    caller: Caller,
+    on_text: OnText | None,
+    on_retry: OnRetry,
+    calls: list[Call] | None = None,
 ) -> Outcome:
-    """The step's value for these inputs. Raises StepError, and BudgetError or UsageError for a ceiling."""
-    calls: list[Call] = []
-    last: PromptChainError | None = None
+    """The step's value for these inputs. calls: receives each call as it ends, for when the task is cancelled.
+
+    Raises StepError, also for a ceiling that leaves no room.
+    """
+    calls = [] if calls is None else calls
+    last: ModelError | ParseError | None = None
+    tried = ""
     for index, (model, _) in enumerate(bound.models):
+        if last is not None:
+            if not _is_meant(bound.step.fallbacks[index - 1], last):
+                continue
+            on_retry(f"{tried}: {last.message}; falling back to {model}", 0.0)
+        tried = model
         try:
             return await _try_model(bound, index, values, caller, calls, on_text, on_retry)
         except (ModelError, ParseError) as exc:
             last = exc
-            if index + 1 < len(bound.models):
-                on_retry(f"{model}: {exc.message}; falling back to {bound.models[index + 1][0]}", 0.0)
+        except PromptChainError as exc:
+            raise StepError(exc.message, hint=exc.hint, calls=tuple(calls)) from exc
     assert last is not None
     raise StepError(last.message, hint=last.hint, calls=tuple(calls)) from last
+
+
+def _is_meant(fallback: Fallback, error: ModelError | ParseError) -> bool:
+    """Whether the fallback is for such an error; a refusal is an error too."""
+    refused = isinstance(error, ModelError) and error.fault is Fault.REFUSED
+    return "error" in fallback.on or (refused and "refusal" in fallback.on)
 
 
 async def _try_model(
@@ -79,11 +99,11 @@ async def _try_model(
     tries = bound.step.retry.parse + 1
     while True:
         answer = await _call(bound, request, caller, form, calls, on_text, on_retry)
-        text, cut_off = answer.response.text, answer.response.finish is Finish.LENGTH
+        text, cut_off = whole_text(answer.response.text), answer.response.finish is Finish.LENGTH
         try:
             if answer.response.finish is Finish.FILTER:
                 raise _refused(request.model)
-            parsed = render.parse(kind, form, text, reasoning=reasoning)
+            parsed = render.parse(kind, form, text, reasoning=reasoning, cut_off=cut_off)
         except ParseError as exc:
             tries -= 1
             error = _cut_off(exc, answer) if cut_off else exc

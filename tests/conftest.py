@@ -1,0 +1,67 @@
+"""Every test has a home, a cache and an environment of its own: nothing of the developer's machine gets in."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+
+_FOREIGN = re.compile(
+    r"(GIT|PROMPTCHAIN|XDG|LITELLM|OPENAI|ANTHROPIC|AZURE|AWS|GOOGLE|GEMINI|VERTEXAI|OLLAMA|HF|HUGGINGFACE)_.*"
+    r"|.*(_KEY|_TOKEN|_SECRET|_PASSWORD|_API_BASE|_BASE_URL)"
+    r"|NO_COLOR|FORCE_COLOR|CLICOLOR(_FORCE)?|CI|GITHUB_.*|COLUMNS|LINES",
+    re.IGNORECASE,
+)
+_KEPT = {"GIT_SSL_CAINFO"}
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("homes")
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch: pytest.MonkeyPatch, _homes: Path) -> Path:
+    """Gives the test an empty home folder, and takes away what the environment says to git, models and terminals."""
+    home = _homes / str(next(_numbers))
+    home.mkdir()
+    for name in os.environ:
+        if _FOREIGN.fullmatch(name) and name not in _KEPT:
+            monkeypatch.delenv(name)
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(home))
+    for name, folder in {
+        "CONFIG": ".config",
+        "CACHE": ".cache",
+        "DATA": ".local/share",
+        "STATE": ".local/state",
+    }.items():
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / folder))
+    for name in ("LOCALAPPDATA", "APPDATA"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1,::1")  # the loopback servers
+    monkeypatch.setenv("no_proxy", "localhost,127.0.0.1,::1")
+    return home
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Benchmarks run on demand: where -m chooses, or where they are asked for by their path."""
+    if config.option.markexpr or any(_in_benchmarks(config, argument) for argument in config.args):
+        return
+    left_out = [item for item in items if item.get_closest_marker("benchmark")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _in_benchmarks(config: pytest.Config, argument: str) -> bool:
+    path = (config.invocation_params.dir / argument.partition("::")[0]).resolve()
+    return path.is_relative_to(BENCHMARKS)
