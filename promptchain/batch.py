@@ -168,6 +168,8 @@ def resume(bound: BoundPlan, rows: Iterator[Row], path: Path) -> tuple[Iterator[
     """
     if not path.exists():
         return rows, open_output(path), 0
+    if not path.is_file():
+        raise UsageError(f"'{path}' is no file that could be continued", hint="name another output")
     count, end = 0, 0
     try:
         with path.open("rb") as file:

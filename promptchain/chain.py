@@ -357,4 +357,11 @@ def file_schema() -> dict[str, Any]:
     definitions["Retry"] = {"anyOf": [{"type": "integer", "minimum": 0}, definitions["Retry"]]}
     definitions["ForEach"] = {"anyOf": [text, definitions["ForEach"]]}
     definitions["Fallback"] = {"anyOf": [text, definitions["Fallback"]]}
+    for key in ("inputs", "outputs"):
+        schema["properties"][key]["type"] = ["object", "null"]
+    for model in (schema, *definitions.values()):
+        for part in model.get("properties", {}).values():
+            notes = [option["description"] for option in part.get("anyOf", ()) if "description" in option]
+            if notes and "description" not in part:  # editors show that of the key
+                part["description"] = notes[0]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "promptchain chain file"}

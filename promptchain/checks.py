@@ -13,7 +13,7 @@ from typing import Any
 from promptchain import plan, template
 from promptchain.chain import ASSERTIONS, Assertion, Chain, PromptStep, TemplateText, describe
 from promptchain.document import find_word
-from promptchain.errors import known_or_nearest
+from promptchain.errors import known_or_nearest, nearest
 from promptchain.template import ITEM, Reference, TemplateFault
 from promptchain.types import Type, TypeSyntaxError, parse_fields, parse_type
 
@@ -70,9 +70,8 @@ class _Check:
         self.steps = {**dict.fromkeys(chain.steps), **dict.fromkeys(also)}
         self.inputs = {re.split(r"[?(]", declared)[0].strip() for declared in chain.inputs}
         self.scope: dict[str, Type | None] = dict.fromkeys(self.inputs)
-        # `{{ my-step }}` reads as two names; that the step's own name is wrong is said once.
-        names = [*self.steps, *self.inputs]
-        self.parts = {part for name in names if not _IDENTIFIER.fullmatch(name) for part in re.split(r"\W+", name)}
+        self.misnamed = [name for name in (*self.steps, *self.inputs) if not _IDENTIFIER.fullmatch(name)][:_MAX_KNOWN]
+        self.parts = {part for name in self.misnamed for part in re.split(r"\W+", name)}
 
     def faults(self) -> Iterator[Fault]:
         chain = self.chain
@@ -132,12 +131,42 @@ class _Check:
         for index, other in enumerate(step.needs):
             yield from self._need(other, name, (*at, "needs", index))
         for text in step.texts():
-            within = self.scope if text.path[0] in ("for_each", "when") else scope  # they are asked before any item
-            yield from self._text(text, (*at, *text.path), within, step=name)
+            before = text.path[0] in ("for_each", "when")  # they are asked once, before any item is there
+            yield from self._text(text, (*at, *text.path), self.scope if before else scope, step=name)
         for index, assertion in enumerate(step.assert_):
             yield from self._assertion(assertion, (*at, "assert", index), in_step=name)
         if isinstance(step, PromptStep):
-            yield from _prompt_step(name, step, scope, self.sure)
+            yield from self._prompt_step(name, step, scope)
+
+    def _prompt_step(self, name: str, step: PromptStep, scope: Scope) -> Iterator[Fault]:
+        at = ("steps", name)
+        if not step.prompt.text.strip() and step.prompt.file is None:
+            yield Fault((*at, "prompt"), "the prompt is empty", 'write the user message, for example "{{ message }}"')
+        yield from _secrets(step.params, (*at, "params"))
+        if step.select is not None and step.samples == 1:
+            yield Fault((*at, "select"), "there is nothing to select from with one sample", "add, say, samples: 5")
+        try:
+            output = step.type
+        except TypeSyntaxError:
+            return
+        if step.format == "text" and output.kind not in ("text", "scalar", "enum"):
+            hint = "use json or schema, or leave it out"
+            yield Fault((*at, "format"), f"the format 'text' cannot carry {output.describe()}", hint)
+        yield from self._demos(name, step, scope)
+
+    def _demos(self, name: str, step: PromptStep, scope: Scope) -> Iterator[Fault]:
+        used = [used for used in _names_used(step) if used in scope and used != name]
+        for index, demo in enumerate(step.demos):
+            here = ("steps", name, "demos", index)
+            for problem in step.type.check(demo.output):
+                yield Fault((*here, "output"), f"the demo's output does not fit the step's output: {problem}")
+            for missing in (missing for missing in used if missing not in demo.inputs):
+                message = f"the demo gives no value for '{missing}'"
+                yield Fault((*here, "inputs"), message, "the prompt uses it", key=True)
+            for given in demo.inputs:
+                if given not in scope and self.sure and not self._is_misnamed(given):
+                    message = f"unknown input or step '{short(given)}'"
+                    yield Fault((*here, "inputs", given), message, _hint(given, scope, "names"), key=True)
 
     def _need(self, other: str, step: str, path: Path) -> Iterator[Fault]:
         if other == step:
@@ -162,16 +191,27 @@ class _Check:
             if name == step:
                 message, word = f"step '{step}' uses its own output", name
                 hint = "it can use only steps before it"
-            elif name not in scope and (not self.sure or name in self.parts):
+            elif name not in scope and (not self.sure or self._is_misnamed(name)):
                 continue
             elif name not in scope:
-                message = f"{user} uses unknown input or step '{short(name)}'"
-                hint, word = _hint(name, scope, "names"), name
+                message, word = f"{user} uses unknown input or step '{short(name)}'", name
+                hint = self._name_hint(name, scope, step)
             elif found := _unknown_field(reference, scope[name]):
                 message, hint, word = found
             else:
                 continue
             yield _placed(text, path, message, hint, reference.line, word)
+
+    def _is_misnamed(self, name: str) -> bool:
+        """Whether a step or an input is likely meant whose own name is wrong, which is said there: `{{ my-step }}`."""
+        return name in self.parts or nearest(short(name), self.misnamed) is not None
+
+    def _name_hint(self, name: str, scope: Scope, step: str | None) -> str | None:
+        loop = self.chain.steps[step].for_each if step else None
+        if loop and name in (loop.as_, "index"):
+            return f"'{name}' is there only for the prompt; this is asked once, before the items"
+        known = [other for other in scope if other != step]
+        return _hint(name, known, "names") if known else f"declare it: inputs: {{{short(name)}: string}}"
 
     def _assertion(self, assertion: Assertion, path: Path, in_step: str | None) -> Iterator[Fault]:
         name = assertion.type.removeprefix("not-")
@@ -257,33 +297,6 @@ def _value_type(step: plan.AnyStep) -> Type | None:
     with suppress(TypeSyntaxError):  # references of a JSON Schema do not hold at another place
         return parse_type({"type": "array", "items": dict(step.type.schema)})
     return None
-
-
-def _prompt_step(name: str, step: PromptStep, scope: Scope, sure: bool) -> Iterator[Fault]:
-    at = ("steps", name)
-    if not step.prompt.text.strip() and step.prompt.file is None:
-        yield Fault((*at, "prompt"), "the prompt is empty", 'write the user message, for example "{{ message }}"')
-    yield from _secrets(step.params, (*at, "params"))
-    if step.select is not None and step.samples == 1:
-        yield Fault((*at, "select"), "there is nothing to select from with one sample", "add, for example, samples: 5")
-    try:
-        output = step.type
-    except TypeSyntaxError:
-        return
-    if step.format == "text" and output.kind not in ("text", "scalar", "enum"):
-        hint = "use json or schema, or leave it out"
-        yield Fault((*at, "format"), f"the format 'text' cannot carry {output.describe()}", hint)
-    used = [used for used in _names_used(step) if used in scope and used != name]
-    for index, demo in enumerate(step.demos):
-        here = (*at, "demos", index)
-        for problem in output.check(demo.output):
-            yield Fault((*here, "output"), f"the demo's output does not fit the step's output: {problem}")
-        for missing in (missing for missing in used if missing not in demo.inputs):
-            yield Fault((*here, "inputs"), f"the demo gives no value for '{missing}'", "the prompt uses it", key=True)
-        for given in demo.inputs:
-            if given not in scope and sure:
-                message = f"unknown input or step '{short(given)}'"
-                yield Fault((*here, "inputs", given), message, _hint(given, scope, "names"), key=True)
 
 
 def _names_used(step: PromptStep) -> list[str]:

@@ -83,10 +83,25 @@ class Document:
 
 def find_word(line: str, word: str, start: int = 0) -> int | None:
     """The column (from 1) of `word` in a line of a template: where it stands in braces, else where it stands at all."""
-    pattern = rf"(?<!\w){re.escape(word)}(?!\w)" if word[:1].isalnum() or word[:1] == "_" else re.escape(word)
-    found = [match.start() for match in re.compile(pattern).finditer(line, start)]
+    whole = word[:1].isalnum() or word[:1] == "_"  # else it is a sign, which may touch anything
+    found: list[int] = []
+    at = line.find(word, start)
+    while at >= 0:
+        around = line[at - 1 : at] + line[at + len(word) : at + len(word) + 1]
+        if not (whole and re.search(r"\w", around)):
+            found.append(at)
+        at = line.find(word, at + 1)
     inside = [at for at in found if line.rfind("{", 0, at) > line.rfind("}", 0, at)]
     return (inside or found)[0] + 1 if found else None
+
+
+def problem(message: str, where: Where, hint: str | None = None) -> Problem:
+    """A problem that takes one line of a terminal, whatever names of a file it cites."""
+    return Problem(_printable(message), where, hint and _printable(hint))
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def read(path: Path, name: str | None = None) -> Document:
@@ -137,11 +152,9 @@ def parse(text: str, file: str) -> Document:
     except yaml.MarkedYAMLError as exc:
         raise InvalidFileError([_syntax_problem(exc, text, file)]) from None
     except yaml.reader.ReaderError as exc:
-        line = text.count("\n", 0, exc.position) + 1
-        column = exc.position - text.rfind("\n", 0, exc.position)
-        char = exc.character if isinstance(exc.character, int) else ord(exc.character[:1] or "\0")
-        problem = Problem(f"character U+{char:04X} is not allowed in YAML", Where(file, line, column), "remove it")
-        raise InvalidFileError([problem]) from None
+        raise InvalidFileError([_character_problem(exc, text, file)]) from None
+    except UnicodeEncodeError as exc:  # half of a surrogate pair, which no UTF-8 file holds but a text can
+        raise InvalidFileError([_not_allowed(text, exc.start, file)]) from None
     if builder.problems:
         raise InvalidFileError(builder.problems)
     return Document(file, text, value, builder.keys, builder.values)
@@ -265,7 +278,7 @@ class _Builder:
 
     def _problem(self, event: Any, message: str, hint: str | None) -> None:
         mark = event.start_mark
-        self.problems.append(Problem(message, Where(self.file, mark.line + 1, mark.column + 1), hint))
+        self.problems.append(problem(message, Where(self.file, mark.line + 1, mark.column + 1), hint))
         if len(self.problems) >= MAX_PROBLEMS:
             raise _Stop
 
@@ -295,6 +308,19 @@ def resolve(plain: str) -> Any:
     if len(plain) < 400 and _FLOAT.fullmatch(plain) and math.isfinite(number := float(plain)):
         return number  # 1e999 stays text: JSON has no infinity
     return plain
+
+
+def _character_problem(exc: yaml.reader.ReaderError, text: str, file: str) -> Problem:
+    at = int(exc.position)
+    if _LOADER is not yaml.SafeLoader:  # libyaml counts bytes
+        at = len(text.encode()[:at].decode("utf-8", "ignore"))
+    return _not_allowed(text, at, file)
+
+
+def _not_allowed(text: str, at: int, file: str) -> Problem:
+    before = (text[:at] + "?").splitlines()
+    where = Where(file, len(before), len(before[-1]))
+    return Problem(f"character U+{ord(text[at : at + 1] or chr(0)):04X} is not allowed in YAML", where, "remove it")
 
 
 def _syntax_problem(exc: yaml.MarkedYAMLError, text: str, file: str) -> Problem:

@@ -47,7 +47,7 @@ class _Loading:
             chain = self._with_files(shape.chain)
             for fault in checks.check(chain, also=shape.steps, sure=shape.sure):
                 path = shape.original(fault.path)
-                self.problems.append(Problem(fault.message, self._where(fault, path), fault.hint))
+                self.problems.append(document.problem(fault.message, self._where(fault, path), fault.hint))
             if not self.problems:
                 return chain
         raise InvalidFileError(self._sorted())
@@ -58,7 +58,9 @@ class _Loading:
         ordered = sorted(unique, key=lambda problem: (problem.where.file != self.source.file, _place(problem)))
         if len(ordered) > document.MAX_PROBLEMS:
             last = ordered[document.MAX_PROBLEMS - 1].where
-            ordered[document.MAX_PROBLEMS:] = [Problem("there are more problems after this one", last, "mend these first")]
+            ordered[document.MAX_PROBLEMS :] = [
+                Problem("there are more problems after this one", last, "mend these first")
+            ]
         return ordered
 
     def _shape(self) -> Shape | None:
@@ -128,7 +130,7 @@ class _Loading:
         return self.source.where(path, key=fault.key)
 
     def _problem(self, path: document.Path_, message: str, hint: str | None, *, key: bool = False) -> None:
-        self.problems.append(Problem(message, self.source.where(path, key=key), hint))
+        self.problems.append(document.problem(message, self.source.where(path, key=key), hint))
 
 
 def _shown(path: Path, root: Path) -> str:

@@ -216,7 +216,7 @@ def parse_models(given: Iterable[str], default: str | None) -> Models:
                 raise UsageError(f"--model is given twice for step '{step}': {steps[step]} and {model}")
             steps[step] = model
         elif whole is not None:
-            hint = "several models are compared by `chain test`; for one step write STEP=MODEL"
+            hint = "give one model, and for single steps STEP=MODEL"
             raise UsageError(f"--model is given twice: {whole} and {word}", hint=hint)
         else:
             whole = word

@@ -48,7 +48,7 @@ def table(pyproject: Path) -> dict[str, Any]:
     """`[tool.promptchain]` of a pyproject.toml; empty where there is no such file or table."""
     if not pyproject.is_file():
         return {}
-    found: Any = _read(pyproject)
+    found = _read(pyproject)
     for key in ("tool", "promptchain"):
         found = found.get(key, {})
         if not isinstance(found, dict):

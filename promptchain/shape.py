@@ -218,6 +218,7 @@ _RULES: dict[str, tuple[str, str | None]] = {  # what a key must be, where its t
     "params": ("a mapping", "params: {temperature: 0}"),
     "test": ("a mapping", "test: {dataset: rows.jsonl}"),
     "prompt": ("a text", 'prompt: "{{ message }}"'),
+    "file": ("the path of a file", "{file: support/reply.md}"),
     "retrieve": ("a mapping", 'retrieve: {from: docs/*.md, query: "{{ message }}"}'),
     "python": ("module:function", "python: support.tools:normalise"),
     "chain": ("the name of a chain", "chain: support"),
@@ -292,6 +293,8 @@ def _wording(path: Path, error: Any) -> tuple[str, str | None]:
         return f"{subject} must be {words} {context[name]:g}, not {short(str(given))}", hint
     if kind in ("too_short", "string_too_short"):
         return f"{subject} is empty", hint
+    if kind == "too_long":
+        return f"{subject} has more than {context['max_length']:,} entries", "split the chain into several"
     if kind == "string_pattern_mismatch":
         return f"{subject} must be module:function, not '{short(str(given))}'", hint
     message = str(error["msg"])

@@ -107,7 +107,7 @@ def parse(text: str) -> Template:
         for piece in compiled.generate(values):
             size += len(piece)
             if size > MAX_RENDERED:
-                raise TemplateError(f"the text grows too long: over {MAX_RENDERED:,} characters")
+                raise TemplateError(f"a text grows too long: over {MAX_RENDERED:,} characters")
             pieces.append(piece)
         return "".join(pieces)
 

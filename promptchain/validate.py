@@ -57,7 +57,11 @@ def checker(schema: Mapping[str, Any]) -> Checker:
 
 
 def is_valid(schema: Mapping[str, Any], value: Any) -> bool:
-    return next(checker(schema)(value), None) is None
+    """Whether a value fits; one that leads to too long a chain of references does not."""
+    try:
+        return next(checker(schema)(value), None) is None
+    except RecursionError:
+        return False
 
 
 def from_jsonschema(error: Any) -> Mismatch:

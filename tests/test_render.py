@@ -224,6 +224,9 @@ def read(kind: Type, form: Format, reply: str, *, cut_off: bool = False) -> Any:
 )
 def test_thinking_aloud(name: str, reply: str, value: Any, thought: str) -> None:
     assert parse(TYPES[name], TEXT_, reply, reasoning=True) == Parsed(value, thought)
+    with pytest.raises(ParseError) as caught:
+        parse(parse_type(["x", "y"]), TEXT_, reply, reasoning=True)
+    assert caught.value.text == reply
 
 
 @pytest.mark.parametrize(
@@ -266,6 +269,7 @@ def test_replies_that_cannot_be_used(name: str, form: Format, reply: str, messag
         ([1, 2, 3], "I give it 2", 2),
         ([1, 2, 3], "1.5", None),
         ([1, "1"], "1", "1"),
+        (["1", 1, "x"], "1", "1"),
         (["a b", "a_b"], "A-B", None),
         (["a b", "a_b"], "a_b", "a_b"),
         ([True, "maybe"], "true", True),

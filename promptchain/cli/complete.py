@@ -29,7 +29,8 @@ def _keys_of_chain(section: str, form: Callable[[str], str]) -> Callable[[Any, s
     def complete(ctx: Any, incomplete: str) -> list[str]:
         from promptchain import document
 
-        wanted = ctx.params.get("name")
+        # With an option that waits for its value the words before it are not parsed yet.
+        wanted = ctx.params.get("name") or next(iter(ctx.args), None)
         try:
             file = next(file for file in _chain_files() if file.stem == wanted)
             found = document.read(file).value.get(section, {})

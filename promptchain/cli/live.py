@@ -6,16 +6,16 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
-from rich.table import Table
 from rich.text import Text
 
 from promptchain import template
 from promptchain.batch import Tally
 from promptchain.cli.dag import draw
-from promptchain.cli.output import console, dollars, next_try, seconds
+from promptchain.cli.output import console, dollars, next_try, printable, seconds
 from promptchain.events import Event, ItemEnded, StepEnded, StepRetried, StepStarted, StepText
 from promptchain.plan import Plan
 from promptchain.records import Status
@@ -28,6 +28,10 @@ _MARKS = {
     Status.INTERRUPTED: ("!", "yellow"),
 }
 _TAIL_LINES = 6
+_LONGEST = 4000
+"""Characters of a text that are looked at for a refresh."""
+_MARK, _TIME, _LEAST = 2, 9, 6
+"""Columns: of the mark with its space, of the time, and the fewest in which it is worth saying something."""
 
 
 class _Row:
@@ -78,40 +82,54 @@ class LiveSteps:
                 row.text, row.note = row.text + event.text, ""
                 self._current = event.step
         elif isinstance(event, StepRetried):
-            row.text = ""
+            row.text, row.pieces = "", 0
             row.note = next_try(event.reason, event.wait)
         elif isinstance(event, ItemEnded):
             row.items_done += 1
         elif isinstance(event, StepEnded):
             row.status, row.ended = event.result.status, perf_counter()
             row.note = event.result.error or ""
-            row.text = "" if event.result.value is None else template.to_text(event.result.value)
+            value = "" if event.result.value is None else template.to_text(event.result.value)
+            row.text = printable(" ".join(value[:_LONGEST].split()))
             if self._current == event.step:
                 self._current = None
 
     def _draw(self) -> RenderableType:
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        widest = max(len(lines) + 1 + len(name) for name, lines in self._lines.items())
-        room = max(10, self._console.width - widest - 19)  # what a step says must not squeeze its name
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True)
-        table.add_column(justify="right", no_wrap=True, width=8)
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        """A line for each step. What a terminal is too narrow for goes in this order: what the step says, the lines
+        of the graph, the time; the names stay."""
+        width = self._console.width
+        labels = {name: f"{lines} {name}" for name, lines in self._lines.items()}
+        if max(map(cell_len, labels.values())) + _MARK + _TIME > width:
+            labels = {name: name for name in labels}
+        widest = max(map(cell_len, labels.values()))
+        time = _MARK + widest + _TIME <= width
+        room = width - _MARK - widest - _TIME - 2
+        rows: list[RenderableType] = []
         for name, row in self._rows.items():
-            label = Text(self._lines[name] + " ", style="cyan").append(name, style="bold")
-            says = self._says(row)
-            says.truncate(room, overflow="ellipsis")
-            table.add_row(self._mark(row), label, Text(self._time(row), style="dim"), says)
-        if self._current is None or self._rows[self._current].status is not None:
-            return table
-        tail = self._rows[self._current].text.strip().splitlines()[-_TAIL_LINES:]
-        return Group(table, Text("\n".join(tail), style="dim"))
+            lines = labels[name].removesuffix(name)
+            line = Text.assemble(
+                self._mark(row), " ", (lines, "cyan"), (name, "bold"), no_wrap=True, overflow="ellipsis"
+            )
+            line.append(" " * (widest - cell_len(labels[name])))
+            if time:
+                line.append(self._time(row).rjust(_TIME), style="dim")
+            if room >= _LEAST:
+                says = self._says(row)
+                says.truncate(room, overflow="ellipsis")
+                line.append("  ").append_text(says)
+            rows.append(line)
+        if self._current is not None and self._rows[self._current].status is None:
+            tail = self._rows[self._current].text[-_LONGEST:].strip().splitlines()[-_TAIL_LINES:]
+            rows.append(Text(printable("\n".join(tail)), style="dim"))
+        return Group(*rows)
 
-    def _mark(self, row: _Row) -> RenderableType:
-        if row.status is None:
-            return self._spinner if row.began is not None else Text("·", style="dim")
-        mark, style = _MARKS[row.status]
-        return Text(mark, style=style)
+    def _mark(self, row: _Row) -> Text:
+        if row.status is not None:
+            return Text(*_MARKS[row.status])
+        if row.began is None:
+            return Text("·", style="dim")
+        frame = self._spinner.render(perf_counter())
+        return frame if isinstance(frame, Text) else Text("·")
 
     def _time(self, row: _Row) -> str:
         if row.began is None:
@@ -122,12 +140,11 @@ class LiveSteps:
         if row.status is None and row.items is not None:
             return Text(f"{row.items_done} of {row.items}", style="dim")
         if row.note:
-            return Text(
-                row.note, style="yellow" if row.status is None else "red" if row.status is Status.FAILED else "dim"
-            )
+            style = "yellow" if row.status is None else "red" if row.status is Status.FAILED else "dim"
+            return Text(printable(" ".join(row.note[:_LONGEST].split())), style=style)
         if row.status is None:
-            return Text(f"{row.pieces} tokens" if row.pieces else "", style="dim")
-        return Text(" ".join(row.text.split()))
+            return Text(f"{row.pieces} token{'s' * (row.pieces != 1)}" if row.pieces else "", style="dim")
+        return Text(row.text)
 
 
 class LiveBatch:

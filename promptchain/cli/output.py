@@ -100,7 +100,8 @@ def print_outputs(outputs: Mapping[str, Any]) -> None:
     from promptchain import template
 
     if len(outputs) == 1:
-        say(template.to_text(next(iter(outputs.values()))))
+        text = template.to_text(next(iter(outputs.values())))
+        say(printable(text) if sys.stdout.isatty() else text)
         return
     for name, value in outputs.items():
         head, colon, rest = _yaml({name: value}).partition(":")
@@ -129,6 +130,11 @@ def _yaml(data: Mapping[str, Any]) -> str:
         width=sys.maxsize,
         default_flow_style=False,
     ).removesuffix("\n")
+
+
+def printable(text: str) -> str:
+    """What a model wrote, for a terminal, which it shall not command: control characters become question marks."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
 
 
 def print_traceback() -> None:

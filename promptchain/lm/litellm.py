@@ -45,7 +45,8 @@ class LiteLLM:
         """See `LM.complete`. Neither time limit nor retries: both are the caller's."""
         arguments = _arguments(request)
         with _translated(request):
-            litellm = await asyncio.shield(asyncio.wrap_future(_load()))
+            loading = _load()
+            litellm = loading.result() if loading.done() else await asyncio.shield(asyncio.wrap_future(loading))
             await _close_with_loop(litellm)
         _quiet()
         started = time.perf_counter()
@@ -68,8 +69,10 @@ class LiteLLM:
         base = catalog.endpoint(catalog.provider_of(model) or "")
         if base is None:
             return ""
-        parts = urlsplit(base)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
+        with suppress(ValueError):  # no address; the call will say so
+            parts = urlsplit(base)
+            base = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
+        return redact(base)
 
     def close(self) -> None:
         """Close litellm's connections. Those of an event loop that is still running close when it ends."""
@@ -91,19 +94,19 @@ def check(model: str, params: Mapping[str, Any] | None = None) -> ModelError | N
         return _unknown_provider(model)
     try:
         catalog.has_key(model, params)
+        base = _base(model, params) or (catalog.PROVIDERS.get(provider) or catalog.Provider()).url
     except ModelError as error:
         return error
-    base = catalog.api_base(provider, params) or (catalog.PROVIDERS.get(provider) or catalog.Provider()).url
     if base is None:
         return None
     url = urlsplit(base)
     proxy = None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
     target = urlsplit(proxy) if proxy else url
-    address = (target.hostname or "", target.port or (443 if target.scheme == "https" else 80))
+    host, port = target.hostname or "", target.port or (443 if target.scheme == "https" else 80)
     try:
-        socket.create_connection(address, timeout=3).close()
+        socket.create_connection((host, port), timeout=3).close()
     except OSError as error:
-        return _connection_error((error,), model, f"{address[0]}:{address[1]}")
+        return _connection_error((error,), model, f"{host}:{port}")
     return None
 
 
@@ -193,6 +196,8 @@ async def _closer(litellm: Any, loop: asyncio.AbstractEventLoop) -> AsyncGenerat
 def _arguments(request: Request) -> dict[str, Any]:
     """What litellm.acompletion is called with. Raises ModelError for what is sure to fail, before the slow import."""
     arguments: dict[str, Any] = {"timeout": _NO_TIMEOUT} | dict(request.params)
+    arguments.pop("stream", None)  # on_text decides
+    _base(request.model, request.params)
     if not catalog.has_key(request.model, request.params):
         arguments["api_key"] = "none"  # a server of the user's own asks for none, litellm insists on one
     arguments |= {
@@ -200,7 +205,6 @@ def _arguments(request: Request) -> dict[str, Any]:
         "messages": [{"role": message.role, "content": message.content} for message in request.messages],
         "num_retries": 0,
         "max_retries": 0,
-        "stream": False,
         "drop_params": False,  # a parameter that the provider does not know is an error, not ignored
     }
     if request.schema is not None:
@@ -209,6 +213,17 @@ def _arguments(request: Request) -> dict[str, Any]:
         schema = {"name": name, "schema": dict(request.schema), "strict": strict}
         arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
     return arguments
+
+
+def _base(model: str, params: Mapping[str, Any]) -> str | None:
+    """The endpoint in place of the provider's own. Raises ModelError for one that is no address."""
+    base = catalog.api_base(catalog.provider_of(model) or "", params)
+    with suppress(ValueError, TypeError, AttributeError):
+        if base is None or (urlsplit(base).scheme in ("http", "https") and urlsplit(base).hostname):
+            _ = base and urlsplit(base).port  # raises for one that is no number
+            return base
+    message = redact(f"api_base {base!r} is no address")
+    raise ModelError(message, fault=Fault.BAD_REQUEST, model=model, hint="write it like http://127.0.0.1:8000/v1")
 
 
 def is_closed(schema: object) -> bool:

@@ -255,6 +255,7 @@ def _closed_error(model: str) -> ModelError:
 def _load(path: Path, settings: _Settings, model: str) -> Any:
     """An `xllamacpp.Server` for the weights. It keeps the GIL while it loads, so nothing else in Python runs then."""
     xllamacpp = _import_xllamacpp(model)
+    os.environ.setdefault("LLGUIDANCE_LOG_LEVEL", "0")  # the grammar engine reads it again for each request
     context = settings.context or min(train_context(path) or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
@@ -294,19 +295,19 @@ def _import_xllamacpp(model: str) -> Any:
 
 @contextmanager
 def _patient_openmp() -> Iterator[None]:
-    """Let OpenMP's threads sleep soon when they wait for each other; the library reads this once, when it is loaded.
+    """Let OpenMP's threads sleep at once when they wait for each other; the library reads this when it is loaded.
 
-    By default they spin for milliseconds, and where another process wants a core as well, every layer of every token
-    then waits for a thread that is not running: measured as five times slower on two cores.
+    By default they spin, and where another process wants a core as well, every layer of every token then waits for a
+    thread that is not running: measured as five times slower on two busy cores, and no faster on idle ones.
     """
     if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
         yield
         return
-    os.environ["GOMP_SPINCOUNT"] = "20000"
+    os.environ["OMP_WAIT_POLICY"] = "passive"
     try:
         yield
     finally:
-        os.environ.pop("GOMP_SPINCOUNT", None)
+        os.environ.pop("OMP_WAIT_POLICY", None)
 
 
 def _cores() -> int:
@@ -351,15 +352,32 @@ class _Reply:
         self.pieces: list[str] = []
         self.finish: Finish | None = None
         self.usage = Usage()
-        self.failure: Exception | None = None
+        self.failure: ModelError | None = None
 
     def take(self, chunk: dict[str, Any]) -> bool:
         """One chunk; True stops the generation. Must not raise: xllamacpp would swallow it."""
         try:
             self._take(chunk)
+        except ModelError as error:
+            self.failure = error
         except Exception as exc:
-            self.failure = exc
+            message = f"llama.cpp's reply was not understood: {exc}"
+            self.failure = ModelError(message, fault=Fault.BAD_RESPONSE, model=self._job.request.model)
+            self.failure.__cause__ = exc
         return self._job.stopped or self.failure is not None
+
+    def _check_held(self) -> None:
+        """Stop as soon as it shows that the grammar was dropped."""
+        request = self._job.request
+        if request.schema is not None:
+            if len(self.pieces) == 1 and self.pieces[0][0] not in _JSON_STARTS:
+                raise _unheld(request.model)
+        elif request.choices:
+            text = "".join(self.pieces)
+            if not any(_utf8(choice).startswith(text) for choice in request.choices):
+                message = f"{request.model} cannot write one of the choices: its vocabulary lacks some character"
+                hint = "use choices of ordinary letters"
+                raise ModelError(message, fault=Fault.BAD_REQUEST, model=request.model, hint=hint)
 
     def _take(self, chunk: dict[str, Any]) -> None:
         model = self._job.request.model
@@ -367,9 +385,8 @@ class _Reply:
             raise _translate(chunk["error"], model)
         for choice in chunk.get("choices") or ():
             if piece := choice.get("delta", {}).get("content"):
-                if not self.pieces and self._job.request.schema is not None and piece[0] not in _JSON_STARTS:
-                    raise _unheld(model)
                 self.pieces.append(piece)
+                self._check_held()
                 if not self._job.stopped:
                     self._job.send(piece)
             if reason := choice.get("finish_reason"):

@@ -11,7 +11,7 @@ from promptchain.chain import Fallback, Format, PromptStep
 from promptchain.errors import Fault, ModelError, ParseError, PromptChainError
 from promptchain.lm.calls import Answer, Caller, CallError, Retry
 from promptchain.lm.protocol import Capabilities, Finish, OnText, Request
-from promptchain.records import Call, StepVariant, whole_text
+from promptchain.records import Call, StepVariant
 from promptchain.steps.outcome import Outcome, StepError
 
 OnRetry = Callable[[str, float], None]
@@ -99,7 +99,7 @@ async def _try_model(
     tries = bound.step.retry.parse + 1
     while True:
         answer = await _call(bound, request, caller, form, calls, on_text, on_retry)
-        text, cut_off = whole_text(answer.response.text), answer.response.finish is Finish.LENGTH
+        text, cut_off = answer.response.text, answer.response.finish is Finish.LENGTH
         try:
             if answer.response.finish is Finish.FILTER:
                 raise _refused(request.model)

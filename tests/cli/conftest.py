@@ -8,8 +8,6 @@ from tests.workspace import Workspace
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A folder without chains, which is the current one; its caches and models are its own."""
-    for name in ("NO_COLOR", "FORCE_COLOR", "CI", "PROMPTCHAIN_MODEL", "PROMPTCHAIN_DEBUG", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
     root = tmp_path / "project"
     root.mkdir()
     monkeypatch.chdir(root)

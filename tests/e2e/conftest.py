@@ -8,11 +8,10 @@ from tests.workspace import Workspace
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A folder without chains, which is the current one; its caches and models are its own."""
-    for name in ("NO_COLOR", "FORCE_COLOR", "CI", "PROMPTCHAIN_MODEL", "PROMPTCHAIN_DEBUG", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
     root = tmp_path / "project"
     root.mkdir()
     monkeypatch.chdir(root)
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # it hides what goes wrong when a stream is flushed
     monkeypatch.setenv("PROMPTCHAIN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PROMPTCHAIN_MODELS_DIR", str(tmp_path / "models"))
     return Workspace(root)

@@ -72,7 +72,7 @@ def body(message: str, kind: str | None = None, code: str | None = None) -> dict
 
 def test_answers() -> None:
     with Loopback([Reply("Paris", usage=(12, 3), cached=5)], latency=0.05) as server:
-        response = complete(ask(server, temperature=0, max_tokens=9))
+        response = complete(ask(server, temperature=0, max_tokens=9, stream=True, num_retries=3))
     assert (response.text, response.finish, response.usage) == ("Paris", Finish.STOP, Usage(12, 3, 5))
     assert response.cost is None
     assert not response.cached
@@ -361,6 +361,14 @@ def test_refused_connection(on_text: OnText | None) -> None:
     assert error.hint == "is the server running, and api_base right?"
 
 
+@pytest.mark.parametrize("base", ["nowhere", "ftp://host/v1", "http://host:port/v1", "http://[::1/v1", "http:///v1", 1])
+def test_an_endpoint_that_is_no_address(base: Any) -> None:
+    error = fail(Request(MODEL, (Message("user", "hi"),), {"api_base": base}))
+    assert error.fault is Fault.BAD_REQUEST
+    assert error.message == f"api_base {base!r} is no address"
+    assert str(check(MODEL, {"api_base": base})) == str(error)
+
+
 def test_unknown_host() -> None:
     error = fail(ask("http://no-such-host.invalid/v1"))
     assert error.fault is Fault.CONNECTION
@@ -382,11 +390,13 @@ def test_unknown_provider(model: str) -> None:
 
 
 def test_a_misspelt_model_of_the_providers_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether there is an endpoint of one's own decides what an unknown model means; so that the provider's own
-    address answers here, the network is the loopback."""
-    from promptchain.lm.litellm import _hint
+    import litellm
 
-    assert _hint(Fault.UNKNOWN_MODEL, "openai/gpt-4oo", None, (), False) == "did you mean 'openai/gpt-4o'?"
+    with Loopback([404]) as server:
+        monkeypatch.setattr(litellm, "api_base", server.url)  # what litellm takes for the provider's own address
+        error = fail(Request("openai/gpt-4oo", (Message("user", "hi"),)))
+    assert error.fault is Fault.UNKNOWN_MODEL
+    assert error.hint == "did you mean 'openai/gpt-4o'?"
 
 
 def test_unsupported_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -477,6 +487,46 @@ asyncio.run(main())
     with Loopback() as server:
         printed, _ = run_python(f"URL = {server.url!r}\n{code}", OPENAI_API_KEY=KEY)
     assert printed == "{'ok'}\n"
+
+
+def test_litellm_is_not_installed() -> None:
+    code = """
+import asyncio, sys
+from promptchain.lm.litellm import LiteLLM
+from promptchain.lm.protocol import Message, Request
+sys.modules["litellm"] = None
+for _ in range(2):
+    try:
+        asyncio.run(LiteLLM().complete(Request("openai/m", (Message("user", "hi"),))))
+    except Exception as error:
+        print(error.fault, "|", error.hint)
+"""
+    printed, _ = run_python(code, OPENAI_API_KEY=KEY)
+    assert printed == "not installed | pip install litellm\n" * 2
+
+
+def test_many_calls_cancelled_at_any_instant_leave_no_trace() -> None:
+    code = """
+import asyncio, random
+from promptchain.lm.litellm import LiteLLM
+from promptchain.lm.protocol import Message, Request
+async def main():
+    request = Request("openai/m", (Message("user", "hi"),), {"api_base": URL})
+    await lm.complete(request)
+    for n in range(20):
+        calls = [asyncio.create_task(lm.complete(request, on)) for on in (None, lambda _: None) for _ in range(16)]
+        await asyncio.sleep(n / 100)
+        for call in calls:
+            call.cancel()
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
+            assert not isinstance(outcome, Exception), outcome
+    print((await lm.complete(request)).text)
+lm = LiteLLM()
+asyncio.run(main())
+"""
+    with Loopback(latency=0.05) as server:
+        printed, _ = run_python(f"URL = {server.url!r}\n{code}", OPENAI_API_KEY=KEY)
+    assert printed == "ok\n"
 
 
 def test_a_command_that_ends_early_does_not_wait_for_the_import() -> None:

@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -50,7 +51,8 @@ def refusal(lm: LocalLM, request: Request) -> ModelError:
 
 @pytest.fixture(scope="module")
 def lm() -> Iterator[LocalLM]:
-    pytest.importorskip("xllamacpp", reason="xllamacpp is not installed")
+    if find_spec("xllamacpp") is None:  # not importorskip: how it is imported matters
+        pytest.skip("xllamacpp is not installed")
     try:
         find_weights(SMOLLM)
     except ModelError as error:
@@ -62,8 +64,8 @@ def lm() -> Iterator[LocalLM]:
 
 @pytest.mark.model
 def test_it_answers(lm: LocalLM) -> None:
-    response = answer(lm, ask("What is the capital of France?"))
-    assert "Paris" in response.text
+    response = answer(lm, ask("What is 2+2?"))
+    assert "4" in response.text
     assert response.cost == 0.0
     assert response.latency > 0
     assert not response.cached
@@ -102,10 +104,13 @@ def test_the_finish_says_whether_the_limit_was_hit(lm: LocalLM) -> None:
 
 @pytest.mark.model
 def test_stop_ends_the_reply(lm: LocalLM) -> None:
-    response = answer(lm, ask("What is the capital of France?", params={"stop": "Paris"}))
+    response = answer(lm, ask("Count to ten.", params={"stop": [" ", "\n"]}))
     assert response.finish is Finish.STOP
-    assert "Paris" not in response.text
+    assert not set(" \n") & set(response.text)
 
+
+# Of planes 0 to 3, which every vocabulary of bytes can spell.
+ORDINARY = st.characters(exclude_categories=["C"], max_codepoint=0x3FFFF)
 
 NASTY = (
     'say "hi"',
@@ -130,11 +135,17 @@ def test_a_choice_may_be_any_text(choice: str, lm: LocalLM) -> None:
 
 
 @pytest.mark.model
-@settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(choices=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), min_size=1, max_size=5))
+@settings(max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(choices=st.lists(st.text(ORDINARY, max_size=4), min_size=1, max_size=4))
 def test_the_reply_is_one_of_the_choices(choices: list[str], lm: LocalLM) -> None:
-    response = answer(lm, ask("Pick one.", choices=tuple(choices), params={"max_tokens": 48}))
+    response = answer(lm, ask("Pick one.", choices=tuple(choices), params={"max_tokens": 32}))
     assert response.text in choices
+
+
+@pytest.mark.model
+def test_a_choice_that_the_vocabulary_cannot_spell(lm: LocalLM, capfd: pytest.CaptureFixture[str]) -> None:
+    assert refusal(lm, ask(choices=("\U0005f3d6",))).fault is Fault.BAD_REQUEST
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.model
@@ -183,26 +194,32 @@ def test_a_prompt_longer_than_the_context_is_refused_with_the_numbers(lm: LocalL
 
 @pytest.mark.model
 def test_a_lone_surrogate_does_no_harm(lm: LocalLM) -> None:
-    assert answer(lm, ask("a\ud800b", choices=("x\udfff",), params={"stop": ["\ud800"]})).text == "x?"
+    assert answer(lm, ask("a\ud800b", choices=("x\udfff",), params={"stop": ["!\ud800"]})).text == "x?"
 
 
 @pytest.mark.model
 def test_a_cancelled_request_frees_its_slot(lm: LocalLM) -> None:
-    async def scenario() -> float:
-        started: list[asyncio.Event] = [asyncio.Event(), asyncio.Event()]
-        story = ask("Write a long story about a dragon.", params={"max_tokens": 400})
-        tasks = [asyncio.create_task(lm.complete(story, lambda _, event=event: event.set())) for event in started]  # type: ignore[misc]
-        await asyncio.gather(*(event.wait() for event in started))
+    async def scenario() -> tuple[float, float]:
+        times: list[list[float]] = [[], []]
+
+        def story(heard: list[float]) -> asyncio.Task[Response]:
+            request = ask("Write a long story about a dragon.", params={"max_tokens": 400})
+            return asyncio.create_task(lm.complete(request, lambda _: heard.append(time.perf_counter())))
+
+        tasks = [story(heard) for heard in times]
+        while min(map(len, times)) < 12:
+            await asyncio.sleep(0.01)
         for task in tasks:
             task.cancel()
         since = time.perf_counter()
         await lm.complete(ask(choices=("x",)))
-        assert all(
-            isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*tasks, return_exceptions=True)
-        )
-        return time.perf_counter() - since
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+        return time.perf_counter() - since, (times[0][11] - times[0][1]) / 10
 
-    assert asyncio.run(scenario()) < 3  # 0.1 s on an idle machine; the two stories would take far longer
+    seconds, per_token = asyncio.run(scenario())
+    print(f"answered {seconds:.2f} s after the cancellation; a token took {per_token:.3f} s")
+    assert seconds < 1 + 50 * per_token  # had a story to be waited for, it would be 388 tokens
 
 
 @pytest.mark.model
@@ -241,9 +258,9 @@ def test_weights_without_a_chat_template_get_chatml(lm: LocalLM, tmp_path: Path)
         file.seek(file.read(8 << 20).index(b"tokenizer.chat_template"))
         file.write(b"tokenizer.chat_tempXXXX")
     plain = LocalLM(slots=1, context=256)
-    response = answer(plain, ask("What is the capital of France?", model=f"local/{path}"))
+    response = answer(plain, ask("What is 2+2?", model=f"local/{path}"))
     plain.close()
-    assert "Paris" in response.text
+    assert "4" in response.text
 
 
 INTERRUPTED = """
@@ -289,7 +306,7 @@ def test_ctrl_c_ends_the_process_at_once(end: str, code: int, lm: LocalLM) -> No
     seconds = time.perf_counter() - since
     print(f"exit {seconds:.2f} s after SIGINT")
     assert process.returncode == code
-    assert seconds < 3  # 0.2 s on an idle machine
+    assert seconds < 5  # 0.2 s on an idle machine; the stories would take minutes
     assert "llama" not in errors.replace("promptchain/lm/local.py", "")
     assert "terminate" not in errors
 

@@ -1,0 +1,94 @@
+"""Shell completion, asked as the shells' own scripts ask (typer's protocol)."""
+
+import resource
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from promptchain.cli import complete
+from tests.workspace import DEMO, Workspace
+
+
+def ask(workspace: Workspace, shell: str, line: str) -> list[str]:
+    """What is offered for a command line; the last word, which may be empty, is the one to complete."""
+    words = line.split(" ")
+    if shell == "bash":
+        env = {"_CHAIN_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    else:
+        env = {"_CHAIN_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": line}
+        env |= {"_TYPER_COMPLETE_FISH_ACTION": "get-args"} if shell == "fish" else {}
+    done = workspace.run(env=env)
+    assert done.err == ""
+    assert "Traceback" not in done.out
+    if shell == "zsh":
+        inner = done.out.partition("((")[2].partition("))")[0]
+        return [word.strip('"').partition('":"')[0] for word in inner.splitlines()]
+    return [word.partition("\t")[0] for word in done.out.split("\n") if word]
+
+
+LINES = [
+    ("chain sc", ["schema"]),
+    ("chain show demo --step ", ["intent", "draft", "check"]),
+    ("chain run ", ["demo", "other-one"]),
+    ("chain check demo o", ["other-one"]),
+    ("chain show demo --step d", ["draft"]),
+    ("chain run demo -i ", ["message=", "tone="]),
+    ("chain run -m x demo -i message=hi -i t", ["tone="]),
+    ("chain run demo --model local/", ["local/mine"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("shell", "line", "offered"),
+    [("bash", *case) for case in LINES] + [(shell, *case) for shell in ("zsh", "fish") for case in LINES[:2]],
+)
+def test_each_shell_is_offered_what_fits(demo: Workspace, shell: str, line: str, offered: list[str]) -> None:
+    models = demo.root.parent / "models"
+    models.mkdir()
+    (models / "mine.gguf").write_bytes(b"GGUF")
+    demo.chain(DEMO.replace("wrote\n", "wrote\n  tone?(enum): [kind, curt]\n"))
+    demo.chain(name="other-one")
+    demo.write("chains/demo.lock.yaml", "")
+    found = ask(demo, shell, line)
+    assert [word for word in found if word != "local/smollm2"] == offered
+
+
+@pytest.mark.parametrize("line", ["chain run ", "chain show demo --step ", "chain run demo -m local/"])
+def test_it_takes_less_than_a_second(demo: Workspace, line: str) -> None:
+    """Of the processor's time, for the machine may be busy with other things."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ask(demo, "bash", line)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 1
+
+
+def test_hosted_models_are_offered_once_a_provider_is_begun(demo: Workspace) -> None:
+    assert complete.models("") == ["local/smollm2"] or complete.models("") == []
+    assert "openai/gpt-4o-mini" in complete.models("openai/gpt-4o-m")
+    assert len(complete.models("ope")) <= 50
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"steps: [", b"- 1", b"steps: 3\ninputs:", b"\xff\xfe\x00", b"a: &a [*a, *a]"]
+)
+def test_a_broken_chain_completes_to_nothing(demo: Workspace, content: bytes) -> None:
+    (demo.root / "chains/demo.yaml").write_bytes(content)
+    assert ask(demo, "bash", "chain show demo --step ") == []
+    context = SimpleNamespace(params={}, args=["demo"])
+    assert complete.inputs(context, "") == []
+    assert complete.chains("d") == ["demo"]
+
+
+def test_without_a_project_or_a_folder_to_stand_in_there_is_nothing(
+    empty: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ask(empty, "bash", "chain run ") == []
+    empty.write("chains", "a file")
+    assert ask(empty, "bash", "chain run ") == []
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert complete.chains("") == []
+    monkeypatch.chdir(tmp_path)

@@ -1,0 +1,205 @@
+"""What a terminal shows: `chain` on a pseudo-terminal, its output read by a small terminal of our own."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.workspace import CHAIN, DEMO, REPLIES, Workspace
+
+SLOW = [REPLIES[0], {**REPLIES[1], "delay": 0.3}, {**REPLIES[2], "delay": 0.3}]
+FOREVER = [REPLIES[0], {**REPLIES[1], "delay": 60}, REPLIES[2]]
+
+
+class Terminal:
+    """What was written to a terminal: `text`, and whether the cursor is to be seen at the end."""
+
+    def __init__(self, code: int, text: str) -> None:
+        self.code = code
+        self.text = text
+
+    @property
+    def cursor_shown(self) -> bool:
+        return self.text.rfind("\x1b[?25h") >= self.text.rfind("\x1b[?25l")
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines that stand there at the end, without colours."""
+        rows, row, column = [""], 0, 0
+        for control, letter, plain in re.findall(r"\x1b\[([?\d;]*)([A-Za-z])|([^\x1b])", self.text):
+            if letter == "A":
+                row = max(0, row - int(control or 1))
+            elif letter == "K":
+                rows[row] = ""
+            elif plain == "\r":
+                column = 0
+            elif plain == "\n":
+                row, column = row + 1, 0
+                rows += [""] * (row + 1 - len(rows))
+            elif plain:
+                rows[row] = rows[row][:column].ljust(column) + plain + rows[row][column + 1 :]
+                column += 1
+        return [line.rstrip() for line in rows if line.strip()]
+
+
+def on_terminal(
+    words: list[str | Path],
+    root: Path,
+    *,
+    width: int = 100,
+    env: Mapping[str, str] | None = None,
+    meanwhile: Callable[[subprocess.Popen[bytes], str], bool] = lambda process, text: True,
+) -> Terminal:
+    """Run a program on a terminal. meanwhile: is called with what was written so far until it says True."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    process = subprocess.Popen(
+        words, stdin=theirs, stdout=theirs, stderr=theirs, cwd=root, env={**os.environ, "TERM": "xterm", **(env or {})}
+    )
+    os.close(theirs)
+    written, told, until = b"", False, time.monotonic() + 30
+    while time.monotonic() < until:
+        if select.select([ours], [], [], 0.05)[0]:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # how Linux says that the other side is closed
+                break
+            if not piece:
+                break
+            written += piece
+        told = told or meanwhile(process, written.decode(errors="replace"))
+    os.close(ours)
+    return Terminal(process.wait(timeout=5), written.decode())
+
+
+def interrupt(process: subprocess.Popen[bytes], text: str) -> bool:
+    if "✓" not in text:
+        return False
+    process.send_signal(signal.SIGINT)
+    return True
+
+
+@pytest.mark.parametrize("width", [100, 40])
+def test_the_table_shows_every_step_and_the_outputs_follow(demo: Workspace, width: int) -> None:
+    demo.chain(replies=SLOW)
+    shown = on_terminal([CHAIN, "run", "demo", "hi"], demo.root, width=width)
+    assert (shown.code, shown.cursor_shown) == (0, True)
+    assert "\x1b[?25l" in shown.text
+    table, outputs = shown.lines[:3], shown.lines[3:]
+    for line, pattern in zip(table, (r"✓ +● intent +\d+ ms  card", r"✓ +├─● draft", r"✓ +╰─┴─● check"), strict=True):
+        assert re.match(pattern, line), shown.lines
+    assert outputs[:2] == ["intent: card", "reply: All is well."]
+    assert re.fullmatch(r"[\d.]+ m?s, 3 calls, \d+ tokens, \$0", outputs[2])
+    assert max(map(len, shown.lines)) <= width
+
+
+def test_a_narrow_terminal_keeps_long_names_whole(demo: Workspace) -> None:
+    names = {"intent": "what_the_customer_wants", "draft": "a_first_draft"}
+    text = DEMO
+    for old, new in names.items():
+        text = re.sub(rf"\b{old}\b", new, text)
+    demo.chain(text)
+    shown = on_terminal([CHAIN, "run", "demo", "hi"], demo.root, width=40)
+    assert shown.code == 0
+    assert all(any(name in line for line in shown.lines[:3]) for name in names.values()), shown.lines
+    assert max(map(len, shown.lines)) <= 40
+
+
+def test_a_run_that_fails_ends_clean(demo: Workspace) -> None:
+    demo.chain(replies=[REPLIES[0], {"contains": "Draft for", "error": "authentication"}])
+    shown = on_terminal([CHAIN, "run", "demo", "hi"], demo.root)
+    assert (shown.code, shown.cursor_shown) == (1, True)
+    assert re.match(r"✗ +├─● draft +\d+ ms  the script says: authentication", shown.lines[1])
+    assert re.match(r"- +╰─┴─● check .* step 'draft' did not give a value", shown.lines[2])
+    assert shown.lines[3].startswith("error: step 'draft' failed: ")
+
+
+def test_ctrl_c_ends_clean(demo: Workspace) -> None:
+    demo.chain(replies=FOREVER)
+    began = time.monotonic()
+    shown = on_terminal([CHAIN, "run", "demo", "hi"], demo.root, meanwhile=interrupt)
+    assert time.monotonic() - began < 20
+    assert (shown.code, shown.cursor_shown) == (130, True)
+    assert re.match(r"✓ +● intent", shown.lines[0])
+    assert re.match(r"! +├─● draft", shown.lines[1])
+    assert shown.lines[-1] == "interrupted"
+    assert "Traceback" not in shown.text
+
+
+STREAM = """
+import time
+from promptchain.chain import Chain, PromptStep
+from promptchain.cli.live import LiveSteps
+from promptchain.events import StepEnded, StepRetried, StepStarted, StepText
+from promptchain.plan import build
+from promptchain.records import Status, StepRun
+step = PromptStep.model_validate({"prompt": "x"})
+with LiveSteps(build(Chain(name="x", steps={"talk": step, "loop": step}))) as live:
+    live.observe(StepStarted("talk", "m"))
+    live.observe(StepText("talk", "void"))
+    live.observe(StepRetried("talk", "rate limit", 2.0))
+    time.sleep(0.3)
+    for word in ("Once ", "upon\\n", "a \\x1b[2Jtime"):
+        live.observe(StepText("talk", word))
+        time.sleep(0.3)
+    live.observe(StepEnded("talk", StepRun(status=Status.DONE, value="Once upon\\na \\x1b[2Jtime")))
+    live.observe(StepStarted("loop", "m", 3))
+    time.sleep(0.3)
+    live.observe(StepEnded("loop", StepRun(status=Status.SKIPPED)))
+"""
+
+
+def test_the_reply_is_shown_as_it_comes_and_is_no_command_to_the_terminal(empty: Workspace) -> None:
+    shown = on_terminal([sys.executable, "-c", STREAM], empty.root)
+    assert shown.code == 0, shown.text
+    text = re.sub(r"\x1b\[[\d;]*m", "", shown.text)
+    for part in ("rate limit; again in 2.0 s", "1 token", "Once\r", "Once upon\r", "3 tokens", "0 of 3"):
+        assert part in re.sub(" +\r", "\r", text), part
+    assert "\x1b[2J" not in shown.text
+    assert [line.split()[:3] for line in shown.lines] == [["✓", "●", "talk"], ["-", "●", "loop"]]
+    assert shown.lines[0].endswith("Once upon a ?[2Jtime")
+
+
+@pytest.mark.parametrize(
+    ("env", "moves", "coloured"),
+    [({}, True, True), ({"CI": "1"}, False, True), ({"TERM": "dumb"}, False, False), ({"NO_COLOR": "1"}, True, False)],
+)
+def test_ci_and_dumb_terminals_get_no_animation(
+    demo: Workspace, env: dict[str, str], moves: bool, coloured: bool
+) -> None:
+    shown = on_terminal([CHAIN, "run", "demo", "hi"], demo.root, env=env)
+    assert shown.code == 0
+    assert ("\x1b[?25l" in shown.text) is moves
+    assert (re.search(r"\x1b\[(\d+;)*3\dm", shown.text) is not None) is (coloured and moves)
+    assert ("\x1b[1mintent:" in shown.text) is coloured
+
+
+def test_a_batch_shows_how_far_it_is(demo: Workspace) -> None:
+    demo.chain(replies=SLOW)
+    demo.write("rows.jsonl", '{"message": "a"}\n{nope\n')
+    shown = on_terminal([CHAIN, "run", "demo", "--batch", "rows.jsonl", "-o", "out.jsonl"], demo.root)
+    assert (shown.code, shown.cursor_shown) == (1, True)
+    assert "rows done, " in shown.text
+    assert "\x1b[?25l" in shown.text
+    assert shown.lines[0].startswith("warning: line 2: not JSON")
+    assert shown.lines[1].startswith("1 rows done, 1 failed; ")
+
+
+def test_check_shows_the_line_that_is_wrong(demo: Workspace) -> None:
+    demo.write("chains/bad.yaml", 'steps:\n  a:\n    promt: "x"\n')
+    shown = on_terminal([CHAIN, "check", "bad"], demo.root)
+    assert shown.code == 1
+    assert shown.lines[0].startswith("chains/bad.yaml:")
+    assert any(re.fullmatch(r' +3 │     promt: "x"', line) for line in shown.lines), shown.lines
+    assert any("│     ^ did you mean 'prompt'?" in line for line in shown.lines), shown.lines

@@ -1,0 +1,85 @@
+"""The README's files, commands and outputs, run as they stand there."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHAIN = Path(sys.executable).with_name("chain")
+
+FILES = re.findall(r"```yaml\n# (chains/\w+\.yaml)\n(.*?)```", README, re.DOTALL)
+SESSIONS = re.findall(r"```console\n\$ chain (.*?)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    re.split(r"\s+# ", line)[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with the README's chain files."""
+    (tmp_path / "chains").mkdir()
+    for name, text in FILES:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("command", "expected"), SESSIONS, ids=[command for command, _ in SESSIONS])
+def test_a_session_is_what_the_terminal_shows(command: str, expected: str, project: Path) -> None:
+    if "support" in command:
+        pytest.skip("the recording of a model; tests/e2e runs it for real")
+    done = subprocess.run(
+        [CHAIN, *shlex.split(command)], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60
+    )
+    shown = done.stdout.decode()
+    # stdout and stderr are one in a terminal, but not in time through a pipe
+    assert sorted(shown.splitlines()) == sorted(expected.splitlines())
+
+
+SCRIPT = """
+- {contains: Name the capital, reply: Lima}
+- {contains: Which continent, reply: America}
+- {contains: travel guide, reply: Lima is lovely.}
+"""
+RUNS = [command for command in COMMANDS if "chain run capital" in command]
+
+
+def test_every_way_to_run_works(project: Path) -> None:
+    (project / "answers.yaml").write_text(SCRIPT)
+    (project / "rows.jsonl").write_text('{"country": "Peru"}\n{"country": "Mali"}\n')
+    assert len(RUNS) >= 7
+    for command in RUNS:
+        words = command.partition("| jq")[0].replace("chain run", f"{shlex.quote(str(CHAIN))} run")
+        words = re.sub(r"openai/[\w-]+", "scripted/answers.yaml", words)
+        words += "" if "--model scripted" in words else " --model scripted/answers.yaml"
+        done = subprocess.run(words, shell=True, cwd=project, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, (command, done.stderr)
+        if "--batch" not in words:
+            assert "Lima is lovely." in done.stdout
+    assert len((project / "out.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_python_example_runs(project: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert 'promptchain.load("capital")' in example
+    scripted = re.search(r"lm=promptchain\.ScriptedLM\(\[.*?\]\)", README)
+    assert scripted is not None
+    text = example.replace('load("capital")', f'load("capital", {scripted.group()})')
+    done = subprocess.run([sys.executable, "-c", text], cwd=project, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["Lima", "is", "lovely.", "America", "0.0"], done.stderr
+
+
+def test_every_option_that_the_readme_names_exists() -> None:
+    helps = {
+        name: subprocess.run([CHAIN, name, "--help"], capture_output=True, text=True, timeout=60).stdout
+        for name in ("run", "show", "check", "models", "schema")
+    }
+    for command, option in re.findall(r"chain (\w+)[^\n`|]*?(--[a-z-]+)", README):
+        if command in helps:
+            assert option in helps[command], f"chain {command} {option}"
