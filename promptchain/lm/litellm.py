@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import re
@@ -11,11 +10,9 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +21,7 @@ from weakref import WeakKeyDictionary
 
 from promptchain.errors import Fault, ModelError
 from promptchain.lm import catalog
+from promptchain.lm.litellm_errors import connection_error, first_line, no_completion, translated, unknown_provider
 from promptchain.lm.protocol import Capabilities, Finish, OnText, Request, Response, Usage
 from promptchain.lm.secrets import redact
 
@@ -44,14 +42,14 @@ class LiteLLM:
     async def complete(self, request: Request, on_text: OnText | None = None) -> Response:
         """See `LM.complete`. Neither time limit nor retries: both are the caller's."""
         arguments = _arguments(request)
-        with _translated(request):
+        with translated(request):
             loading = _load()
             litellm = loading.result() if loading.done() else await asyncio.shield(asyncio.wrap_future(loading))
             await _close_with_loop(litellm)
         _quiet()
         started = time.perf_counter()
         if on_text is None:
-            with _translated(request):
+            with translated(request):
                 reply = await litellm.acompletion(**arguments)
                 text, finish = _read(reply, request)
         else:
@@ -91,7 +89,7 @@ def check(model: str, params: Mapping[str, Any] | None = None) -> ModelError | N
     params = params or {}
     provider = catalog.provider_of(model)
     if provider is None:
-        return _unknown_provider(model)
+        return unknown_provider(model)
     try:
         catalog.has_key(model, params)
         base = _base(model, params) or (catalog.PROVIDERS.get(provider) or catalog.Provider()).url
@@ -106,7 +104,7 @@ def check(model: str, params: Mapping[str, Any] | None = None) -> ModelError | N
     try:
         socket.create_connection((host, port), timeout=3).close()
     except OSError as error:
-        return _connection_error((error,), model, f"{host}:{port}")
+        return connection_error((error,), model, f"{host}:{port}")
     return None
 
 
@@ -249,7 +247,7 @@ async def _stream(
     litellm: Any, arguments: dict[str, Any], request: Request, on_text: OnText
 ) -> tuple[Any, str, Finish]:
     """The last chunk (it has the usage), the whole text, and why it ended."""
-    with _translated(request):
+    with translated(request):
         arguments |= {"stream": True, "stream_options": {"include_usage": True}}
         stream = await litellm.acompletion(**arguments)
     pieces: list[str] = []
@@ -257,7 +255,7 @@ async def _stream(
     reason: object = None
     try:
         while True:
-            with _translated(request):
+            with translated(request):
                 chunk = await anext(stream, None)
                 if chunk is None:
                     break
@@ -273,7 +271,7 @@ async def _stream(
     # litellm makes up "stop" for a stream that broke off, or that was none; what the server said is kept here.
     if not (getattr(stream, "received_finish_reason", None) or getattr(stream, "intermittent_finish_reason", None)):
         if not pieces:
-            raise _no_completion(request.model)
+            raise no_completion(request.model)
         message = "the server ended the stream before the reply was complete"
         raise ModelError(message, fault=Fault.CONNECTION, model=request.model, hint="try again")
     return last, "".join(pieces), _FINISH.get(str(reason), Finish.STOP)
@@ -281,12 +279,14 @@ async def _stream(
 
 def _read(reply: Any, request: Request) -> tuple[str, Finish]:
     if not reply.choices:
-        raise _no_completion(request.model)
+        raise no_completion(request.model)
     choice = reply.choices[0]
     text = choice.message.content or ""
     refusal = (getattr(choice.message, "provider_specific_fields", None) or {}).get("refusal")
     if refusal and not text:
-        raise ModelError(redact(f"{request.model} refused: {_line(refusal)}"), fault=Fault.REFUSED, model=request.model)
+        raise ModelError(
+            redact(f"{request.model} refused: {first_line(refusal)}"), fault=Fault.REFUSED, model=request.model
+        )
     return text, _FINISH.get(str(choice.finish_reason), Finish.STOP)
 
 
@@ -312,227 +312,3 @@ def _cost(litellm: Any, reply: Any, model: str, usage: Usage) -> float | None:
         whole = litellm.ModelResponse(model=model, usage=reply.usage)
         return float(litellm.completion_cost(completion_response=whole, model=model))
     return price.of(usage)
-
-
-# --- errors ---------------------------------------------------------------------------------------------------------
-
-_BY_STATUS = {401: Fault.AUTH, 402: Fault.AUTH, 403: Fault.AUTH, 404: Fault.UNKNOWN_MODEL, 408: Fault.TIMEOUT}
-_BY_STATUS |= {413: Fault.CONTEXT, 429: Fault.RATE_LIMIT}
-# What providers write into the fields "code", "type" and "status" of their errors.
-_BY_CODE = {
-    "insufficient_quota": Fault.AUTH,
-    "invalid_api_key": Fault.AUTH,
-    "authentication_error": Fault.AUTH,
-    "model_not_found": Fault.UNKNOWN_MODEL,
-    "context_length_exceeded": Fault.CONTEXT,
-    "content_policy_violation": Fault.REFUSED,
-    "content_filter": Fault.REFUSED,
-    "rate_limit_exceeded": Fault.RATE_LIMIT,
-    "overloaded_error": Fault.SERVER,
-    "server_error": Fault.SERVER,
-}
-# By the name of an exception's class or of one of its bases, so that nothing needs importing; the first one counts.
-_BY_CLASS = {
-    "ContextWindowExceededError": Fault.CONTEXT,
-    "ContentPolicyViolationError": Fault.REFUSED,
-    "AuthenticationError": Fault.AUTH,
-    "PermissionDeniedError": Fault.AUTH,
-    "NotFoundError": Fault.UNKNOWN_MODEL,
-    "RateLimitError": Fault.RATE_LIMIT,
-    "BadRequestError": Fault.BAD_REQUEST,
-    "ImportError": Fault.NOT_INSTALLED,
-    "ServiceUnavailableError": Fault.SERVER,
-    "InternalServerError": Fault.SERVER,
-}
-_BAD_RESPONSE_HINT = "see whether api_base is set and right, and its server in order"
-_MALFORMED = re.compile(r"Empty or invalid response|provider returned|Expecting value|JSON")
-_PREFIX = re.compile(r"^(?:(?:litellm\.)?(?:\w+(?:Error|Exception)|Timeout(?: Error)?)\s*(?::|-)\s*)+")
-_WHAT = {
-    Fault.UNKNOWN_MODEL: "{provider} has no model '{name}'",
-    Fault.NOT_INSTALLED: "{model} needs a package that is not installed",
-    Fault.AUTH: "{provider} refused the key",
-    Fault.RATE_LIMIT: "{provider} limits the rate of calls",
-    Fault.SERVER: "{provider} failed",
-    Fault.TIMEOUT: "{provider} took too long",
-    Fault.CONTEXT: "the prompt is too long for {model}",
-    Fault.REFUSED: "{provider} refused the content",
-    Fault.BAD_REQUEST: "{provider} refused the request",
-    Fault.BAD_RESPONSE: "{provider} sent no valid completion",
-}
-
-
-@contextmanager
-def _translated(request: Request) -> Iterator[None]:
-    try:
-        yield
-    except ModelError:
-        raise
-    except Exception as error:
-        raise _translate(error, request) from error
-
-
-def _translate(error: Exception, request: Request) -> ModelError:
-    """litellm's exceptions, sorted by what the server or the network really did.
-
-    litellm goes by words in the message ("rate limit" in a 400 becomes a 429, a refused connection a 500), so the
-    causes that it keeps are asked first: the HTTP response, then the transport's error, and its own class last.
-    """
-    chain = tuple(_causes(error))
-    response = next((cause.response for cause in chain if _is(cause, "HTTPStatusError")), None)  # type: ignore[attr-defined]
-    status = None if response is None else int(response.status_code)
-    said, codes = _said(chain, response)
-    fault = _fault(chain, status, codes, said)
-    provider = catalog.provider_of(request.model) or ""
-    base = catalog.api_base(provider, request.params)
-    if fault is Fault.CONNECTION:
-        return _connection_error(chain, request.model, base)
-    if "LLM Provider NOT provided" in said:
-        return _unknown_provider(request.model)
-    name = request.model.removeprefix(f"{provider}/")
-    what = _WHAT[fault].format(provider=provider or "the server", name=name, model=request.model)
-    quota = "insufficient_quota" in codes or status == 402 or "credit balance" in said
-    if quota and fault is Fault.AUTH:
-        what = f"the quota of {provider} is used up"
-    message = what + (f" ({status})" if status else "") + (f": {said}" if said else "")
-    headers = response.headers if response is not None else getattr(error, "litellm_response_headers", None)
-    return ModelError(
-        redact(message),
-        fault=fault,
-        model=request.model,
-        hint=redact(_hint(fault, request.model, base, chain, quota) or "") or None,
-        status=status,
-        retry_after=_retry_after(headers or {}) if fault in (Fault.RATE_LIMIT, Fault.SERVER) else None,
-    )
-
-
-def _fault(chain: tuple[BaseException, ...], status: int | None, codes: frozenset[str], said: str) -> Fault:
-    coded = next((_BY_CODE[code] for code in sorted(codes) if code in _BY_CODE), None)
-    classed = next((fault for name, fault in _BY_CLASS.items() if any(_is(cause, name) for cause in chain)), None)
-    if status is None:
-        if any(_is(cause, "TimeoutException", "APITimeoutError") for cause in chain):
-            return Fault.TIMEOUT
-        if any(_is(cause, "TransportError", "ConnectionError", "gaierror") for cause in chain):
-            return Fault.CONNECTION
-        if "LLM Provider NOT provided" in said:
-            return Fault.UNKNOWN_MODEL
-        if _MALFORMED.search(said) or any(_is(cause, "JSONDecodeError") for cause in chain):
-            return Fault.BAD_RESPONSE
-        status = next((int(code) for code in codes if re.fullmatch(r"[45]\d\d", code)), None)  # an error in a stream
-    if status is None:
-        return coded or classed or Fault.BAD_RESPONSE
-    if status >= 500 or status == 413:
-        return _BY_STATUS.get(status, Fault.SERVER)
-    if re.search(r"credit balance is too low|api key not valid|invalid api key", said, re.IGNORECASE):
-        return Fault.AUTH
-    if coded is None and classed in (Fault.CONTEXT, Fault.REFUSED):
-        return classed
-    return coded or _BY_STATUS.get(status, Fault.BAD_REQUEST)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _is(error: BaseException, *names: str) -> bool:
-    return any(base.__name__ in names for base in type(error).__mro__)
-
-
-def _said(chain: tuple[BaseException, ...], response: Any) -> tuple[str, frozenset[str]]:
-    """The provider's own sentence, on one line, and the codes beside it."""
-    body: Any = next(filter(None, (getattr(cause, "body", None) for cause in chain)), None)
-    if body is None and response is not None:
-        with suppress(Exception):  # not read, or not text
-            body = response.text
-    if body is None:
-        body = re.split(r"\. To drop these| Original exception: ", _PREFIX.sub("", str(chain[0])))[0]
-    if isinstance(body, str):
-        with suppress(ValueError):
-            body = json.loads(body)
-    if isinstance(body, list) and body:
-        body = body[0]
-    if not isinstance(body, Mapping):
-        text = str(body)
-        return ("" if text.lstrip().startswith("<") else _line(text)), frozenset()
-    error = body.get("error", body)
-    if not isinstance(error, Mapping):
-        return _line(str(error)), frozenset()
-    codes = frozenset(str(error[key]) for key in ("code", "type", "status") if error.get(key))
-    return _line(str(error.get("message") or error.get("detail") or "")), codes
-
-
-def _line(text: str) -> str:
-    """The first line, shortened, without a final stop."""
-    line = " ".join(next(iter(text.strip().splitlines()), "").split())
-    return (line if len(line) <= 300 else line[:299] + "…").rstrip(" .")
-
-
-def _hint(fault: Fault, model: str, base: str | None, chain: tuple[BaseException, ...], quota: bool) -> str | None:
-    if fault is Fault.AUTH:
-        keys = " and ".join(catalog.credentials(catalog.provider_of(model) or "")) or "the provider's key"
-        return f"look at plan and billing of the account behind {keys}" if quota else f"set {keys} to a valid key"
-    if fault is Fault.UNKNOWN_MODEL and base is not None:
-        return f"see whether {base} is right, and which models it serves"
-    if fault is Fault.UNKNOWN_MODEL:
-        near = catalog.nearest_model(model)
-        return f"did you mean '{near}'?" if near and near != model else "`chain models` lists the known ones"
-    if fault is Fault.NOT_INSTALLED:
-        name = next((cause.name for cause in chain if isinstance(cause, ImportError) and cause.name), None)
-        return f"pip install {name.partition('.')[0]}" if name else None
-    return {
-        Fault.RATE_LIMIT: "lower --concurrency, or wait",
-        Fault.CONTEXT: "shorten the input, or take a model with a longer context",
-        Fault.BAD_REQUEST: "see params of the step",
-        Fault.BAD_RESPONSE: _BAD_RESPONSE_HINT,
-    }.get(fault)
-
-
-def _no_completion(model: str) -> ModelError:
-    message = f"{catalog.provider_of(model) or 'the server'} sent no valid completion"
-    return ModelError(message, fault=Fault.BAD_RESPONSE, model=model, hint=_BAD_RESPONSE_HINT)
-
-
-def _unknown_provider(model: str) -> ModelError:
-    near = catalog.nearest_model(model)
-    example = near or "openai/gpt-4o-mini"
-    hint = f"write provider/model, for example {example}; `chain models` lists them"
-    return ModelError(
-        f"no provider is known for the model '{model}'", fault=Fault.UNKNOWN_MODEL, model=model, hint=hint
-    )
-
-
-def _connection_error(chain: tuple[BaseException, ...], model: str, base: str | None) -> ModelError:
-    address = base or ""
-    for cause in chain:
-        # Only the transport's own errors: those of litellm carry a request that was made up.
-        url = getattr(getattr(cause, "_request", None), "url", None)
-        if url is not None and type(cause).__module__.startswith("httpx"):
-            address = f"{url.host}:{url.port or (443 if url.scheme == 'https' else 80)}"
-    causes = " ".join(f"{type(cause).__name__} {cause}" for cause in chain)
-    hint = "check the network, and api_base if it is set"
-    if "ConnectionRefusedError" in causes:
-        message, hint = f"cannot connect to {address}: connection refused", "is the server running, and api_base right?"
-    elif "gaierror" in causes:
-        message = f"cannot connect to {address}: unknown host"
-    elif "CERTIFICATE_VERIFY_FAILED" in causes:
-        message, hint = f"cannot trust the certificate of {address}", "set SSL_CERT_FILE to the authority's certificate"
-    elif "ConnectError" in causes:
-        message = f"cannot connect to {address}: {_line(str(chain[-1]))}"
-    else:
-        message, hint = f"{address} closed the connection before the reply was complete", "try again"
-    return ModelError(redact(message), fault=Fault.CONNECTION, model=model, hint=hint)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, from Retry-After (seconds, or an HTTP date: RFC 9110) or from OpenAI's retry-after-ms."""
-    with suppress(ValueError, TypeError, KeyError):
-        return max(0.0, float(headers["retry-after-ms"]) / 1000)
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    with suppress(ValueError):
-        return max(0.0, float(value))
-    with suppress(ValueError, TypeError):
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    return None
