@@ -119,7 +119,7 @@ def test_a_broken_chain_says_where_from_the_project(root: Path) -> None:
         (["openai/gpt"], Models(default="openai/gpt", last="d")),
         (["a=openai/gpt", "m", "b=x=y"], Models(default="m", steps={"a": "openai/gpt", "b": "x=y"}, last="d")),
         (["openai/gpt=4"], Models(default="openai/gpt=4", last="d")),
-        (["m", "n"], "--model is given twice: m and n; several models are compared"),
+        (["m", "n"], "--model is given twice: m and n; give one model"),
         (["a=m", "a=n"], "--model is given twice for step 'a': m and n"),
         (["a="], "--model a= names no model; for example --model a=local/smollm2"),
         ([" "], "--model names no model"),

@@ -104,16 +104,20 @@ def test_the_table_shows_every_step_and_the_outputs_follow(demo: Workspace, widt
     assert max(map(len, shown.lines)) <= width
 
 
-def test_a_narrow_terminal_keeps_long_names_whole(demo: Workspace) -> None:
-    names = {"intent": "what_the_customer_wants", "draft": "a_first_draft"}
+@pytest.mark.parametrize(("width", "graph", "time"), [(40, True, True), (34, False, True), (27, False, False)])
+def test_a_narrow_terminal_keeps_long_names_whole(demo: Workspace, width: int, graph: bool, time: bool) -> None:
     text = DEMO
-    for old, new in names.items():
+    for old, new in {"intent": "what_the_customer_wants", "draft": "a_first_draft"}.items():
         text = re.sub(rf"\b{old}\b", new, text)
     demo.chain(text)
-    shown = on_terminal([CHAIN, "run", "demo", "hi"], demo.root, width=40)
+    shown = on_terminal([CHAIN, "run", "demo", "hi", "-o", "reply"], demo.root, width=width)
     assert shown.code == 0
-    assert all(any(name in line for line in shown.lines[:3]) for name in names.values()), shown.lines
-    assert max(map(len, shown.lines)) <= 40
+    names = ("what_the_customer_wants", "a_first_draft", "check")
+    for line, name in zip(shown.lines[:3], names, strict=True):
+        assert line.startswith("✓ ")
+        assert name in line
+        assert ("● " in line, " ms" in line) == (graph, time)
+        assert len(line) <= width
 
 
 def test_a_run_that_fails_ends_clean(demo: Workspace) -> None:
