@@ -177,14 +177,18 @@ def test_the_test_lets_pass_what_is_right(name: str, source: str) -> None:
 HEAVY = {"litellm", "git", "xllamacpp", "openai", "gepa"}
 FORMATTING = {"pydantic", "jinja2", "rich", "yaml", "jsonschema"}
 SHOW_IMPORTS = """
-import sys
+import os, sys
+
+def leave(code, end=os._exit):
+    print("exit", code, file=sys.stderr)
+    print("loaded", *{name.split(".")[0] for name in sys.modules}, file=sys.stderr)
+    sys.stderr.flush()
+    end(code)
+
+os._exit = leave
 sys.argv = ["chain", *sys.argv[1:]]
 from promptchain.cli import main
-try:
-    main()
-except SystemExit as exc:
-    print("exit", exc.code or 0, file=sys.stderr)
-print("loaded", *{name.split(".")[0] for name in sys.modules}, file=sys.stderr)
+main()
 """
 
 

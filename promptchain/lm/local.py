@@ -32,8 +32,11 @@ DEFAULT_MAX_TOKENS = 1024
 """For a request without max_tokens: a small model that loses itself goes on until its context is full."""
 DEFAULT_SEED = 0
 
-_BATCH = 512  # prompt tokens computed in one go; between two of them a cancelled request lets go
-_PROMPT_CACHE_MIB = 512  # prompts pushed out of their slots; llama.cpp's own default is 8 GiB
+# Prompt tokens computed in one go. A request that is cancelled lets go between two of them: under a second here for
+# SmolLM2 on two cores, where 512 took two and was 4 % faster.
+_BATCH = 256
+# Prompts that were pushed out of their slots, as when the steps of a chain take turns; llama.cpp's default is 8 GiB.
+_PROMPT_CACHE_MIB = 512
 _JOIN_SECONDS = 10.0
 
 

@@ -13,14 +13,12 @@ from tests.benchmarks.measure import say
 
 pytestmark = pytest.mark.benchmark
 
+CHAIN = Path(sys.executable).with_name("chain")
+
 MEASURED = """
-import resource, sys
-from promptchain.cli import main
-sys.argv = ["chain", "run", "echo", "--batch", sys.argv[1], "-o", sys.argv[2], "-m", "scripted/answers.yaml"]
-try:
-    main()
-finally:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=open(sys.argv[1] + ".peak", "w"))
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
@@ -30,11 +28,12 @@ def _peak(folder: Path, rows: int) -> float:
     with source.open("w") as file:
         for number in range(rows):
             file.write(json.dumps({"message": f"message {number} " + "words " * 40}) + "\n")
-    script = MEASURED.replace("sys.argv[1] + ", repr(str(source)) + " + ")
-    subprocess.run([sys.executable, "-c", script, str(source), str(output)], cwd=folder, check=True, timeout=900)
+    command = [CHAIN, "run", "echo", "--batch", source, "-o", output, "-m", "scripted/answers.yaml"]
+    words = [sys.executable, "-c", MEASURED, *map(str, command)]
+    done = subprocess.run(words, cwd=folder, check=True, timeout=900, capture_output=True)
     with output.open() as file:
         assert sum(1 for _ in file) == rows
-    return int(Path(f"{source}.peak").read_text()) / 1024
+    return int(done.stdout) / 1024
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:

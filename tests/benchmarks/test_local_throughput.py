@@ -71,7 +71,7 @@ def bare_server(path: Path, threads: int) -> Any:
     params.verbosity = -1
     params.n_parallel = SLOTS
     params.n_ctx = SLOTS * CONTEXT
-    params.n_batch = params.n_ubatch = 512
+    params.n_batch = params.n_ubatch = 256
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.warmup = False
     return xllamacpp.Server(params)
