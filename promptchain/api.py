@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from promptchain import inputs
 from promptchain.chain import Chain
@@ -31,7 +32,9 @@ class LoadedChain:
         self._project = project
         self._bound = bound
         self._lm = lm
-        self._ceilings = ceilings
+        self._concurrency = project.settings.concurrency
+        self._budget = project.budget(lm, bound, ceilings)
+        self._callers: WeakKeyDictionary[asyncio.AbstractEventLoop, Caller] = WeakKeyDictionary()
 
     @property
     def chain(self) -> Chain:
@@ -69,8 +72,11 @@ class LoadedChain:
         self.close()
 
     def _caller(self) -> Caller:
-        # A Caller belongs to one event loop, and each run() has a loop of its own.
-        return self._project.caller(self._lm, self._bound, self._ceilings)
+        """One for each event loop, so that the runs of a loop share the bound on calls in flight."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._callers:
+            self._callers[loop] = Caller(self._lm, concurrency=self._concurrency, budget=self._budget)
+        return self._callers[loop]
 
 
 def load(
@@ -85,7 +91,7 @@ def load(
     """Load a chain by name (or file) from the project around the current folder, or around `project`.
 
     model: in place of the chain's own; lm: what to call in place of the models that the names stand for, such as
-    ScriptedLM in tests. cache: use the response cache. max_cost: US dollars that one run may spend.
+    ScriptedLM in tests. cache: use the response cache. max_cost: US dollars that all runs may spend.
     Raises UsageError for an unknown name, InvalidFileError for a chain file with problems.
 
     >>> promptchain.load("support").run(message="Where is my card?").outputs["reply"]    # doctest: +SKIP

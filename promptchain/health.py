@@ -16,6 +16,7 @@ from promptchain.chain import Chain, PromptStep
 from promptchain.errors import Fault, InvalidFileError, ModelError, PromptChainError
 from promptchain.lm import catalog, litellm, weights
 from promptchain.lm.cache import default_cache_path
+from promptchain.lm.router import rooted
 from promptchain.lm.scripted import ScriptedLM
 from promptchain.project import Project
 from promptchain.runner import Models
@@ -149,7 +150,7 @@ def _project(project: Project) -> Iterator[Finding]:
         yield Finding(Level.OK, name, f"{count} step{'s' * (count != 1)}")
         for call in _calls(chain, project):
             models.setdefault(call, []).append(name)
-    yield from _models(models)
+    yield from _models(models, project.root)
 
 
 def _calls(chain: Chain, project: Project) -> list[tuple[str | None, str | None]]:
@@ -165,7 +166,7 @@ def _calls(chain: Chain, project: Project) -> list[tuple[str | None, str | None]
     return list(dict.fromkeys(found))
 
 
-def _models(used: Mapping[tuple[str | None, str | None], Iterable[str]]) -> Iterator[Finding]:
+def _models(used: Mapping[tuple[str | None, str | None], Iterable[str]], root: Path) -> Iterator[Finding]:
     for (model, base), names in used.items():
         where = f"used by {', '.join(names)}"
         if model is None:
@@ -173,7 +174,7 @@ def _models(used: Mapping[tuple[str | None, str | None], Iterable[str]]) -> Iter
             yield Finding(Level.WARNING, "model", f"a step has none ({where})", remedy)
             continue
         subject = f"model {model}" + (f" at {base}" if base else "")
-        problem = check_model(model, {"api_base": base} if base else {})
+        problem = check_model(rooted(model, root), {"api_base": base} if base else {})
         if problem is None:
             yield Finding(Level.OK, subject, where)
         else:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain as concatenated
 from itertools import islice
 from pathlib import Path
@@ -66,7 +65,7 @@ class Project:
 
     def path(self, reference: str) -> Path:
         """The file of a chain given by name or by path. Raises UsageError for what is no chain of this project."""
-        if "@" in reference:
+        if "@" in reference and not Path(reference).is_file():
             hint = f"leave out '@{reference.partition('@')[2]}': only the work tree can be used so far"
             raise UsageError(f"versions are not built yet: '{reference}'", hint=hint)
         if "/" in reference or reference.endswith((".yaml", ".yml")):
@@ -105,15 +104,20 @@ class Project:
         return loader.load(path, self.root)
 
     def bind(self, chain: Chain, lm: LM, models: Iterable[str] = ()) -> BoundPlan:
-        """The chain's plan on the models given as `MODEL` or `STEP=MODEL`. Raises UsageError, PromptChainError."""
+        """The chain's plan on the models given as `MODEL` or `STEP=MODEL`, for which PROMPTCHAIN_MODEL may stand in.
+
+        Raises UsageError, PromptChainError.
+        """
         chosen = parse_models(models, self.settings.model)
+        if chosen.default is None and (own := os.environ.get("PROMPTCHAIN_MODEL")):
+            chosen = replace(chosen, default=own)
         return runner.bind(plan.build(chain), lm, chosen, timeout=self.settings.timeout)
 
     def lm(self, *, cache: bool = False) -> LM:
         """The models that can be named here, with the response cache around them if wanted."""
         from promptchain.lm.router import Router
 
-        router = Router(slots=self.settings.local_slots, context=self.settings.local_context)
+        router = Router(self.root, slots=self.settings.local_slots, context=self.settings.local_context)
         if not cache:
             return router
         from promptchain.lm.cache import CachedLM, default_cache_path
@@ -128,6 +132,10 @@ class Project:
 
     def caller(self, lm: LM, bound: BoundPlan, ceilings: Ceilings, concurrency: int | None = None) -> Caller:
         """What makes the model calls of one command. Raises UsageError where a ceiling on cost cannot be held."""
+        return Caller(lm, concurrency=concurrency or self.settings.concurrency, budget=self.budget(lm, bound, ceilings))
+
+    def budget(self, lm: LM, bound: BoundPlan, ceilings: Ceilings) -> Budget:
+        """The ceilings given, else those of the settings. Raises UsageError where one on cost cannot be held."""
         own = self.settings
         cost = own.max_cost if ceilings.cost is None else ceilings.cost
         if cost is not None:
@@ -135,12 +143,11 @@ class Project:
                 if lm.capabilities(model).price is None:
                     hint = "leave out --max-cost and use --max-calls or --max-tokens"
                     raise UsageError(f"the price of '{model}' is not known, so --max-cost cannot be held", hint=hint)
-        budget = Budget(
+        return Budget(
             cost=cost,
             calls=own.max_calls if ceilings.calls is None else ceilings.calls,
             tokens=own.max_tokens if ceilings.tokens is None else ceilings.tokens,
         )
-        return Caller(lm, concurrency=concurrency or own.concurrency, budget=budget)
 
     async def run(
         self,
@@ -277,7 +284,7 @@ def _redacted(value: Any) -> Any:
     return [_redacted(part) for part in value] if isinstance(value, list) else value
 
 
-def run_batch(
+async def run_batch(
     bound: BoundPlan,
     rows_file: Path,
     output: Path,
@@ -296,8 +303,7 @@ def run_batch(
         file, already = batch.open_output(output), 0
     try:
         window = max(64, 4 * concurrency)
-        work = batch.run_batch(bound, source, caller, file, window=window, progress=progress)
-        tally = asyncio.run(work)
+        tally = await batch.run_batch(bound, source, caller, file, window=window, progress=progress)
     finally:
         with suppress(OSError):  # each line has been flushed, or its error told
             file.close()

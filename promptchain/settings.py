@@ -68,8 +68,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    """PROMPTCHAIN_MODEL and the like; other variables with the prefix (folders) are read where they are used."""
-    names = {PREFIX + field.upper(): field for field in Settings.model_fields}
+    """PROMPTCHAIN_CONCURRENCY and the like. PROMPTCHAIN_MODEL is no setting: it stands for --model."""
+    names = {PREFIX + field.upper(): field for field in Settings.model_fields if field != "model"}
     return {field: os.environ[name] for name, field in names.items() if os.environ.get(name)}
 
 

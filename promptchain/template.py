@@ -175,6 +175,8 @@ _RESULT = "result"
 
 def _expression(expr: nodes.Expr) -> Callable[[Mapping[str, Any]], Any]:
     """Compile an expression to a function of the values, through an assignment that the module exports."""
+    if isinstance(expr, nodes.Name) and expr.name not in GLOBALS:
+        return _look_up(expr.name)
     assignment = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), expr, lineno=expr.lineno)
     compiled = _compile(nodes.Template([assignment], lineno=1))
 
@@ -186,6 +188,15 @@ def _expression(expr: nodes.Expr) -> Callable[[Mapping[str, Any]], Any]:
         except Exception:
             ENVIRONMENT.handle_exception()  # raises it again, with the template's line in the traceback
         return context.vars[_RESULT]
+
+    return evaluate
+
+
+def _look_up(name: str) -> Callable[[Mapping[str, Any]], Any]:
+    """`{{ message }}` and nothing else is the commonest template, and needs no Jinja."""
+
+    def evaluate(values: Mapping[str, Any]) -> Any:
+        return values[name] if name in values else str(ENVIRONMENT.undefined(name=name))  # which raises UndefinedError
 
     return evaluate
 

@@ -27,8 +27,8 @@ Models = Annotated[
         "-m",
         "--model",
         metavar="[STEP=]MODEL",
-        envvar="PROMPTCHAIN_MODEL",
-        help="A litellm model string, local/… or scripted/FILE; for steps without one of their own, or one step.",
+        help="A litellm model string, local/… or scripted/FILE, for steps without their own or one step."
+        "  [env var: PROMPTCHAIN_MODEL]",
         autocompletion=complete.models,
     ),
 ]

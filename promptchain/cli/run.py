@@ -231,11 +231,13 @@ def _tell_retries(event: Any) -> None:
 def _run_batch(
     project: Project, bound: Any, caller: Any, rows: Path, output: Path, resume: bool, concurrency: int | None
 ) -> None:
+    from promptchain.cli import interrupt
     from promptchain.project import run_batch
 
     limit = concurrency or project.settings.concurrency
     with _batch_progress() as progress:
-        tally = run_batch(bound, rows, output, caller, resume=resume, concurrency=limit, progress=progress)
+        work = run_batch(bound, rows, output, caller, resume=resume, concurrency=limit, progress=progress)
+        tally = interrupt.run(work)
     _summarise(tally, output)
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,7 @@ _MAKERS = ("openai/", "anthropic/", "gemini/", "mistral/", "cohere/", "deepseek/
 _UNLISTED = frozenset({"custom_openai", "openai_like", "vllm", "xinference", "text-completion-openai"})
 
 
+@lru_cache(maxsize=1024)
 def lookup(model: str) -> Entry | None:
     """The catalog's entry for `model`, found as litellm finds it: by the whole name, then without its provider."""
     provider, bare = _split(model)
@@ -126,6 +127,7 @@ def lookup(model: str) -> Entry | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def capabilities(model: str) -> Capabilities:
     """What the catalog says `model` can do; the most cautious answer for one it does not have."""
     entry = lookup(model)
@@ -134,6 +136,7 @@ def capabilities(model: str) -> Capabilities:
     return Capabilities(schema=entry.schema, price=entry.price, max_output=entry.max_output)
 
 
+@lru_cache(maxsize=1024)
 def provider_of(model: str) -> str | None:
     """The provider that `model` names, or that a bare name of the catalog belongs to; None where neither is known."""
     provider, bare = _split(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import re
@@ -138,6 +139,7 @@ def _import(result: Future[Any]) -> None:
     except Exception as error:
         result.set_exception(error)
         return
+    gc.freeze()  # litellm's half a million objects stay; no collection during the calls need go through them
     litellm.suppress_debug_info = True  # it prints advice on errors to the terminal
     if "LITELLM_LOG" not in os.environ:
         for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):

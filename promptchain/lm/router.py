@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from promptchain.lm.protocol import LM, Capabilities, OnText, Request, Response
@@ -11,22 +12,26 @@ from promptchain.lm.protocol import LM, Capabilities, OnText, Request, Response
 class Router:
     """`local/…` runs in this process, `scripted/FILE` answers from a file, everything else goes through litellm.
 
-    Families are made when they are first needed. slots, context: of local models; None lets them choose.
+    Families are made when they are first needed. root: the folder that relative paths in model names count from, the
+    current one without it. slots, context: of local models; None lets them choose.
     """
 
-    def __init__(self, *, slots: int | None = None, context: int | None = None) -> None:
+    def __init__(self, root: Path | None = None, *, slots: int | None = None, context: int | None = None) -> None:
+        self._root = root
         self._slots = slots
         self._context = context
         self._families: dict[str, LM] = {}
 
     async def complete(self, request: Request, on_text: OnText | None = None) -> Response:
-        return await self._family(request.model).complete(request, on_text)
+        model = rooted(request.model, self._root)
+        sent = request if model == request.model else replace(request, model=model)
+        return await self._family(model).complete(sent, on_text)
 
     def capabilities(self, model: str) -> Capabilities:
-        return self._family(model).capabilities(model)
+        return self._family(model).capabilities(rooted(model, self._root))
 
     def identity(self, model: str) -> str:
-        return self._family(model).identity(model)
+        return self._family(model).identity(rooted(model, self._root))
 
     def close(self) -> None:
         for family in self._families.values():
@@ -41,6 +46,7 @@ class Router:
                 prepare(model)
 
     def _family(self, model: str) -> LM:
+        model = rooted(model, self._root)
         kind, _, rest = model.partition("/")
         key = model if kind == "scripted" else kind if kind == "local" else "litellm"
         if key not in self._families:
@@ -60,3 +66,12 @@ class Router:
         from promptchain.lm.scripted import ScriptedLM
 
         return ScriptedLM.from_file(Path(rest))
+
+
+def rooted(model: str, root: Path | None) -> str:
+    """`scripted/FILE` and `local/FILE.gguf` with the file's place in the project, wherever the command is given."""
+    kind, _, rest = model.partition("/")
+    is_file = kind == "scripted" or (kind == "local" and rest.endswith(".gguf"))
+    if root is None or not is_file or rest.startswith("~"):
+        return model
+    return f"{kind}/{root / rest}"
