@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -261,7 +262,7 @@ def test_a_batch_of_a_file(root: Path) -> None:
     bound = project.bind(project.load("support"), lm, ["m"])
 
     def go(rows: str, **options: Any) -> Any:
-        return run_batch(bound, Path(rows), Path("out.jsonl"), Caller(lm), **options)
+        return asyncio.run(run_batch(bound, Path(rows), Path("out.jsonl"), Caller(lm), **options))
 
     for rows, message in (("rows.txt", "neither .jsonl nor .csv"), ("gone.csv", "there is no such file")):
         with pytest.raises(PromptChainError, match=message):
@@ -273,3 +274,27 @@ def test_a_batch_of_a_file(root: Path) -> None:
     tally = go("rows.csv", resume=True)
     assert (tally.rows, tally.resumed) == (0, 2)
     assert [json.loads(line)["outputs"] for line in Path("out.jsonl").read_text().splitlines()] == [{"a": "z"}] * 2
+
+
+def test_the_environments_model_stands_for_the_flag(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project.find()
+    chain = project.load("support").model_copy(update={"model": "of-the-chain"})
+    monkeypatch.setenv("PROMPTCHAIN_MODEL", "from-env")
+    lm = ScriptedLM(["x"])
+    assert project.bind(chain, lm).model == "from-env"
+    assert project.bind(chain, lm, ["given"]).model == "given"
+    assert project.bind(chain, lm, ["a=for-a"]).prompts["a"].model == "for-a"
+
+
+def test_files_in_model_names_are_the_projects_wherever_the_command_is_given(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "answers.yaml").write_text("- hello\n")
+    (root / "below").mkdir()
+    monkeypatch.chdir(root / "below")
+    project = Project.find()
+    lm = project.lm()
+    bound = project.bind(project.load("support"), lm, ["scripted/answers.yaml"])
+    result = asyncio.run(project.run(bound, {"q": "x"}, Caller(lm)))
+    assert result.outputs == {"a": "hello"}
+    assert result.steps["a"].calls[0].model == "scripted/answers.yaml"

@@ -25,11 +25,11 @@ def test_what_comes_before_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert settings.load(tmp_path) == Settings(model="from-pyproject", concurrency=2)
     (tmp_path / "promptchain.toml").write_text('model = "own"\nmax_cost = 1\n')
     assert settings.load(tmp_path) == Settings(model="own", max_cost=1.0)
-    monkeypatch.setenv("PROMPTCHAIN_MODEL", "from-env")
+    monkeypatch.setenv("PROMPTCHAIN_MODEL", "stands for --model")
     monkeypatch.setenv("PROMPTCHAIN_MAX_CALLS", "7")
     monkeypatch.setenv("PROMPTCHAIN_TIMEOUT", "")  # empty is not set
     monkeypatch.setenv("PROMPTCHAIN_MODELS_DIR", "/elsewhere")  # read where it is used
-    assert settings.load(tmp_path) == Settings(model="from-env", max_cost=1.0, max_calls=7)
+    assert settings.load(tmp_path) == Settings(model="own", max_cost=1.0, max_calls=7)
 
 
 @pytest.mark.parametrize(

