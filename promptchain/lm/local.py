@@ -24,7 +24,7 @@ from typing import Any, TypeGuard
 
 from promptchain.errors import Fault, ModelError, known_or_nearest
 from promptchain.lm.protocol import Capabilities, Finish, OnText, Price, Request, Response, Usage
-from promptchain.lm.weights import find_weights, fingerprint, is_gguf, train_context
+from promptchain.lm.weights import find_weights, fingerprint, has_own_system_message, is_gguf, train_context
 
 DEFAULT_SLOTS = 4
 DEFAULT_CONTEXT = 4096
@@ -74,6 +74,13 @@ class LocalLM:
         """
         body = _body(request)
         engine = self._engine(request.model)
+        if (
+            request.messages[:1]
+            and request.messages[0].role != "system"
+            and has_own_system_message(find_weights(request.model))
+        ):
+            # Nothing is said behind the user's back: an empty message keeps out the one of the template.
+            body["messages"].insert(0, {"role": "system", "content": ""})
         loop = asyncio.get_running_loop()
         job = _Job(request, body, on_text, loop, loop.create_future())
         engine.submit(job)

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import re
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
@@ -116,18 +117,36 @@ def is_gguf(path: Path) -> bool:
 
 
 def train_context(path: Path) -> int | None:
-    """The context in tokens that the model was trained for, from the file's header; None where it does not say.
+    """The context in tokens that the model was trained for, from the file's header; None where it does not say."""
+    found = _metadata(path, lambda key: key.endswith(".context_length"))
+    return found if isinstance(found, int) else None
+
+
+_OWN_SYSTEM = re.compile(r"""role['"\]]+\s*!=\s*['"]system['"]""")
+
+
+def has_own_system_message(path: Path) -> bool:
+    """Whether the model's chat template puts in a system message of its own where the messages begin with none."""
+    stat = path.stat()
+    return _has_own_system_message(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _has_own_system_message(path: Path, size: int, mtime_ns: int) -> bool:  # noqa: ARG001 - part of the cache key
+    template = _metadata(path, lambda key: key == "tokenizer.chat_template")
+    return isinstance(template, str) and bool(_OWN_SYSTEM.search(template))
+
+
+def _metadata(path: Path, wanted: Callable[[str], bool]) -> Any:
+    """The first entry of the file's header with a wanted key; None without it.
 
     The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
     """
     try:
         with path.open("rb") as file:
-            for key, value in _header(file):
-                if key.endswith(".context_length") and isinstance(value, int):
-                    return value
+            return next((value for key, value in _header(file) if wanted(key)), None)
     except (OSError, ValueError, KeyError, MemoryError, struct.error):
-        pass  # what is wrong with a file is for llama.cpp to find out when it loads it
-    return None
+        return None  # what is wrong with a file is for llama.cpp to find out when it loads it
 
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
