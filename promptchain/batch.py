@@ -57,15 +57,20 @@ async def run_batch(
     output: IO[str],
     *,
     window: int,
+    at_once: int | None = None,
     progress: Callable[[Tally, Row], None] | None = None,
 ) -> Tally:
-    """Run the rows, at most `window` at a time, and write a line for each as soon as those before it are written.
+    """Run the rows, `at_once` at a time, and write a line for each as soon as those before it are written.
+
+    window: rows that are read ahead of the first one that is not written yet, most of them done and waiting for it.
+    With more rows at once than calls in flight, all rows would take their first step before one takes its last.
 
     A ceiling that is reached stops the batch; a row that fails does not. However it ends, the output has the results
     of the first rows and no others. Raises PromptChainError where the output cannot be written.
     """
     tally = Tally()
     pending: deque[tuple[Row, asyncio.Task[Run]]] = deque()
+    gate = asyncio.Semaphore(at_once or window)
 
     async def write_first() -> None:
         row, task = pending[0]
@@ -84,7 +89,7 @@ async def run_batch(
 
     try:
         for row in rows:
-            pending.append((row, asyncio.create_task(_run_row(bound, row, caller))))
+            pending.append((row, asyncio.create_task(_run_row(bound, row, caller, gate))))
             while not tally.stopped and pending and (len(pending) >= window or pending[0][1].done()):
                 await write_first()
             if tally.stopped:
@@ -110,10 +115,11 @@ def _write(output: IO[str], line: str) -> None:
         raise PromptChainError(f"cannot be written: {exc.strerror or exc}", hint=hint, where=where) from exc
 
 
-async def _run_row(bound: BoundPlan, row: Row, caller: Caller) -> Run:
+async def _run_row(bound: BoundPlan, row: Row, caller: Caller, gate: asyncio.Semaphore) -> Run:
     if row.error is not None:
         raise PromptChainError(row.error)
-    return await runner.run(bound, inputs.check(bound.plan.chain, row.inputs), caller)
+    async with gate:
+        return await runner.run(bound, inputs.check(bound.plan.chain, row.inputs), caller)
 
 
 async def _settled(task: asyncio.Task[Run]) -> tuple[Run | None, str | None]:

@@ -303,7 +303,9 @@ async def run_batch(
         file, already = batch.open_output(output), 0
     try:
         window = max(64, 4 * concurrency)
-        tally = await batch.run_batch(bound, source, caller, file, window=window, progress=progress)
+        tally = await batch.run_batch(
+            bound, source, caller, file, window=window, at_once=concurrency, progress=progress
+        )
     finally:
         with suppress(OSError):  # each line has been flushed, or its error told
             file.close()

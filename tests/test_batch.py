@@ -246,3 +246,13 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     peak(200)
     few, many = peak(250), peak(1500)
     assert many < few + 60_000
+
+
+def test_a_row_is_finished_before_many_more_are_begun(tmp_path: Path) -> None:
+    """A batch that is interrupted has lost little: its rows do not all take their first step before one ends."""
+    lm = ScriptedLM([Rule(echo, always=True)])
+    bound = bound_to(lm, prompt="first of {{ q }}", then="last after {{ a }}")
+    with batch.open_output(tmp_path / "out") as file:
+        asyncio.run(batch.run_batch(bound, numbered(20), Caller(lm), file, window=20, at_once=2))
+    asked = [echo(request) for request in lm.requests]
+    assert asked.index("last after first of q1") < asked.index("first of q4")

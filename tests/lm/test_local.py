@@ -76,7 +76,11 @@ def test_it_answers(lm: LocalLM) -> None:
 @pytest.mark.model
 def test_text_is_streamed_on_the_loops_thread_before_the_answer_is_there(lm: LocalLM) -> None:
     pieces: list[tuple[str, int]] = []
-    response = answer(lm, ask("Write a long story about a card that was lost."), lambda text: pieces.append((text, threading.get_ident())))
+    response = answer(
+        lm,
+        ask("Write a long story about a card that was lost."),
+        lambda text: pieces.append((text, threading.get_ident())),
+    )
     assert "".join(text for text, _ in pieces) == response.text
     assert len(pieces) > 5
     assert {thread for _, thread in pieces} == {threading.get_ident()}
