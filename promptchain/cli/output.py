@@ -117,8 +117,10 @@ def _yaml(data: Mapping[str, Any]) -> str:
             return True
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        # PyYAML would write these three line breaks of Unicode as they are, and read them back as spaces.
-        style = '"' if set(value) & set("\x85\u2028\u2029") else "|" if "\n" in value else None
+        # PyYAML would write these three line breaks of Unicode as they are, and read them back as spaces; and end the
+        # document after a block whose last lines are empty.
+        quoted = set(value) & set("\x85\u2028\u2029") or value == "\n" or value.endswith("\n\n")
+        style = '"' if quoted else "|" if "\n" in value else None
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)

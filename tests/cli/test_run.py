@@ -236,7 +236,22 @@ SPECIAL = (
     "---\na",
     "a\n\nb\n",
 )
-ODD = ("\ta", " a\nb ", "a \nb", "a\r\nb", "\x85", "\u2028", "\x7f", "\ufeff", "!!python/none x", "*a", "...", "🎉\n…")
+ODD = (
+    "\n",
+    "a\n\n",
+    "\ta",
+    " a\nb ",
+    "a \nb",
+    "a\r\nb",
+    "\x85",
+    "\u2028",
+    "\x7f",
+    "\ufeff",
+    "!!python/none x",
+    "*a",
+    "...",
+    "🎉\n…",
+)
 NASTY = st.text() | st.sampled_from(SPECIAL + ODD)
 VALUES = st.recursive(
     NASTY | st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False),
