@@ -25,12 +25,13 @@ MAX_LINE = 256 * 1024 * 1024
 
 @dataclass(slots=True)
 class Tally:
-    """How far a batch is: counts of rows, and what they cost. resumed: rows that the output had already.
-    stopped: the ceiling that ended it. last_error: of the newest row that failed."""
+    """How far a batch is: counts of rows, and what they cost. resumed: rows that the output had already,
+    of which failed_before had failed. stopped: the ceiling that ended it. last_error: of the newest row that failed."""
 
     done: int = 0
     failed: int = 0
     resumed: int = 0
+    failed_before: int = 0
     calls: int = 0
     tokens: int = 0
     cost: float | None = 0.0
@@ -166,34 +167,44 @@ def open_output(path: Path) -> IO[str]:
         raise PromptChainError(f"cannot be written: {exc.strerror or exc}", where=Where(str(path))) from exc
 
 
-def resume(bound: BoundPlan, rows: Iterator[Row], path: Path) -> tuple[Iterator[Row], IO[str], int]:
-    """Continue an output file: the rows that it lacks, the file at its end, and how many rows it has.
+def resume(bound: BoundPlan, rows: Iterator[Row], path: Path) -> tuple[Iterator[Row], IO[str], int, int]:
+    """Continue an output file: the rows that it lacks, the file at its end, how many rows it keeps, and how many of
+    those failed.
 
-    A last line that was cut short is dropped, and its row is run again. Raises UsageError where the file is not the
+    A last line that was cut short is dropped, and its row is run again; so are the failed rows at the end, for that is
+    what a server that went away leaves behind. Raises UsageError where the file is not the
     beginning of this batch: nothing of it is changed then.
     """
     if not path.exists():
-        return rows, open_output(path), 0
+        return rows, open_output(path), 0, 0
     if not path.is_file():
         raise UsageError(f"'{path}' is no file that could be continued", hint="name another output")
-    count, end = 0, 0
+    line, keep, end, failed = 0, 0, 0, 0
+    again: list[Row] = []
     try:
         with path.open("rb") as file:
             while (raw := file.readline(MAX_LINE)).endswith(b"\n"):
-                _check_same(bound, next(rows, None), raw, Where(str(path), count + 1))
-                count, end = count + 1, end + len(raw)
+                line += 1
+                row = next(rows, None)
+                if _check_same(bound, row, raw, Where(str(path), line)) or row is None or row.error is not None:
+                    keep, end, failed = line, file.tell(), failed + len(again) + (row is not None and bool(row.error))
+                    again.clear()
+                else:
+                    again.append(row)
         if raw:
-            rows = _check_cut(bound, rows, raw, Where(str(path), count + 1))
+            rows = _check_cut(bound, rows, raw, Where(str(path), line + 1))
         os.truncate(path, end)
-        return rows, path.open("a", encoding="utf-8", newline="\n"), count
+        return concatenated(again, rows), path.open("a", encoding="utf-8", newline="\n"), keep, failed
     except OSError as exc:
         raise PromptChainError(f"cannot be continued: {exc.strerror or exc}", where=Where(str(path))) from exc
 
 
-def _check_same(bound: BoundPlan, row: Row | None, raw: bytes, where: Where) -> None:
+def _check_same(bound: BoundPlan, row: Row | None, raw: bytes, where: Where) -> bool:
+    """Whether the line says that its row was done. Raises UsageError where it is not that row's line."""
     try:
-        key = json.loads(raw)["key"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        data = json.loads(raw)
+        key, done = data["key"], bool(data.get("status") == Status.DONE)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _foreign(where) from None
     if row is None:
         raise UsageError("the output has more rows than the batch", where=where, hint="name another output")
@@ -201,6 +212,7 @@ def _check_same(bound: BoundPlan, row: Row | None, raw: bytes, where: Where) -> 
         message = f"this result is not of the row in line {row.line} with this chain and model"
         hint = "the rows, the chain or the model have changed since; name another output"
         raise UsageError(message, where=where, hint=hint)
+    return done
 
 
 def _check_cut(bound: BoundPlan, rows: Iterator[Row], raw: bytes, where: Where) -> Iterator[Row]:

@@ -116,10 +116,19 @@ def _csv(path: Path, chain: Chain) -> Iterator[Row]:
             except StopIteration:
                 return
             except csv.Error as exc:
-                yield Row(line, error=f"not CSV: {exc}")
+                yield Row(line, error=f"not CSV: {_csv_fault(exc)}")
                 continue
             if cells:
                 yield _cells(line, header, cells, chain)
+
+
+def _csv_fault(exc: csv.Error) -> str:
+    said = str(exc)
+    return (
+        "a quote that opens here is never closed, so that no row after it can be read"
+        if "end of data" in said
+        else said
+    )
 
 
 def _header(reader: Iterator[list[str]], path: Path) -> list[str] | None:
@@ -128,6 +137,9 @@ def _header(reader: Iterator[list[str]], path: Path) -> list[str] | None:
         header = next(reader, None)
     except csv.Error as exc:
         raise PromptChainError(f"the header is not CSV: {exc}", where=where) from None
+    if header and len(header) == 1 and ";" in header[0]:
+        hint = "save the file with commas between the columns"
+        raise PromptChainError("the columns are separated by ';', not by ','", where=where, hint=hint)
     for name in header or ():
         if not _is_utf8(name):
             raise PromptChainError("the header is not UTF-8", where=where, hint="save the file with the encoding UTF-8")

@@ -11,6 +11,7 @@ from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from promptchain.chain import Chain, PromptStep
 from promptchain.errors import Fault, InvalidFileError, ModelError, PromptChainError
@@ -62,9 +63,13 @@ def _hosted() -> Iterator[Usable]:
     for provider in sorted(set(catalog.PROVIDERS) & set(counts)):
         missing = catalog.missing_credentials(provider)
         detail = f"{counts[provider]} models"
+        url = catalog.PROVIDERS[provider].url or ""
+        if urlsplit(url).hostname in ("localhost", "127.0.0.1"):
+            detail += f", once its server answers at {url}"
         if missing:
             names = " and ".join(missing)
-            yield Usable(f"{provider}/…", detail, f"{names} is not set", f"export {missing[0]}=…")
+            verb = "is" if len(missing) == 1 else "are"
+            yield Usable(f"{provider}/…", detail, f"{names} {verb} not set", f"export {missing[0]}=…")
         else:
             yield Usable(f"{provider}/…", detail)
 

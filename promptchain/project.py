@@ -77,6 +77,9 @@ class Project:
         if not self.folder.is_dir():
             hint = f"go to the project's folder, or write {CHAINS}/{reference}.yaml"
             raise UsageError(f"there is no folder {CHAINS}/ here or above", hint=hint)
+        if reference in self.names():
+            hint = "rename it: small letters, digits, - and _, at most 64, beginning with a letter or digit"
+            raise UsageError(f"'{reference}' in {CHAINS}/ is no file with a chain's name", hint=hint)
         raise UsageError(f"there is no chain '{reference}'", hint=known_or_nearest(reference, self.names(), "chains"))
 
     def _by_path(self, reference: str) -> Path:
@@ -298,9 +301,9 @@ async def run_batch(
     source = dataset.rows(rows_file, bound.plan.chain)
     source = concatenated(list(islice(source, 1)), source)  # a file that is not there is found before one is made
     if resume:
-        source, file, already = batch.resume(bound, source, output)
+        source, file, already, failed = batch.resume(bound, source, output)
     else:
-        file, already = batch.open_output(output), 0
+        file, already, failed = batch.open_output(output), 0, 0
     try:
         window = max(64, 4 * concurrency)
         tally = await batch.run_batch(
@@ -309,5 +312,5 @@ async def run_batch(
     finally:
         with suppress(OSError):  # each line has been flushed, or its error told
             file.close()
-    tally.resumed = already
+    tally.resumed, tally.failed_before = already, failed
     return tally

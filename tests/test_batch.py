@@ -47,7 +47,7 @@ def go(
     bound = bound or bound_to(lm)
     rows, already = iter(rows), 0
     if resume:
-        rows, file, already = batch.resume(bound, rows, path)
+        rows, file, already, _ = batch.resume(bound, rows, path)
     else:
         file = batch.open_output(path)
     with file:
@@ -124,7 +124,7 @@ def test_a_batch_is_continued_from_any_byte(out: Path) -> None:
         tally = go(out, rows, resume=True)
         assert lines(out) == expected, size
         assert out.read_bytes().startswith(whole[: whole.rfind(b"\n", 0, size) + 1])
-        assert tally.resumed == whole[:size].count(b"\n")
+        assert tally.resumed == min(3, whole[:size].count(b"\n"))  # the last two failed, and are tried again
         assert tally.rows == len(rows) - tally.resumed
 
 
@@ -256,3 +256,14 @@ def test_a_row_is_finished_before_many_more_are_begun(tmp_path: Path) -> None:
         asyncio.run(batch.run_batch(bound, numbered(20), Caller(lm), file, window=20, at_once=2))
     asked = [echo(request) for request in lm.requests]
     assert asked.index("last after first of q1") < asked.index("first of q4")
+
+
+def test_rows_that_failed_because_the_server_went_away_are_run_again(out: Path) -> None:
+    gone = ModelError("connection refused", fault=Fault.CONNECTION, model="m")
+    dead = ScriptedLM(["ok", gone, "ok", gone, gone])
+    assert go(out, numbered(5), dead).failed == 3
+    rows, file, kept, failed = batch.resume(bound_to(dead), numbered(5), out)
+    file.close()
+    assert (kept, failed, len(list(rows))) == (3, 1, 2)  # what was paid for after a failure is kept
+    assert go(out, numbered(5), resume=True).done == 2
+    assert [line["status"] for line in lines(out)] == ["done", "failed", "done", "done", "done"]

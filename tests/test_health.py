@@ -39,7 +39,8 @@ def test_every_variable_that_is_missing_is_named(variables: tuple[str, ...], mon
         monkeypatch.setenv(name, "x")
     azure = next(model for model in usable_models() if model.name == "azure/…")
     missing = [name for name in ("AZURE_API_KEY", "AZURE_API_BASE") if name not in variables]
-    assert azure.why_not == " and ".join(missing) + " is not set"
+    verb = "is" if len(missing) == 1 else "are"
+    assert azure.why_not == " and ".join(missing) + f" {verb} not set"
     assert azure.remedy == f"export {missing[0]}=…"
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHAIN = Path(sys.executable).with_name("chain")
 
-FILES = re.findall(r"```yaml\n# (chains/\w+\.yaml)\n(.*?)```", README, re.DOTALL)
+FILES = [(name, text) for text, name in re.findall(r"```yaml\n(# (chains/\w+\.yaml)\n.*?)```", README, re.DOTALL)]
 RECORDED, *SESSIONS = re.findall(r"```console\n\$ chain (.*?)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [
     re.split(r"\s+# ", line)[0].strip()

@@ -37,6 +37,8 @@ def check(
     files = {project.path(name): name for name in names} if names else _all(project)
     if not files:
         hint = "write one: chains/NAME.yaml, with a step that has a prompt"
+        if not project.folder.is_dir():
+            raise UsageError("there is no folder chains/ here or above", hint="go to the project's folder, or " + hint)
         raise UsageError(f"there are no chains in {project.folder}", hint=hint)
     results = [_check_one(project, path, name) for path, name in files.items()]
     bad = sum(not result["ok"] for result in results)
@@ -95,6 +97,7 @@ def _print(project: Project, results: list[dict[str, Any]], bad: int) -> None:
         if result["ok"]:
             mark = style("ok", "32", sys.stdout)
             say(f"{mark} {result['file']}: {result['steps']} step{'s' * (result['steps'] != 1)}")
+    sys.stdout.flush()  # the summary comes last, also where both go to one place
     count = sum(len(result["problems"]) for result in results)
     chains = f"{len(results)} chain{'s' * (len(results) != 1)}"
     if bad:

@@ -184,6 +184,11 @@ def seconds(value: float) -> str:
     return f"{int(value // 60)} min {int(value % 60)} s"
 
 
+def plural(count: int, word: str) -> str:
+    """1 row, 2 rows."""
+    return f"{count} {word}" + "s" * (count != 1)
+
+
 def dollars(value: float | None) -> str:
     """A cost for people; a question mark where the price is unknown."""
     if value is None:

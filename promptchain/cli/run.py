@@ -11,12 +11,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptchain.cli import options
-from promptchain.cli.output import animated, dollars, next_try, note, print_json, print_outputs, seconds, style, warn
+from promptchain.cli.output import (
+    animated,
+    dollars,
+    next_try,
+    note,
+    plural,
+    print_json,
+    print_outputs,
+    seconds,
+    style,
+    warn,
+)
 
 if TYPE_CHECKING:
     from promptchain.batch import Tally
     from promptchain.chain import Chain
     from promptchain.errors import PromptChainError
+    from promptchain.lm.budget import Spent
     from promptchain.project import Project
     from promptchain.records import Run
 
@@ -235,20 +247,34 @@ def _run_batch(
     from promptchain.project import run_batch
 
     limit = concurrency or project.settings.concurrency
-    with _batch_progress() as progress:
-        work = run_batch(bound, rows, output, caller, resume=resume, concurrency=limit, progress=progress)
-        tally = interrupt.run(work)
-    _summarise(tally, output)
+    written = 0
+
+    def count(tally: Tally, row: Any) -> None:
+        nonlocal written
+        written = tally.rows
+        progress(tally, row)
+
+    try:
+        with _batch_progress() as progress:
+            work = run_batch(bound, rows, output, caller, resume=resume, concurrency=limit, progress=count)
+            tally = interrupt.run(work)
+    except KeyboardInterrupt:
+        note(f"{plural(written, 'row')} written to {output}; continue with --resume")
+        raise
+    _summarise(tally, output, caller.spent)
 
 
-def _summarise(tally: Tally, output: Path) -> None:
-    before = f" ({tally.resumed} were there already)" if tally.resumed else ""
-    spent = f"{tally.calls} calls, {tally.tokens} tokens, {dollars(tally.cost)}"
-    note(f"{tally.done} rows done, {tally.failed} failed{before}; {spent}; written to {output}")
+def _summarise(tally: Tally, output: Path, used: Spent) -> None:
+    """What came of a batch, and what it used: also for rows that were under way when a ceiling stopped it."""
+    failed_before = f", {tally.failed_before} of them failed" if tally.failed_before else ""
+    before = f" ({tally.resumed} were there already{failed_before})" if tally.resumed else ""
+    cost = tally.cost if tally.cost is None else max(tally.cost, used.cost)
+    spent = f"{plural(used.calls, 'call')}, {max(used.tokens, tally.tokens)} tokens, {dollars(cost)}"
+    note(f"{plural(tally.done, 'row')} done, {tally.failed} failed{before}; {spent}; written to {output}")
     if tally.stopped:
         note(style("error: ", "1;31", sys.stderr) + f"stopped: {tally.stopped}")
         note("  hint: raise the ceiling and continue with --resume")
-    if tally.stopped or tally.failed:
+    if tally.stopped or tally.failed or tally.failed_before:
         raise typer.Exit(1)
 
 

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Protocol, runtime_checkable
 
 from promptchain.errors import BudgetError, Fault, ModelError
-from promptchain.lm.budget import UNITS, Bound, Budget, Reservation, Sums
+from promptchain.lm.budget import UNITS, Bound, Budget, Reservation, Spent, Sums
 from promptchain.lm.protocol import LM, Finish, OnText, Price, Request, Response
 
 _MAYBE_BILLED = frozenset({Fault.TIMEOUT, Fault.CONNECTION, Fault.BAD_RESPONSE, Fault.REFUSED})
@@ -117,6 +117,11 @@ class Caller:
     def exhausted(self) -> bool:
         """Whether a ceiling has refused a call: nothing more will come of going on."""
         return self._exhausted
+
+    @property
+    def spent(self) -> Spent:
+        """What the calls came to so far; a cost that is not known counts nothing."""
+        return self._budget.spent
 
     async def call(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -74,4 +75,4 @@ def rooted(model: str, root: Path | None) -> str:
     is_file = kind == "scripted" or (kind == "local" and rest.endswith(".gguf"))
     if root is None or not is_file or rest.startswith("~"):
         return model
-    return f"{kind}/{root / rest}"
+    return f"{kind}/{os.path.normpath(root / rest)}"

@@ -197,7 +197,7 @@ def test_a_batch_shows_how_far_it_is(demo: Workspace) -> None:
     assert "rows done, " in shown.text
     assert "\x1b[?25l" in shown.text
     assert shown.lines[0].startswith("warning: line 2: not JSON")
-    assert shown.lines[1].startswith("1 rows done, 1 failed; ")
+    assert shown.lines[1].startswith("1 row done, 1 failed; ")
 
 
 def test_check_shows_the_line_that_is_wrong(demo: Workspace) -> None:
