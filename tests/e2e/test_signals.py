@@ -95,11 +95,11 @@ def test_a_batch_keeps_its_rows_and_goes_on_from_there(demo: Workspace, number: 
     assert process.stderr.readline().startswith("warning: line 3: ")  # and so the rows before it are done
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (130, "interrupted\n")
+    assert (process.returncode, err) == (130, "3 rows written to out.jsonl; continue with --resume\ninterrupted\n")
     lines = (demo.root / "out.jsonl").read_text().splitlines()
     assert [json.loads(line)["status"] for line in lines] == ["done", "done", "failed"]
     demo.write("demo.script.yaml", (demo.root / "demo.script.yaml").read_text().replace("60", "0"))
-    assert "2 rows done, 0 failed (3 were there already)" in demo.run(*words, "--resume").err
+    assert "2 rows done, 0 failed (3 were there already, 1 of them failed)" in demo.run(*words, "--resume").err
     assert (demo.root / "out.jsonl").read_text().splitlines()[:3] == lines
 
 
