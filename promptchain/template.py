@@ -95,6 +95,9 @@ _FILTER_HINT = "give it, or use the filter default: {{ name | default('…') }}"
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Template:
     """Parse a template. Raises TemplateFault."""
+    if not any(tag in text for tag in ("{{", "{%", "{#")):  # most instructions; and they need no Jinja
+        plain_text = text.replace("\r\n", "\n").replace("\r", "\n")
+        return Template(text, (), lambda values: plain_text)  # noqa: ARG005
     tree, references = _parse(text)
     expression = _only_expression(tree)
     if expression is not None:
