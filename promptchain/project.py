@@ -162,7 +162,7 @@ class Project:
         record: Callable[[Run], None] | None = None,
         stream: bool = False,
     ) -> Run:
-        """Run a chain, with its record kept whatever happens."""
+        """Run a chain; see `runner.run`. `record` gets the record whatever happens."""
         return await runner.run(bound, inputs, caller, observe=observe, record=record, stream=stream)
 
     def spool(self) -> Path:

@@ -53,7 +53,7 @@ def _open_closed_streams() -> None:
 
 def _leave(code: int) -> None:
     """End at once: the records are written, and neither a thread that hangs in the network nor another Ctrl-C in the
-    middle of Python's own shutdown shall be heard of; which would take as long as --help, too."""
+    middle of Python's own shutdown shall be heard of; nor does a user wait for that shutdown."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

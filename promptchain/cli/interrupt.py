@@ -20,7 +20,7 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 
     Raises KeyboardInterrupt when the work was cancelled.
     """
-    import asyncio  # a tenth of the time that --help takes
+    import asyncio  # slow to import, and of no use to --help
 
     async def cancellable() -> _T:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
