@@ -331,6 +331,8 @@ def _syntax_problem(exc: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
     if "scanning an alias" in said or "scanning an anchor" in said or "unexpected end of stream" in said:
         mark = opening
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    if "nesting depth" in said:  # libyaml's own limit, which some of its releases have, and reach while reading ahead
+        return Problem(f"values are nested more than {MAX_DEPTH} deep", Where(file, line, column), "flatten the file")
     lines = text.splitlines()
     source = lines[line - 1] if line <= len(lines) else ""
     if "\t" in source[: len(source) - len(source.lstrip())]:

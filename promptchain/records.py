@@ -196,10 +196,11 @@ def new_run_id() -> str:
     """26 characters that sort by time: 10 of the milliseconds since 1970 and 16 of chance, in Crockford's base 32
     (the layout of https://github.com/ulid/spec)."""
     number = (int(time.time() * 1000) << 80) | secrets.randbits(80)
-    return "".join(_BASE32[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return "".join([_BASE1024[(number >> shift) & 1023] for shift in range(120, -1, -10)])
 
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
+_BASE1024 = [high + low for high in _BASE32 for low in _BASE32]
 
 
 def now() -> str:

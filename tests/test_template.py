@@ -41,6 +41,9 @@ def fault(text: str, values: Any = VALUES, *, expression: bool = False) -> Templ
         ("{{ true }} {{ 1.0 }} {{ 'ä🧀' }} {{ ['ä'] }}", 'true 1.0 ä🧀 ["ä"]'),
         ("{{ xs | join('-') }} {{ 1 ~ n ~ xs }} {{ n | string }}", 'a-null-1.5 1null["a", null, 1.5] null'),
         ("x {{ xs | map('upper') }} {{ range(3) }}", 'x ["A", "NONE", "1.5"] [0, 1, 2]'),
+        # text and lone names alone, which need no Jinja as long as all of them are texts
+        ("a {{ text }}\n{{ result }} z\n", "a it's <b>\nr z"),
+        ("a {{ text }} {{ n }} {{ xs }}", 'a it\'s <b> null ["a", null, 1.5]'),
         # one expression alone keeps its value
         ("{{ xs }}", ["a", None, 1.5]),
         (" {{ n }}\n", None),

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
@@ -177,12 +178,13 @@ async def _close_with_loop(litellm: Any) -> None:
 
 
 async def _closer(litellm: Any, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
+    cache = litellm.in_memory_llm_clients_cache
+    mine = cache.update_cache_key_with_event_loop("")  # how the keys of this loop's clients end
     try:
         yield
     finally:
         _closers.pop(loop, None)
-        cache = litellm.in_memory_llm_clients_cache
-        for key in [key for key in cache.cache_dict if str(key).endswith(f"-{id(loop)}")]:
+        for key in [key for key in cache.cache_dict if str(key).endswith(mine)]:
             client = cache.cache_dict[key]
             cache.delete_cache(key)  # a closed client must not be found by a later loop with the same id
             if close := getattr(client, "close", None):
@@ -218,12 +220,19 @@ def _arguments(request: Request) -> dict[str, Any]:
 def _base(model: str, params: Mapping[str, Any]) -> str | None:
     """The endpoint in place of the provider's own. Raises ModelError for one that is no address."""
     base = catalog.api_base(catalog.provider_of(model) or "", params)
-    with suppress(ValueError, TypeError, AttributeError):
-        if base is None or (urlsplit(base).scheme in ("http", "https") and urlsplit(base).hostname):
-            _ = base and urlsplit(base).port  # raises for one that is no number
-            return base
+    if base is None or (isinstance(base, str) and _is_address(base)):
+        return base
     message = redact(f"api_base {base!r} is no address")
     raise ModelError(message, fault=Fault.BAD_REQUEST, model=model, hint="write it like http://127.0.0.1:8000/v1")
+
+
+@lru_cache(maxsize=64)
+def _is_address(base: str) -> bool:
+    with suppress(ValueError):
+        url = urlsplit(base)
+        _ = url.port  # raises for one that is no number
+        return url.scheme in ("http", "https") and bool(url.hostname)
+    return False
 
 
 def is_closed(schema: object) -> bool:
@@ -284,7 +293,8 @@ def _read(reply: Any, request: Request) -> tuple[str, Finish]:
         raise no_completion(request.model)
     choice = reply.choices[0]
     text = choice.message.content or ""
-    refusal = (getattr(choice.message, "provider_specific_fields", None) or {}).get("refusal")
+    fields = getattr(choice.message, "provider_specific_fields", None) or {}  # where litellm had it up to 1.109
+    refusal = getattr(choice.message, "refusal", None) or fields.get("refusal")
     if refusal and not text:
         raise ModelError(
             redact(f"{request.model} refused: {first_line(refusal)}"), fault=Fault.REFUSED, model=request.model

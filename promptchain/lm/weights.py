@@ -281,8 +281,9 @@ def _silent_bar(progress: OnProgress | None) -> type:
 @contextmanager
 def _hub_errors(repo: str) -> Iterator[None]:
     """Turn what huggingface_hub raises into a ModelError."""
-    http: Any = importlib.import_module("httpx")  # comes with huggingface_hub
     errors: Any = importlib.import_module("huggingface_hub.errors")
+    # What its HTTP library raises for a dead network; its releases differ in which library that is.
+    http_errors = tuple(kind for kind in errors.HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
     try:
         yield
     except errors.GatedRepoError as exc:
@@ -297,7 +298,7 @@ def _hub_errors(repo: str) -> Iterator[None]:
         fault = Fault.RATE_LIMIT if status == 429 else Fault.SERVER
         message = f"the Hugging Face hub answered with HTTP {status}"
         raise ModelError(message, fault=fault, model=repo, status=status, hint="try again later") from exc
-    except (http.HTTPError, errors.LocalEntryNotFoundError, ConnectionError) as exc:
+    except (*http_errors, errors.LocalEntryNotFoundError, ConnectionError) as exc:
         hint = "check the network and HF_ENDPOINT; a GGUF file got another way runs as local/<path>.gguf"
         message = "the Hugging Face hub cannot be reached"
         raise ModelError(message, fault=Fault.CONNECTION, model=repo, hint=hint) from exc
