@@ -85,6 +85,10 @@ class BudgetError(PromptChainError):
     """A ceiling (--max-cost, --max-calls, --max-tokens) leaves no room for the next call."""
 
 
+class StoreError(PromptChainError):
+    """The store in the git repository cannot be read or written."""
+
+
 class Fault(StrEnum):
     """Why a model call failed, so far as it decides what to do next."""
 

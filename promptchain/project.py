@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from promptchain import batch, dataset, loader, plan, runner, settings
+from promptchain import batch, dataset, loader, location, plan, runner, settings
 from promptchain.batch import Tally
 from promptchain.chain import Chain
 from promptchain.dataset import Row
@@ -23,12 +22,10 @@ from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import LM
 from promptchain.lm.secrets import redact
+from promptchain.location import CHAINS, SLUG
 from promptchain.records import Run
 from promptchain.runner import BoundPlan, Models
 from promptchain.settings import Settings
-
-CHAINS = "chains"
-_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -51,8 +48,7 @@ class Project:
     def find(cls, start: Path | None = None) -> Project:
         """The project around `start` (the current folder): the nearest folder upwards with promptchain.toml, with
         `[tool.promptchain]` in pyproject.toml, or with chains/; else `start` itself. Raises for bad settings."""
-        here = (start or Path.cwd()).resolve()
-        root = next((folder for folder in (here, *here.parents) if _is_root(folder)), here)
+        root = location.find_root(start)
         return cls(root, settings.load(root))
 
     @property
@@ -72,7 +68,7 @@ class Project:
             return self._by_path(reference)
         for suffix in (".yaml", ".yml"):
             path = self.folder / (reference + suffix)
-            if _SLUG.fullmatch(reference) and path.is_file():
+            if SLUG.fullmatch(reference) and path.is_file():
                 return path
         if not self.folder.is_dir():
             hint = f"go to the project's folder, or write {CHAINS}/{reference}.yaml"
@@ -101,7 +97,7 @@ class Project:
     def load(self, reference: str) -> Chain:
         """Load and check a chain. Raises UsageError, InvalidFileError."""
         path = self.path(reference)
-        if not _SLUG.fullmatch(path.stem):
+        if not SLUG.fullmatch(path.stem):
             hint = "small letters, digits, - and _, at most 64, beginning with a letter or digit"
             raise UsageError(f"'{path.stem}' cannot be a chain's name; rename {path.name}", hint=hint)
         return loader.load(path, self.root)
@@ -167,48 +163,13 @@ class Project:
 
     def spool(self) -> Path:
         """Where records wait for the store: in the git folder, or in .promptchain/store.git where there is none."""
-        return git_folder(self.root) / "promptchain" / "spool"
+        return location.git_folder(self.root) / "promptchain" / "spool"
 
     def record(self, run: Run) -> Path:
         """Keep the record of a run; returns its file. Raises PromptChainError where it cannot be written."""
         path = self.spool() / f"{run.id}.json"
         write_record(run, path)
         return path
-
-
-def _is_root(folder: Path) -> bool:
-    try:
-        if (folder / "promptchain.toml").is_file() or (folder / CHAINS).is_dir():
-            return True
-        return b"[tool.promptchain" in (folder / "pyproject.toml").read_bytes()
-    except OSError:
-        return False
-
-
-def git_folder(root: Path) -> Path:
-    """The git folder that holds `root`, also of a linked work tree; without one, where the fallback store goes."""
-    for folder in (root, *root.parents):
-        with suppress(OSError, ValueError):  # may not be read; a marker with a NUL, which no path has
-            if found := _git_folder_of(folder):
-                return found
-    return root / ".promptchain" / "store.git"
-
-
-def _git_folder_of(folder: Path) -> Path | None:
-    """What `.git` in the folder is or points to (gitrepository-layout(5)); None for what git would not take either."""
-    own = folder / ".git"
-    if own.is_file():
-        before, _, target = own.read_text(encoding="utf-8", errors="surrogateescape").partition("gitdir:")
-        if before or not target.strip():
-            return None
-        own = (folder / target.strip()).resolve()
-    if not (own / "HEAD").is_file():
-        return None
-    common = own / "commondir"
-    if not common.is_file():
-        return own
-    shared = (own / common.read_text(encoding="utf-8", errors="surrogateescape").strip()).resolve()
-    return shared if (shared / "HEAD").is_file() else None
 
 
 def parse_models(given: Iterable[str], default: str | None) -> Models:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from promptchain import location
 from promptchain.errors import InvalidFileError, Problem, PromptChainError, UsageError, Where, known_or_nearest
 
 PREFIX = "PROMPTCHAIN_"
@@ -32,39 +32,12 @@ class Settings(BaseModel):
 
 def load(root: Path) -> Settings:
     """The settings of the project at `root`. Raises InvalidFileError, UsageError."""
-    own, pyproject = root / "promptchain.toml", root / "pyproject.toml"
-    if own.is_file():
-        data, name = _read(own), own.name
-    else:
-        data, name = table(pyproject), pyproject.name
+    data, name = location.tables(root)
     values = {**data, **_environment()}
     try:
         return Settings.model_validate(values)
     except ValidationError as exc:
         raise _translate(exc, name) from None
-
-
-def table(pyproject: Path) -> dict[str, Any]:
-    """`[tool.promptchain]` of a pyproject.toml; empty where there is no such file or table."""
-    if not pyproject.is_file():
-        return {}
-    found = _read(pyproject)
-    for key in ("tool", "promptchain"):
-        found = found.get(key, {})
-        if not isinstance(found, dict):
-            raise InvalidFileError([Problem(f"'{key}' must be a table", Where(pyproject.name), "[tool.promptchain]")])
-    return found
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise InvalidFileError([Problem(f"this is not TOML: {exc}", Where(path.name))]) from None
-    except RecursionError:
-        raise InvalidFileError([Problem("this is nested too deep", Where(path.name))]) from None
-    except OSError as exc:
-        raise PromptChainError(f"cannot be read: {exc.strerror}", where=Where(path.name)) from exc
 
 
 def _environment() -> dict[str, str]:

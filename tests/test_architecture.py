@@ -42,6 +42,7 @@ ROWS = (
     "steps.*",
     "runner",
     "batch",
+    "location",
     "settings",
     "project",
     "health",

@@ -16,7 +16,8 @@ from promptchain.errors import InvalidFileError, PromptChainError, UsageError
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import Capabilities
 from promptchain.lm.scripted import Rule, ScriptedLM
-from promptchain.project import Ceilings, Project, git_folder, parse_models, run_batch, write_record
+from promptchain.location import git_folder
+from promptchain.project import Ceilings, Project, parse_models, run_batch, write_record
 from promptchain.records import Run, Status, StepRun
 from promptchain.runner import Models
 

@@ -1,0 +1,90 @@
+"""Where things are: the project's folder, its settings files, and the git folder that keeps its store."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from promptchain.errors import InvalidFileError, Problem, PromptChainError, Where
+
+CHAINS = "chains"
+SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+"""The name of a chain, and of a label."""
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The project's folder around `start` (the current folder): the nearest one upwards with promptchain.toml, with
+    `[tool.promptchain]` in pyproject.toml, or with chains/; else `start` itself."""
+    here = (start or Path.cwd()).resolve()
+    return next((folder for folder in (here, *here.parents) if _is_root(folder)), here)
+
+
+def _is_root(folder: Path) -> bool:
+    try:
+        if (folder / "promptchain.toml").is_file() or (folder / CHAINS).is_dir():
+            return True
+        return b"[tool.promptchain" in (folder / "pyproject.toml").read_bytes()
+    except OSError:
+        return False
+
+
+def git_folder(root: Path) -> Path:
+    """The git folder that holds `root`, also of a linked work tree; without one, where the fallback store goes."""
+    for folder in (root, *root.parents):
+        with suppress(OSError, ValueError):  # may not be read; a marker with a NUL, which no path has
+            if found := _git_folder_of(folder):
+                return found
+    return root / ".promptchain" / "store.git"
+
+
+def _git_folder_of(folder: Path) -> Path | None:
+    """What `.git` in the folder is or points to (gitrepository-layout(5)); None for what git would not take either."""
+    own = folder / ".git"
+    if own.is_file():
+        before, _, target = own.read_text(encoding="utf-8", errors="surrogateescape").partition("gitdir:")
+        if before or not target.strip():
+            return None
+        own = (folder / target.strip()).resolve()
+    if not (own / "HEAD").is_file():
+        return None
+    common = own / "commondir"
+    if not common.is_file():
+        return own
+    shared = (own / common.read_text(encoding="utf-8", errors="surrogateescape").strip()).resolve()
+    return shared if (shared / "HEAD").is_file() else None
+
+
+def tables(root: Path) -> tuple[dict[str, Any], str]:
+    """The project's settings as they are written, and the name of the file they stand in.
+
+    Raises InvalidFileError, PromptChainError."""
+    own, pyproject = root / "promptchain.toml", root / "pyproject.toml"
+    if own.is_file():
+        return _read(own), own.name
+    return table(pyproject), pyproject.name
+
+
+def table(pyproject: Path) -> dict[str, Any]:
+    """`[tool.promptchain]` of a pyproject.toml; empty where there is no such file or table."""
+    if not pyproject.is_file():
+        return {}
+    found = _read(pyproject)
+    for key in ("tool", "promptchain"):
+        found = found.get(key, {})
+        if not isinstance(found, dict):
+            raise InvalidFileError([Problem(f"'{key}' must be a table", Where(pyproject.name), "[tool.promptchain]")])
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise InvalidFileError([Problem(f"this is not TOML: {exc}", Where(path.name))]) from None
+    except RecursionError:
+        raise InvalidFileError([Problem("this is nested too deep", Where(path.name))]) from None
+    except OSError as exc:
+        raise PromptChainError(f"cannot be read: {exc.strerror}", where=Where(path.name)) from exc

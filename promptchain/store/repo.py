@@ -1,0 +1,416 @@
+"""The one door to git: transactions through `git fast-import`, reads through one `git cat-file --batch`.
+
+The only user of GitPython. Nothing here touches HEAD, the index, branches or the work tree. What the environment and
+the repository's configuration say does not change what is run: `GIT_*` is taken away, hooks are off.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from promptchain.errors import StoreError
+from promptchain.store import stream
+from promptchain.store.stream import NewCommit
+
+try:
+    from git.cmd import Git
+    from git.exc import GitCommandError, GitCommandNotFound
+except ImportError as exc:  # GitPython looks for git when it is imported
+    raise StoreError(
+        "git is not installed", hint="install git 2.36 or newer; versions and runs are kept in it"
+    ) from exc
+
+PREFIX = "refs/promptchain"
+LOCK_TIMEOUT = 30.0
+"""Seconds that a writer waits for the others."""
+
+STALE = 60.0
+"""Seconds after which a lock of a ref is what a crash left behind."""
+
+TRIES = 8
+"""Of one write, where another writer or a garbage collection comes in between."""
+
+_OPTIONS = (
+    "core.hooksPath=/dev/null",
+    "core.fsync=committed",
+    "core.fsmonitor=false",
+    "core.filesRefLockTimeout=2000",
+    "core.warnAmbiguousRefs=false",
+    "log.showSignature=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+)
+_NETWORK = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_ASKPASS", "GIT_SSL_", "GIT_HTTP_", "GIT_PROXY_")
+_CONFIG = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
+_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "https:ssh:file", "GIT_NO_LAZY_FETCH": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a tree has under a name. sha: of the object."""
+
+    sha: str
+    is_tree: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit, as far as the store reads it. author: "Name <email>"."""
+
+    sha: str
+    tree: str
+    parents: tuple[str, ...]
+    author: str
+    message: str
+
+
+class Moved(Exception):
+    """A ref is no longer where the writer took it to be: it reads again and goes on."""
+
+
+class _Commands(Git):  # type: ignore[misc] # GitPython's own types are not read
+    """git, started without what the environment says of repositories, and with our options."""
+
+    def __init__(self, options: Sequence[str]) -> None:
+        super().__init__()
+        self.update_environment(**_ENVIRONMENT)
+        self._persistent_git_options = list(options)  # those of the lasting cat-file too
+
+    def execute(self, command: Any, *args: Any, network: bool = False, **kwargs: Any) -> Any:
+        """As GitPython's, which can add variables to the environment but take none away."""
+        keep = (*_CONFIG, *_NETWORK) if network else _CONFIG
+        foreign = [name for name in os.environ if name.startswith("GIT_") and not name.startswith(keep)]
+        foreign = [name for name in foreign if name not in _ENVIRONMENT]
+        if foreign and (env := shutil.which("env")):
+            command = [env, *(word for name in sorted(foreign) for word in ("-u", name)), *command]
+        return super().execute(command, *args, **kwargs)
+
+
+class Repository:
+    """The git folder that holds a store. Not safe for use from several threads: each opens its own.
+
+    git_dir: the common git folder, or the bare fallback, which `write` makes when it is not there yet.
+    prefix: where the refs are, for hosts that accept heads and tags only ("refs/heads/promptchain", say).
+    """
+
+    def __init__(self, git_dir: Path, prefix: str = PREFIX) -> None:
+        self.git_dir = git_dir
+        self.prefix = prefix
+        self.state = git_dir / "promptchain"
+        self._options = ["--no-pager", f"--git-dir={git_dir}", *(w for o in _OPTIONS for w in ("-c", o))]
+        self._git = _Commands(self._options)
+
+    def __enter__(self) -> Repository:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process that reads."""
+        self._git.clear_cache()
+
+    @property
+    def exists(self) -> bool:
+        return (self.git_dir / "HEAD").is_file()
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def read(self, spec: str) -> bytes | None:
+        """The content of a blob, given as `ref:path` or by its id; None where there is none."""
+        found = self._object(spec)
+        return found[2] if found and found[1] == "blob" else None
+
+    def tip(self, ref: str) -> str | None:
+        """The commit that a ref (without the prefix) is at."""
+        found = self._object(f"{self.prefix}/{ref}")
+        return found[0] if found else None
+
+    def commit(self, spec: str) -> Commit | None:
+        """The commit that a full ref or an id stands for."""
+        found = self._object(spec)
+        return _commit(found[0], found[2]) if found and found[1] == "commit" else None
+
+    def tree(self, spec: str) -> dict[str, Entry]:
+        """The entries of a tree, given as `ref:path` or by its id; empty where there is none."""
+        found = self._object(spec)
+        return dict(_entries(found[2])) if found and found[1] == "tree" else {}
+
+    def refs(self, under: str = "", prefix: str | None = None) -> dict[str, str]:
+        """The refs below `under` (without the prefix), and the commits they are at."""
+        if not self.exists:
+            return {}
+        start = f"{prefix or self.prefix}/{under}"
+        out = self.run("for-each-ref", "--format=%(objectname) %(refname)", "--", start.rstrip("/") + "/")
+        lines = (line.partition(" ") for line in out.splitlines())
+        return {name.removeprefix(start).lstrip("/"): sha for sha, _, name in lines}
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        return self.succeeds("merge-base", "--is-ancestor", old, new)
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        """A best common ancestor; None where there is none, or the history was cut off (a shallow clone)."""
+        try:
+            return self.run("merge-base", one, other).split()[0]
+        except (StoreError, IndexError):
+            return None
+
+    def _object(self, spec: str) -> tuple[str, str, bytes] | None:
+        if "\n" in spec or "\0" in spec or not self.exists:
+            return None
+        for last in (False, True):
+            try:
+                sha, kind, _, data = self._git.get_object_data(spec)
+            except ValueError as exc:
+                if "Failed to parse header" in str(exc):
+                    message = f"the repository {self.git_dir} names objects by SHA-256, which GitPython cannot read"
+                    raise StoreError(message, hint="keep the project in a SHA-1 repository, or outside of any") from exc
+                if "SHA is empty" not in str(exc):
+                    return None
+                if last:  # cat-file ended, and did so again
+                    reason = self._failure("cat-file", "-e", "HEAD^{tree}") or "git cat-file ended at once"
+                    raise StoreError(f"git cannot read {self.git_dir}: {reason}", hint="chain doctor") from exc
+            except (OSError, BrokenPipeError) as exc:
+                if last:
+                    raise StoreError(f"git cannot read {self.git_dir}: {exc}") from exc
+            else:
+                return _text(sha), _text(kind), data
+            self._git.clear_cache()
+        return None
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def write(self, commits: Sequence[NewCommit]) -> list[str]:
+        """Write commits and move their refs, each from the first of its parents; returns the commits' ids.
+
+        They are acknowledged, on disk and out of reach of a garbage collection, when this returns. Raises Moved where a
+        ref is not where `parents` says it is; StoreError.
+        """
+        self.create()
+        text = stream.commands(commits, self.prefix, self.identity)
+        shas: list[str] = []
+        packed = False
+        for _ in range(TRIES):
+            shas = self._import(text, commits, packed=packed or self._collecting)
+            # A collection that began before the refs moved may not have seen the new objects, and may yet delete
+            # them where they are loose. One that has ended by now has done it, or will not.
+            if not packed and self._collecting:
+                packed = True
+                continue
+            if all(self._is_whole(sha, commit) for sha, commit in zip(shas, commits, strict=True)):
+                return shas
+            packed = True
+        raise StoreError(
+            f"what was written to {self.git_dir} did not stay there", hint="is git gc running all the time?"
+        )
+
+    def create(self) -> None:
+        """Make the bare fallback where there is no repository. Raises StoreError."""
+        try:
+            if not self.exists:
+                self.git_dir.parent.mkdir(parents=True, exist_ok=True)
+                ignore = self.git_dir.parent / ".gitignore"
+                if not ignore.exists():
+                    ignore.write_text("*\n")
+                self.run("init", "--quiet", "--bare", "--template=", "--", str(self.git_dir))
+            self.state.mkdir(exist_ok=True)
+        except OSError as exc:
+            raise StoreError(f"the store cannot be made in {self.git_dir}: {exc.strerror or exc}") from exc
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other writers of this machine out; a lock ends with the process that holds it. Raises StoreError."""
+        from filelock import FileLock, Timeout
+
+        self.create()
+        lock = FileLock(self.state / "lock", timeout=LOCK_TIMEOUT)
+        try:
+            lock.acquire()
+        except Timeout:
+            hint = f"wait for the other promptchain command, or see who holds {self.state / 'lock'}"
+            raise StoreError(f"the store has been locked for {LOCK_TIMEOUT:.0f} s", hint=hint) from None
+        except OSError as exc:
+            raise StoreError(f"the store cannot be locked: {exc.strerror or exc}: {self.state / 'lock'}") from exc
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @property
+    def writer(self) -> str:
+        """Eight characters that tell this clone from others."""
+        path = self.state / "writer"
+        with suppress(OSError):
+            if len(found := path.read_text(encoding="ascii", errors="replace").strip()) == 8 and found.isalnum():
+                return found
+        fresh = os.urandom(4).hex()
+        self.create()
+        try:
+            temporary = path.with_name(f"writer.{os.getpid()}.tmp")
+            temporary.write_text(fresh + "\n")
+            temporary.replace(path)
+        except OSError as exc:
+            raise StoreError(f"the store cannot be written: {exc.strerror or exc}: {path}") from exc
+        return fresh
+
+    @property
+    def _collecting(self) -> bool:
+        """Whether a garbage collection is running, or one that crashed left its mark."""
+        return (self.git_dir / "gc.pid").exists()
+
+    def _import(self, text: bytes, commits: Sequence[NewCommit], *, packed: bool) -> list[str]:
+        """One `git fast-import`. packed: into a pack that is kept until the refs are moved, whatever collects."""
+        limit = "0" if packed else "100"
+        began = time.time()
+        options = ["-c", f"fastimport.unpackLimit={limit}"]
+        command = ("fast-import", "--quiet", "--done", "--date-format=raw")
+        with tempfile.TemporaryFile() as file:
+            file.write(text)
+            file.seek(0)
+            for last in (False, True):
+                try:
+                    return str(self.run(*command, options=options, istream=file)).split()
+                except StoreError as exc:
+                    self._sweep(began)
+                    said = str(exc.__cause__)
+                    if not last and ".lock" in said and self._break_stale(commits):
+                        file.seek(0)
+                        continue
+                    if "does not contain" in said or "but expected" in said or "cannot lock ref" in said:
+                        if ".lock'" not in said:
+                            raise Moved from exc
+                        hint = "another git command is at work; a lock that a crash left is removed after a minute"
+                        raise StoreError("a ref of the store is locked", hint=hint) from exc
+                    raise
+        raise AssertionError
+
+    def _break_stale(self, commits: Sequence[NewCommit]) -> bool:
+        """Remove the locks of refs that no living git can hold, since it holds them for milliseconds."""
+        broken = False
+        for commit in commits:
+            lock = self.git_dir / f"{self.prefix}/{commit.ref}.lock"
+            with suppress(OSError):
+                if time.time() - lock.stat().st_mtime > STALE:
+                    lock.unlink()
+                    broken = True
+        return broken
+
+    def _sweep(self, began: float) -> None:
+        """Remove the reports that a failing fast-import leaves in the git folder."""
+        for report in self.git_dir.glob("fast_import_crash_*"):
+            with suppress(OSError):
+                if report.stat().st_mtime >= began - 1:
+                    report.unlink()
+
+    def _is_whole(self, sha: str, commit: NewCommit) -> bool:
+        if self._object(sha) is None:
+            return False
+        return all(
+            (self._object(f"{sha}:{path}") is None) is (content is None) for path, content in commit.changes.items()
+        )
+
+    @cached_property
+    def identity(self) -> str:
+        """Who writes, as the user's git has it: "Name <email>"."""
+        try:
+            name, _, rest = self.run("var", "GIT_COMMITTER_IDENT").rpartition(" <")
+            found = f"{name} <{rest.partition('>')[0]}>"
+        except StoreError:  # none is set, and none can be made up
+            found = "promptchain <>"
+        own = [os.environ.get(f"GIT_COMMITTER_{part}", "").translate(_NO_BRACKETS) for part in ("NAME", "EMAIL")]
+        return f"{own[0]} <{own[1]}>" if all(own) else found
+
+    # --- commands ---------------------------------------------------------------------------------------------------
+
+    def run(self, *words: str, options: Sequence[str] = (), network: bool = False, **kwargs: Any) -> str:
+        """What a git command prints. Raises StoreError with what git says."""
+        base = [] if words[0] == "init" else self._options
+        command = [Git.GIT_PYTHON_GIT_EXECUTABLE or "git", *base, *options, *words]
+        try:
+            out = self._git.execute(command, network=network, stdout_as_string=False, **kwargs)
+        except GitCommandError as exc:
+            raise StoreError(f"git {words[0]} failed: {_said(exc)}", hint=_hint(_said(exc))) from exc
+        except GitCommandNotFound as exc:
+            raise StoreError("git is not installed", hint="install git 2.36 or newer") from exc
+        except OSError as exc:
+            raise StoreError(f"git {words[0]} could not be run: {exc.strerror or exc}") from exc
+        return bytes(out).decode("utf-8", "surrogateescape")
+
+    def succeeds(self, *words: str) -> bool:
+        try:
+            self.run(*words)
+        except StoreError:
+            return False
+        return True
+
+    def _failure(self, *words: str) -> str:
+        try:
+            self.run(*words)
+        except StoreError as exc:
+            return exc.message
+        return ""
+
+
+_NO_BRACKETS = {ord(char): None for char in "<>\n\0"}
+
+
+def _text(word: bytes | str) -> str:
+    """GitPython's releases differ in whether cat-file's header is bytes."""
+    return word.decode() if isinstance(word, bytes) else word
+
+
+def _said(exc: GitCommandError) -> str:
+    text = exc.stderr if isinstance(exc.stderr, str) else ""
+    text = text.strip().removeprefix("stderr: '").removesuffix("'")
+    lines = [
+        line for line in text.splitlines() if line.strip() and not line.startswith(("hint:", "fast-import: dumping"))
+    ]
+    return " / ".join(line.strip() for line in lines[:3]) or f"exit code {exc.status}"
+
+
+def _hint(said: str) -> str | None:
+    if "No space left" in said or "File too large" in said or "quota" in said.lower():
+        return "free some space; nothing was lost, and nothing half-written was kept"
+    if "Permission denied" in said or "Read-only" in said:
+        return "the git folder must be writable"
+    return None
+
+
+def _commit(sha: str, data: bytes) -> Commit:
+    """A commit object (git-cat-file(1)): header lines, an empty line, the message."""
+    head, _, message = data.decode("utf-8", "replace").partition("\n\n")
+    lines = [line.partition(" ") for line in head.splitlines()]
+    parents = tuple(value for key, _, value in lines if key == "parent")
+    tree = next(value for key, _, value in lines if key == "tree")
+    author = next(value for key, _, value in lines if key == "author").rpartition("> ")[0] + ">"
+    return Commit(sha, tree, parents, author, message)
+
+
+def _entries(data: bytes) -> Iterator[tuple[str, Entry]]:
+    """The entries of a raw tree object: mode, space, name, NUL, and the 20 bytes of the id."""
+    at = 0
+    while at < len(data):
+        end = data.index(b"\0", at)
+        mode, _, name = data[at:end].partition(b" ")
+        yield name.decode("utf-8", "surrogateescape"), Entry(data[end + 1 : end + 21].hex(), mode == b"40000")
+        at = end + 21
+
+
+def as_mapping(data: bytes | None) -> Mapping[str, Any]:
+    """A JSON object of the store; empty where there is none, or something else."""
+    import json
+
+    with suppress(ValueError):
+        found = json.loads(data or b"{}")
+        if isinstance(found, dict):
+            return found
+    return {}
