@@ -13,9 +13,9 @@ FORMAT = 1
 """The format that this release writes. One that cannot be read by the releases before it is another number."""
 
 
-def check(repo: Repository, *, writing: bool = True) -> None:
-    """Raises StoreError where the store asks for a newer promptchain."""
-    found = as_mapping(repo.read(f"{repo.prefix}/meta:schema.json"))
+def check(repo: Repository, *, writing: bool = True, at: str | None = None) -> None:
+    """Raises StoreError where the store asks for a newer promptchain. at: the ref of another store's word, fetched."""
+    found = as_mapping(repo.read(f"{at or f'{repo.prefix}/meta'}:schema.json"))
     least = found.get("min_writer" if writing else "min_reader", 0)
     if isinstance(least, int) and least > FORMAT:
         what = "written to" if writing else "read"

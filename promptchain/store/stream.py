@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class NewCommit:
-    """A commit to be written. ref: without the prefix. parents: ids; the first is where the ref is now, none makes it.
+    """A commit to be written. ref: without the prefix. parents: ids, one of them where the ref is now; none makes it.
+    The new tree is that of the first with the changes.
 
     changes: for each path its new content, None to remove it, or, as text, the id of an object that is there already.
     """

@@ -57,7 +57,7 @@ class Version:
         """As a reference names it: support@v7."""
         return f"{self.chain}@v{self.number}"
 
-    def to_json(self) -> dict[str, Any]:
+    def toencode(self) -> dict[str, Any]:
         return {
             "chain": self.chain,
             "version": f"v{self.number}",
@@ -84,7 +84,7 @@ class Label:
 
     def to_bytes(self) -> bytes:
         data = {"identity": self.identity, "version": self.number, "moved": self.moved, "author": self.author}
-        return _json(data)
+        return encode(data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +257,7 @@ class Versions:
             if known:
                 path = f"{place(known.number)}/manifest.json"
                 named = replace(known, message=message)
-                return named, {path: _json({**tree.read(path), "message": message})}, f"v{known.number}: {message}"
+                return named, {path: encode({**tree.read(path), "message": message})}, f"v{known.number}: {message}"
             last = tree.last()
             before = tree.version(last) if last else None
             version = Version(
@@ -321,9 +321,9 @@ class Versions:
     def _new(self, version: Version, snapshot: Snapshot) -> _Change:
         version = replace(version, created=_now(), author=self._author(), writer=self._repo.writer)
         folder = place(version.number)
-        changes: dict[str, bytes | str | None] = {f"{folder}/manifest.json": _json(_manifest(version, snapshot))}
+        changes: dict[str, bytes | str | None] = {f"{folder}/manifest.json": encode(_manifest(version, snapshot))}
         changes |= {f"{folder}/{path}": text for path, text in snapshot.blobs().items()}
-        changes[content_place(version.content)] = _json({"version": version.number})
+        changes[content_place(version.content)] = encode({"version": version.number})
         return version, changes, f"v{version.number}: {version.message or 'auto'}"
 
     def _author(self) -> str:
@@ -414,7 +414,7 @@ def _label(name: str, data: Mapping[str, Any]) -> Label:
     )
 
 
-def _json(data: Mapping[str, Any]) -> bytes:
+def encode(data: Mapping[str, Any]) -> bytes:
     return json.dumps(data, ensure_ascii=False, indent=1, sort_keys=True).encode("utf-8", "surrogateescape") + b"\n"
 
 

@@ -1,0 +1,194 @@
+"""`index.db`: what can be asked of all runs at once. Derived from spool and segments; rebuilt when it is lost."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from promptchain.store.repo import Repository
+from promptchain.store.spool import Spool
+
+_VERSION = 1
+_TABLES = """
+create table runs(id text primary key, chain text, source text, model text, started text, seconds real, status text,
+    calls integer, tokens integer, cost real, error text, place text) without rowid;
+create index runs_of_chain on runs(chain, id);
+create table segments(path text primary key) without rowid;
+create table tips(ref text primary key, sha text) without rowid;
+"""
+SPOOL = ""
+"""The place of a run that waits in the spool; any other is `ref:path` of its segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run in a list. started: UTC, ISO 8601; cost: US dollars, None where unknown; place: where its record is."""
+
+    id: str
+    chain: str
+    source: str
+    model: str | None
+    started: str
+    seconds: float
+    status: str
+    calls: int
+    tokens: int
+    cost: float | None
+    error: str | None
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which runs to list; what is None does not matter. since: ISO 8601, UTC. sources: content ids."""
+
+    chain: str | None = None
+    status: str | None = None
+    model: str | None = None
+    since: str | None = None
+    sources: tuple[str, ...] | None = None
+    limit: int | None = None
+
+
+class Index:
+    """The runs of a repository, brought up to date whenever it is opened."""
+
+    def __init__(self, repo: Repository, spool: Spool) -> None:
+        self._repo = repo
+        self._spool = spool
+        self._path = repo.state / "index.db"
+        try:
+            self._db = self._open(self._path)
+            self._refresh()
+        except sqlite3.Error:  # corrupt, of another format, or not to be written: what is derived can be derived again
+            self._db = self._afresh()
+            self._refresh()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def find(self, beginning: str) -> list[RunRow]:
+        """The runs whose id begins so, at most 10, the newest first; with "" the newest of all."""
+        end = beginning + "\x7f"
+        rows = self._db.execute(
+            "select * from runs where id >= ? and id < ? order by id desc limit 10", (beginning, end)
+        )
+        return [RunRow(*row) for row in rows]
+
+    def select(self, query: Query) -> Iterator[RunRow]:
+        """The runs, the newest first."""
+        tests, values = ["1"], list[Any]()
+        for column, wanted in (("chain", query.chain), ("status", query.status), ("model", query.model)):
+            if wanted is not None:
+                tests.append(f"{column} = ?")
+                values.append(wanted)
+        if query.since is not None:
+            tests.append("started >= ?")
+            values.append(query.since)
+        if query.sources is not None:
+            tests.append(f"source in ({','.join('?' * len(query.sources))})")
+            values += query.sources
+        limit = -1 if query.limit is None else query.limit
+        sql = f"select * from runs where {' and '.join(tests)} order by id desc limit ?"
+        for row in self._db.execute(sql, (*values, limit)):
+            yield RunRow(*row)
+
+    # --- keeping up -------------------------------------------------------------------------------------------------
+
+    def _open(self, path: Path | str) -> sqlite3.Connection:
+        db = sqlite3.connect(path, timeout=20, isolation_level=None)
+        try:
+            if path != ":memory:":
+                db.execute("pragma journal_mode = wal")
+                db.execute("pragma synchronous = normal")
+            version = db.execute("pragma user_version").fetchone()[0]
+            if version != _VERSION:
+                with _transaction(db):
+                    version = db.execute("pragma user_version").fetchone()[0]  # another process may have been first
+                    if version not in (0, _VERSION):
+                        raise sqlite3.DatabaseError("another format")
+                    if version == 0:
+                        for statement in filter(str.strip, _TABLES.split(";")):
+                            db.execute(statement)
+                        db.execute(f"pragma user_version = {_VERSION}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _afresh(self) -> sqlite3.Connection:
+        with suppress(AttributeError):
+            self._db.close()
+        try:
+            for suffix in ("", "-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            return self._open(self._path)
+        except (OSError, sqlite3.Error):
+            return self._open(":memory:")
+
+    def _refresh(self) -> None:
+        known = dict(self._db.execute("select ref, sha from tips").fetchall())
+        tips = self._repo.refs("runs")
+        waiting = set(self._spool.ids())
+        listed = {row[0] for row in self._db.execute("select id from runs where place = ?", (SPOOL,))}
+        if tips == known and waiting == listed:
+            return
+        with _transaction(self._db):
+            for ref, sha in tips.items():
+                if known.get(ref) != sha:
+                    self._add_segments(ref, sha)
+            # After the segments: what was committed just now is in one of them.
+            self._db.executemany("delete from runs where id = ? and place = ?", [(i, SPOOL) for i in listed - waiting])
+            fresh = (self._spool.read(run_id) for run_id in sorted(waiting - listed))
+            self._insert((record for record in fresh if record), SPOOL)
+            self._db.execute("delete from tips")
+            self._db.executemany("insert into tips values (?, ?)", tips.items())
+
+    def _add_segments(self, ref: str, sha: str) -> None:
+        for day in self._repo.tree(f"{sha}:seg"):
+            for name, entry in self._repo.tree(f"{sha}:seg/{day}").items():
+                path = f"runs/{ref}:seg/{day}/{name}"
+                if self._db.execute("select 1 from segments where path = ?", (path,)).fetchone():
+                    continue
+                self._insert(records(self._repo.read(entry.sha)), path)
+                self._db.execute("insert or ignore into segments values (?)", (path,))
+
+    def _insert(self, found: Iterable[Mapping[str, Any]], place: str) -> None:
+        # A record that is in the spool and in a segment is that of a flush under way: the segment stays.
+        how = "or ignore" if place == SPOOL else "or replace"
+        sql = f"insert {how} into runs values (?,?,?,?,?,?,?,?,?,?,?,?)"
+        self._db.executemany(sql, (_row(record, place) for record in found))
+
+
+def records(segment: bytes | None) -> Iterator[dict[str, Any]]:
+    """The records of a segment: a JSON object a line."""
+    for line in (segment or b"").splitlines():
+        with suppress(ValueError):
+            found = json.loads(line)
+            if isinstance(found, dict) and isinstance(found.get("id"), str):
+                yield found
+
+
+def _row(record: Mapping[str, Any], place: str) -> tuple[Any, ...]:
+    totals = record.get("totals")
+    used = totals if isinstance(totals, dict) else {}
+    words = (record["id"], record.get("chain"), record.get("source"), record.get("model"), record.get("started"))
+    tokens = (used.get("prompt_tokens") or 0) + (used.get("completion_tokens") or 0)
+    seconds, status, error = record.get("seconds") or 0.0, record.get("status"), record.get("error")
+    return (*words, seconds, status, used.get("calls") or 0, tokens, used.get("cost"), error, place)
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("begin immediate")
+    try:
+        yield
+    except BaseException:
+        db.execute("rollback")
+        raise
+    db.execute("commit")
