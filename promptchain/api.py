@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from promptchain import inputs
+from promptchain import inputs, runner
 from promptchain.chain import Chain
 from promptchain.errors import PromptChainError, UsageError
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import LM
 from promptchain.project import Ceilings, Project
+from promptchain.recording import Recorder
 from promptchain.records import Run, Status
 from promptchain.runner import BoundPlan
 
@@ -28,10 +29,12 @@ class RunError(PromptChainError):
 class LoadedChain:
     """A chain that is ready to run, as `load` gives it. Safe to use from several tasks of one event loop."""
 
-    def __init__(self, project: Project, bound: BoundPlan, lm: LM, ceilings: Ceilings) -> None:
-        self._project = project
+    def __init__(
+        self, project: Project, bound: BoundPlan, lm: LM, ceilings: Ceilings, recorder: Recorder | None = None
+    ) -> None:
         self._bound = bound
         self._lm = lm
+        self._recorder = recorder
         self._concurrency = project.settings.concurrency
         self._budget = project.budget(lm, bound, ceilings)
         self._callers: WeakKeyDictionary[asyncio.AbstractEventLoop, Caller] = WeakKeyDictionary()
@@ -56,7 +59,9 @@ class LoadedChain:
     async def arun(self, **values: Any) -> Run:
         """As `run`, for async code. Cancelling the task stops the model calls."""
         checked = inputs.check(self.chain, values)
-        result = await self._project.run(self._bound, checked, self._caller())
+        result = await runner.run(self._bound, checked, self._caller())
+        if self._recorder is not None:
+            result = await asyncio.to_thread(self._recorder.keep, result)
         if result.status is not Status.DONE:
             raise RunError(result)
         return result
@@ -86,12 +91,15 @@ def load(
     lm: LM | None = None,
     cache: bool = False,
     max_cost: float | None = None,
+    record: bool = False,
     project: str | Path | None = None,
 ) -> LoadedChain:
-    """Load a chain by name (or file) from the project around the current folder, or around `project`.
+    """Load a chain from the project around the current folder, or around `project`: by name or file from the work
+    tree, or a version, as "support@production", "support@v7" or "support@git:main".
 
     model: in place of the chain's own; lm: what to call in place of the models that the names stand for, such as
     ScriptedLM in tests. cache: use the response cache. max_cost: US dollars that all runs may spend.
+    record: keep the version and a record of each run in the store, as `chain run` does.
     Raises UsageError for an unknown name, InvalidFileError for a chain file with problems.
 
     >>> promptchain.load("support").run(message="Where is my card?").outputs["reply"]    # doctest: +SKIP
@@ -100,4 +108,5 @@ def load(
     chain = found.load(reference)
     models = lm if lm is not None else found.lm(cache=cache)
     bound = found.bind(chain, models, [model] if model else [])
-    return LoadedChain(found, bound, models, Ceilings(cost=max_cost))
+    recorder = Recorder(found, reference, chain) if record else None
+    return LoadedChain(found, bound, models, Ceilings(cost=max_cost), recorder)

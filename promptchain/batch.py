@@ -60,10 +60,13 @@ async def run_batch(
     window: int,
     at_once: int | None = None,
     progress: Callable[[Tally, Row], None] | None = None,
+    record: Callable[[Run], None] | None = None,
 ) -> Tally:
     """Run the rows, `at_once` at a time, and write a line for each as soon as those before it are written.
 
-    window: rows that are read ahead of the first one that is not written yet, most of them done and waiting for it.
+    record: receives the record of each row's run. window: rows that are read ahead of the first one that is not
+    written yet, most of them done and waiting for it.
+
     With more rows at once than calls in flight, all rows would take their first step before one takes its last.
 
     A ceiling that is reached stops the batch; a row that fails does not. However it ends, the output has the results
@@ -90,7 +93,7 @@ async def run_batch(
 
     try:
         for row in rows:
-            pending.append((row, asyncio.create_task(_run_row(bound, row, caller, gate))))
+            pending.append((row, asyncio.create_task(_run_row(bound, row, caller, gate, record))))
             while not tally.stopped and pending and (len(pending) >= window or pending[0][1].done()):
                 await write_first()
             if tally.stopped:
@@ -116,11 +119,13 @@ def _write(output: IO[str], line: str) -> None:
         raise PromptChainError(f"cannot be written: {exc.strerror or exc}", hint=hint, where=where) from exc
 
 
-async def _run_row(bound: BoundPlan, row: Row, caller: Caller, gate: asyncio.Semaphore) -> Run:
+async def _run_row(
+    bound: BoundPlan, row: Row, caller: Caller, gate: asyncio.Semaphore, record: Callable[[Run], None] | None
+) -> Run:
     if row.error is not None:
         raise PromptChainError(row.error)
     async with gate:
-        return await runner.run(bound, inputs.check(bound.plan.chain, row.inputs), caller)
+        return await runner.run(bound, inputs.check(bound.plan.chain, row.inputs), caller, record=record)
 
 
 async def _settled(task: asyncio.Task[Run]) -> tuple[Run | None, str | None]:
@@ -136,7 +141,7 @@ def _line(bound: BoundPlan, row: Row, run: Run | None, error: str | None) -> str
     if error or (run and run.error):
         data["error"] = error or (run and run.error)
     if run:
-        data |= {"seconds": round(run.seconds, 3), "tokens": run.totals.tokens, "cost": run.totals.cost}
+        data |= {"run": run.id, "seconds": round(run.seconds, 3), "tokens": run.totals.tokens, "cost": run.totals.cost}
     return _json({**_head(bound, row), **data})
 
 

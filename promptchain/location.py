@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promptchain.errors import InvalidFileError, Problem, PromptChainError, Where
+from promptchain.errors import InvalidFileError, Problem, PromptChainError, UsageError, Where
 
 CHAINS = "chains"
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -88,3 +90,34 @@ def _read(path: Path) -> dict[str, Any]:
         raise InvalidFileError([Problem("this is nested too deep", Where(path.name))]) from None
     except OSError as exc:
         raise PromptChainError(f"cannot be read: {exc.strerror}", where=Where(path.name)) from exc
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """What the settings say of the store. prefix: where its refs are. protected: labels that only --force moves."""
+
+    prefix: str = "refs/promptchain"
+    protected: tuple[str, ...] = ()
+
+
+_REF = re.compile(r"refs(/(?!\.)[A-Za-z0-9._-]+(?<!\.)(?<!\.lock))+")
+_GITS_OWN = ("refs/heads", "refs/tags", "refs/remotes", "refs/notes", "refs/stash", "refs/bisect", "refs/replace")
+
+
+def store_settings(root: Path) -> StoreSettings:
+    """`ref_prefix` and `protected_labels`, without the rest of the settings, whose checking takes longer than a log.
+
+    Raises InvalidFileError, UsageError, PromptChainError."""
+    data, file = tables(root)
+    own = os.environ.get("PROMPTCHAIN_REF_PREFIX")
+    prefix = own or data.get("ref_prefix", StoreSettings().prefix)
+    if not isinstance(prefix, str) or not _REF.fullmatch(prefix) or ".." in prefix or prefix in _GITS_OWN:
+        hint = 'for example "refs/promptchain", or "refs/heads/promptchain" for a host that takes branches only'
+        if own:
+            raise UsageError(f"PROMPTCHAIN_REF_PREFIX cannot be {own!r}", hint=hint)
+        raise InvalidFileError([Problem(f"the setting 'ref_prefix' cannot be {prefix!r}", Where(file), hint)])
+    labels = data.get("protected_labels", [])
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        problem = Problem("the setting 'protected_labels' must be a list of labels", Where(file), '["production"]')
+        raise InvalidFileError([problem])
+    return StoreSettings(prefix, tuple(labels))

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain as concatenated
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from promptchain import batch, dataset, loader, location, plan, runner, settings
+from pydantic import ValidationError
+
+from promptchain import batch, dataset, diff, loader, location, plan, runner, settings, snapshots
 from promptchain.batch import Tally
 from promptchain.chain import Chain
 from promptchain.dataset import Row
-from promptchain.errors import PromptChainError, UsageError, known_or_nearest
-from promptchain.events import Observer
+from promptchain.errors import PromptChainError, StoreError, UsageError, known_or_nearest
+from promptchain.history import History
 from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import LM
@@ -26,6 +28,11 @@ from promptchain.location import CHAINS, SLUG
 from promptchain.records import Run
 from promptchain.runner import BoundPlan, Models
 from promptchain.settings import Settings
+from promptchain.store.snapshot import Snapshot
+from promptchain.store.spool import Spool, is_due
+
+if TYPE_CHECKING:
+    from promptchain.store.versions import Version
 
 
 @dataclass(frozen=True)
@@ -61,9 +68,9 @@ class Project:
 
     def path(self, reference: str) -> Path:
         """The file of a chain given by name or by path. Raises UsageError for what is no chain of this project."""
-        if "@" in reference and not Path(reference).is_file():
-            hint = f"leave out '@{reference.partition('@')[2]}': only the work tree can be used so far"
-            raise UsageError(f"versions are not built yet: '{reference}'", hint=hint)
+        if _is_version(reference):
+            hint = f"for example chains/{reference.partition('@')[0]}.yaml"
+            raise UsageError(f"'{reference}' is no file of the work tree", hint=hint)
         if "/" in reference or reference.endswith((".yaml", ".yml")):
             return self._by_path(reference)
         for suffix in (".yaml", ".yml"):
@@ -95,12 +102,31 @@ class Project:
         return path.resolve()
 
     def load(self, reference: str) -> Chain:
-        """Load and check a chain. Raises UsageError, InvalidFileError."""
+        """Load and check a chain: `NAME` or a file of the work tree, or a version: `NAME@v7`, `NAME@production`,
+        `NAME@latest`, `NAME@<content id>`, `NAME@git:main`. Raises UsageError, InvalidFileError, StoreError."""
+        if _is_version(reference):
+            with self._history() as history:
+                name, _, ref = reference.partition("@")
+                if ref.startswith("git:"):
+                    return self._at_revision(history, name, ref.removeprefix("git:"))
+                return snapshots.chain_of(history.versions.snapshot(history.resolve(reference)))
         path = self.path(reference)
         if not SLUG.fullmatch(path.stem):
             hint = "small letters, digits, - and _, at most 64, beginning with a letter or digit"
             raise UsageError(f"'{path.stem}' cannot be a chain's name; rename {path.name}", hint=hint)
         return loader.load(path, self.root)
+
+    def keep(self, reference: str, chain: Chain, message: str | None = None) -> tuple[Version, bool]:
+        """Have the chain that was loaded as `reference` as a version in the store, and whether it is a new one; see
+        `Versions.commit`. Safe to call from another thread. Raises PromptChainError."""
+        with self._history() as history:
+            if _is_version(reference) and "@git:" not in reference:
+                return history.resolve(reference), False
+            if _is_version(reference):
+                snapshot = self._snapshot_at_revision(history, reference, chain)
+            else:
+                snapshot = snapshots.take(chain, self.path(reference), self.root)
+            return history.versions.commit(snapshot, message, lambda before: _changes(before, chain))
 
     def bind(self, chain: Chain, lm: LM, models: Iterable[str] = ()) -> BoundPlan:
         """The chain's plan on the models given as `MODEL` or `STEP=MODEL`, for which PROMPTCHAIN_MODEL may stand in.
@@ -148,28 +174,63 @@ class Project:
             tokens=own.max_tokens if ceilings.tokens is None else ceilings.tokens,
         )
 
-    async def run(
-        self,
-        bound: BoundPlan,
-        inputs: Mapping[str, Any],
-        caller: Caller,
-        *,
-        observe: Observer | None = None,
-        record: Callable[[Run], None] | None = None,
-        stream: bool = False,
-    ) -> Run:
-        """Run a chain; see `runner.run`. `record` gets the record whatever happens."""
-        return await runner.run(bound, inputs, caller, observe=observe, record=record, stream=stream)
+    def record(self, run: Run, *, durable: bool = True) -> None:
+        """Keep the record of a run. durable: on disk when this returns. Raises StoreError."""
+        Spool(location.git_folder(self.root) / "promptchain").write(run.id, to_json(run, indent=None), durable=durable)
 
-    def spool(self) -> Path:
-        """Where records wait for the store: in the git folder, or in .promptchain/store.git where there is none."""
-        return location.git_folder(self.root) / "promptchain" / "spool"
+    def flush(self) -> None:
+        """Commit the records that wait, where enough of them do. Safe in any thread. Raises StoreError."""
+        if is_due(Spool(location.git_folder(self.root) / "promptchain")):
+            with self._history() as history:
+                history.runs.flush()
 
-    def record(self, run: Run) -> Path:
-        """Keep the record of a run; returns its file. Raises PromptChainError where it cannot be written."""
-        path = self.spool() / f"{run.id}.json"
-        write_record(run, path)
-        return path
+    def find_run(self, reference: str) -> Run | None:
+        """The recorded run with this id, or the beginning of one, or `last`; None where there is none.
+
+        Raises UsageError where several begin so, StoreError where the record cannot be read."""
+        with self._history() as history:
+            row = history.runs.find(reference)
+            return None if row is None else _run(history.runs.read(row))
+
+    @contextmanager
+    def _history(self) -> Iterator[History]:
+        """The store, for one piece of work: a process that reads is shared by no two threads."""
+        history = History(self.root, location.store_settings(self.root))
+        try:
+            yield history
+        finally:
+            history.repo.close()
+
+    def _at_revision(self, history: History, name: str, revision: str) -> Chain:
+        commit, prefix = history.repo.revision(self.root, revision)
+        return snapshots.chain_of(snapshots.at_revision(history.repo, name, commit, prefix))
+
+    def _snapshot_at_revision(self, history: History, reference: str, chain: Chain) -> Snapshot:
+        name, _, ref = reference.partition("@git:")
+        commit, prefix = history.repo.revision(self.root, ref)
+        return replace(snapshots.at_revision(history.repo, name, commit, prefix), meaning=chain.content_id)
+
+
+def _is_version(reference: str) -> bool:
+    return "@" in reference and not Path(reference).is_file()
+
+
+def _changes(before: Snapshot | None, chain: Chain) -> str:
+    """What is new in a version, in a word."""
+    if before is None:
+        return "first version"
+    try:
+        return diff.compare(snapshots.chain_of(before), chain).summary
+    except PromptChainError:  # a version that this release does not read any more
+        return ""
+
+
+def _run(data: Mapping[str, Any]) -> Run:
+    try:
+        return Run.model_validate(data)
+    except ValidationError as exc:
+        hint = "pip install --upgrade promptchain"
+        raise StoreError(f"the record of the run {data.get('id')} is of another release", hint=hint) from exc
 
 
 def parse_models(given: Iterable[str], default: str | None) -> Models:
@@ -222,14 +283,14 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-def to_json(run: Run) -> str:
-    """A run as indented JSON, without secrets."""
+def to_json(run: Run, indent: int | None = 2) -> str:
+    """A run as JSON, without secrets."""
     data = run.model_dump(mode="json")
     # Text by text: JSON's escapes would hide a password with a quote in it. All at once first, which is far cheaper.
     text = "\n".join(_texts(data))
     if redact(text) != text:
         data = _redacted(data)
-    return json.dumps(data, ensure_ascii=False, indent=2)
+    return json.dumps(data, ensure_ascii=False, indent=indent, separators=None if indent else (",", ":"))
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -257,6 +318,7 @@ async def run_batch(
     resume: bool = False,
     concurrency: int = 16,
     progress: Callable[[Tally, Row], None] | None = None,
+    record: Callable[[Run], None] | None = None,
 ) -> Tally:
     """Run every row of a file and write a line for each; see `batch`. Raises UsageError, PromptChainError."""
     source = dataset.rows(rows_file, bound.plan.chain)
@@ -268,7 +330,7 @@ async def run_batch(
     try:
         window = max(64, 4 * concurrency)
         tally = await batch.run_batch(
-            bound, source, caller, file, window=window, at_once=concurrency, progress=progress
+            bound, source, caller, file, window=window, at_once=concurrency, progress=progress, record=record
         )
     finally:
         with suppress(OSError):  # each line has been flushed, or its error told

@@ -14,9 +14,13 @@ from promptchain.errors import InvalidFileError, Problem, PromptChainError, Usag
 PREFIX = "PROMPTCHAIN_"
 
 
+_NOT_VARIABLES = ("model", "protected_labels")
+
+
 class Settings(BaseModel):
     """model: for chains that name none. concurrency: model calls in flight. timeout: seconds for one call.
-    local_slots, local_context: parallel requests of a local model, and tokens for each."""
+    local_slots, local_context: parallel requests of a local model, and tokens for each. ref_prefix, protected_labels:
+    of the store, see `location.store_settings`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_min_length=1)
 
@@ -28,6 +32,8 @@ class Settings(BaseModel):
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     local_slots: Annotated[int, Field(ge=1, le=256)] | None = None
     local_context: Annotated[int, Field(ge=64)] | None = None
+    ref_prefix: str = location.StoreSettings().prefix
+    protected_labels: tuple[str, ...] = ()
 
 
 def load(root: Path) -> Settings:
@@ -42,7 +48,7 @@ def load(root: Path) -> Settings:
 
 def _environment() -> dict[str, str]:
     """PROMPTCHAIN_CONCURRENCY and the like. PROMPTCHAIN_MODEL is no setting: it stands for --model."""
-    names = {PREFIX + field.upper(): field for field in Settings.model_fields if field != "model"}
+    names = {PREFIX + field.upper(): field for field in Settings.model_fields if field not in _NOT_VARIABLES}
     return {field: os.environ[name] for name, field in names.items() if os.environ.get(name)}
 
 

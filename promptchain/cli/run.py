@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from promptchain.chain import Chain
     from promptchain.errors import PromptChainError
     from promptchain.lm.budget import Spent
-    from promptchain.project import Project
+    from promptchain.recording import Recorder
     from promptchain.records import Run
 
 
@@ -64,6 +64,7 @@ def run(
     """
     from promptchain.errors import UsageError
     from promptchain.project import Ceilings, Project
+    from promptchain.recording import Recorder
 
     project = Project.find()
     chain = project.load(name)
@@ -75,7 +76,10 @@ def run(
             _refuse(text=text, pairs=pairs, input=input, json=json, save_run=save_run)
             if output is None:
                 raise UsageError("--batch needs a file to write to", hint="add -o out.jsonl")
-            _run_batch(project, bound, caller, batch, Path(output), resume, concurrency)
+            recorder = Recorder(project, name, chain)
+            _run_batch(
+                recorder, bound, caller, batch, Path(output), resume, concurrency or project.settings.concurrency
+            )
             return
         if resume:
             raise UsageError("--resume goes with --batch")
@@ -84,9 +88,10 @@ def run(
             _check_output(chain, output, bound.plan.outputs, json=json)
         if save_run is not None and save_run.is_dir():
             raise UsageError(f"--save-run {save_run} is a folder", hint=f"name a file: {save_run / 'run.json'}")
+        recorder = Recorder(project, name, chain)
         if not cache:
             project.warm(lm, bound)
-        _run_once(project, bound, caller, values, json=json, save_run=save_run, only=output)
+        _run_once(recorder, bound, caller, values, json=json, save_run=save_run, only=output)
     finally:
         lm.close()
 
@@ -116,14 +121,15 @@ def _inputs(chain: Chain, text: str | None, pairs: list[str], source: str | None
 
     values: dict[str, Any] = {}
     if source is not None:
-        stdin = _stdin() if source == "-" else None
+        stdin = stdin_text() if source == "-" else None
         values |= inputs.from_file(chain, source, stdin)
     if text is not None:
         values |= inputs.from_text(chain, text)
     return inputs.check(chain, values | inputs.from_pairs(chain, pairs))
 
 
-def _stdin() -> str:
+def stdin_text() -> str:
+    """All of standard input. Raises InputError where it is not UTF-8."""
     from promptchain.errors import InputError
 
     if sys.stdin.isatty():
@@ -135,7 +141,7 @@ def _stdin() -> str:
 
 
 def _run_once(
-    project: Project,
+    recorder: Recorder,
     bound: Any,
     caller: Any,
     values: dict[str, Any],
@@ -144,63 +150,81 @@ def _run_once(
     save_run: Path | None,
     only: str | None,
 ) -> None:
+    from promptchain import runner
     from promptchain.cli import interrupt
     from promptchain.records import Status
 
-    kept = _Kept(project, save_run)
+    kept = _Kept(recorder, save_run)
     try:
         with _progress(bound) as (observe, stream):
-            work = project.run(bound, values, caller, observe=observe, record=kept.keep, stream=stream)
+            work = runner.run(bound, values, caller, observe=observe, record=kept.keep, stream=stream)
             result = interrupt.run(work)
     except KeyboardInterrupt:
-        if kept.path:
-            note(f"the record of what was done is in {_short(kept.path)}")
+        if kept.run:
+            note(f"what was done is recorded: {kept.where()}")
         raise
+    result = kept.run or result
     if json:
         print_json(result.model_dump(mode="json"))
     for name, step in result.steps.items():
         for warning in step.warnings:
             warn(f"step '{name}': {warning}")
     if result.status is Status.FAILED:
-        _fail(result, kept.path)
+        _fail(result, kept.where())
     if not json:
         print_outputs(result.outputs if only is None else {only: result.outputs[only]})
         if animated(sys.stderr):
             totals = result.totals
             calls = f"{totals.calls} call{'s' * (totals.calls != 1)}"
             spent = f"{calls}, {totals.tokens} tokens, {dollars(totals.cost)}"
-            note(style(f"{seconds(result.seconds)}, {spent}", "2", sys.stderr))
+            note(style(f"{seconds(result.seconds)}, {spent}{_cited(recorder, result)}", "2", sys.stderr))
     if kept.error:
         raise kept.error
 
 
-class _Kept:
-    """Writes the record of a run, to the spool and to the file of --save-run. A disk that is full costs the record,
-    never the answer, which is paid for: `error` is for after it."""
+def _cited(recorder: Recorder, result: Run) -> str:
+    """Which version ran, and under which id the run is kept."""
+    kept = recorder.version()
+    if kept is None or recorder.problems:
+        return ""
+    version, new = kept
+    return f"; {version.name}{' (new)' if new else ''}, run {result.id}"
 
-    def __init__(self, project: Project, save_run: Path | None) -> None:
-        self._project = project
+
+class _Kept:
+    """Has the record of a run in the store, and in the file of --save-run. What goes wrong there is told after the
+    answer: `error`."""
+
+    def __init__(self, recorder: Recorder, save_run: Path | None) -> None:
+        self._recorder = recorder
         self._save_run = save_run
-        self.path: Path | None = None
+        self.run: Run | None = None
         self.error: PromptChainError | None = None
 
     def keep(self, result: Run) -> None:
         from promptchain.errors import PromptChainError
         from promptchain.project import write_record
 
-        try:
-            self.path = self._project.record(result)
-        except PromptChainError as exc:
-            warn(exc.message)
+        result = self._recorder.keep(result)
+        for problem in self._recorder.problems:
+            warn(str(problem))
+        if not self._recorder.problems:
+            self.run = result
         if self._save_run is not None:
             try:
                 write_record(result, self._save_run)
-                self.path = self._save_run
+                self.run = result
             except PromptChainError as exc:
                 self.error = exc
 
+    def where(self) -> str:
+        """How to look at the record."""
+        if self.run is None:
+            return ""
+        return str(self._save_run) if self._save_run and not self.error else f"chain runs show {self.run.id}"
 
-def _fail(result: Run, record: Path | None) -> None:
+
+def _fail(result: Run, record: str) -> None:
     from promptchain.cli.output import print_error
     from promptchain.errors import PromptChainError
 
@@ -209,15 +233,8 @@ def _fail(result: Run, record: Path | None) -> None:
     if blocked:
         note(f"  not run because of it: {', '.join(blocked)}")
     if record:
-        note(f"  the record is in {_short(record)}")
+        note(f"  what was done is recorded: {record}")
     raise typer.Exit(1)
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 @contextmanager
@@ -240,13 +257,10 @@ def _tell_retries(event: Any) -> None:
         note(f"step '{event.step}': {next_try(event.reason, event.wait)}")
 
 
-def _run_batch(
-    project: Project, bound: Any, caller: Any, rows: Path, output: Path, resume: bool, concurrency: int | None
-) -> None:
+def _run_batch(recorder: Recorder, bound: Any, caller: Any, rows: Path, output: Path, resume: bool, limit: int) -> None:
     from promptchain.cli import interrupt
     from promptchain.project import run_batch
 
-    limit = concurrency or project.settings.concurrency
     written = 0
 
     def count(tally: Tally, row: Any) -> None:
@@ -254,13 +268,21 @@ def _run_batch(
         written = tally.rows
         progress(tally, row)
 
+    def record(run: Run) -> None:
+        recorder.keep(run, durable=False)
+
     try:
         with _batch_progress() as progress:
-            work = run_batch(bound, rows, output, caller, resume=resume, concurrency=limit, progress=count)
+            work = run_batch(
+                bound, rows, output, caller, resume=resume, concurrency=limit, progress=count, record=record
+            )
             tally = interrupt.run(work)
     except KeyboardInterrupt:
         note(f"{plural(written, 'row')} written to {output}; continue with --resume")
         raise
+    finally:
+        for problem in recorder.problems:
+            warn(str(problem))
     _summarise(tally, output, caller.spent)
 
 

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from promptchain.errors import StoreError
+from promptchain.errors import StoreError, UsageError
 from promptchain.store import stream
 from promptchain.store.stream import NewCommit
 
@@ -164,6 +164,20 @@ class Repository:
         except (StoreError, IndexError):
             return None
 
+    def revision(self, folder: Path, name: str) -> tuple[str, str]:
+        """The commit that a revision (git-rev-parse(1)) means in a work tree, and the path of `folder` in it.
+
+        Raises UsageError for an unknown one; StoreError outside of a work tree."""
+        here = ["-C", str(folder)]
+        prefix = self.run("rev-parse", "--show-prefix", base=here).strip("\n")
+        if "\0" not in name:
+            with suppress(StoreError):
+                commit = self.run(
+                    "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", base=here
+                )
+                return commit.strip(), prefix
+        raise UsageError(f"git knows no revision '{name}'", hint="for example NAME@git:HEAD~1 or NAME@git:origin/main")
+
     def _object(self, spec: str) -> tuple[str, str, bytes] | None:
         if "\n" in spec or "\0" in spec or not self.exists:
             return None
@@ -221,7 +235,7 @@ class Repository:
                 ignore = self.git_dir.parent / ".gitignore"
                 if not ignore.exists():
                     ignore.write_text("*\n")
-                self.run("init", "--quiet", "--bare", "--template=", "--", str(self.git_dir))
+                self.run("init", "--quiet", "--bare", "--template=", "--", str(self.git_dir), base=[])
             self.state.mkdir(exist_ok=True)
         except OSError as exc:
             raise StoreError(f"the store cannot be made in {self.git_dir}: {exc.strerror or exc}") from exc
@@ -331,10 +345,19 @@ class Repository:
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
-    def run(self, *words: str, options: Sequence[str] = (), network: bool = False, **kwargs: Any) -> str:
-        """What a git command prints. Raises StoreError with what git says."""
-        base = [] if words[0] == "init" else self._options
-        command = [Git.GIT_PYTHON_GIT_EXECUTABLE or "git", *base, *options, *words]
+    def run(
+        self,
+        *words: str,
+        options: Sequence[str] = (),
+        network: bool = False,
+        base: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """What a git command prints. base: options in place of those that name this git folder, and what we allow it.
+
+        Raises StoreError with what git says."""
+        first = self._options if base is None else base
+        command = [Git.GIT_PYTHON_GIT_EXECUTABLE or "git", *first, *options, *words]
         try:
             out = self._git.execute(command, network=network, stdout_as_string=False, **kwargs)
         except GitCommandError as exc:

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
@@ -14,11 +13,8 @@ from promptchain.errors import StoreError, UsageError
 from promptchain.store import meta
 from promptchain.store.index import SPOOL, Index, Query, RunRow, records
 from promptchain.store.repo import TRIES, Moved, Repository
-from promptchain.store.spool import Spool, day_of
+from promptchain.store.spool import SEGMENT, Spool, day_of, is_due, today
 from promptchain.store.stream import NewCommit
-
-SEGMENT = 500
-"""Runs in one commit, at most."""
 
 LAST = "last"
 """Stands for the newest run."""
@@ -62,16 +58,11 @@ class Runs:
 
     # --- from the spool into git ------------------------------------------------------------------------------------
 
-    def is_due(self) -> bool:
-        """Whether enough runs wait, or runs of a day that is over."""
-        waiting = self.spool.ids()
-        return bool(waiting) and (len(waiting) >= SEGMENT or day_of(waiting[0]) < _today())
-
     def flush(self, *, everything: bool = False) -> int:
         """Commit runs that wait: whole segments, and days that are over; with `everything` all of them.
 
         Returns how many. A crash at any instant loses none and doubles none. Raises StoreError."""
-        if not everything and not self.is_due() and not self.spool.claims():
+        if not everything and not is_due(self.spool) and not self.spool.claims():
             return 0
         meta.check(self._repo)
         done = 0
@@ -81,7 +72,7 @@ class Runs:
                 path.unlink(missing_ok=True)
             for day, ids in groupby(self.spool.ids(), day_of):
                 for part in _parts(list(ids)):
-                    if everything or len(part) == SEGMENT or day < _today():
+                    if everything or len(part) == SEGMENT or day < today():
                         done += self._segment(day, part)
         return done
 
@@ -128,7 +119,3 @@ class Runs:
 def _parts(ids: list[str]) -> Iterator[list[str]]:
     for start in range(0, len(ids), SEGMENT):
         yield ids[start : start + SEGMENT]
-
-
-def _today() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d")

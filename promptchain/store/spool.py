@@ -13,6 +13,9 @@ from typing import Any
 
 from promptchain.errors import StoreError
 
+SEGMENT = 500
+"""Runs in one commit, at most."""
+
 RUN_ID = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")
 """As `records.new_run_id` makes them."""
 
@@ -25,8 +28,8 @@ class Spool:
     def __init__(self, state: Path) -> None:
         self.folder = state / "spool"
 
-    def write(self, run_id: str, text: str) -> Path:
-        """Keep a record, given as JSON: on disk when this returns. Raises StoreError."""
+    def write(self, run_id: str, text: str, *, durable: bool = True) -> Path:
+        """Keep a record, given as JSON. durable: on disk when this returns. Raises StoreError."""
         path = self.path(run_id)
         temporary = self.folder / f".{run_id}.{os.getpid()}.tmp"
         try:
@@ -38,10 +41,12 @@ class Spool:
                 descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
                 file.write(text.encode("utf-8", "replace"))
-                file.flush()
-                os.fsync(descriptor)
+                if durable:
+                    file.flush()
+                    os.fsync(descriptor)
             os.replace(temporary, path)  # noqa: PTH105 - paths are built once, and this is called for each run
-            sync_folder(self.folder)
+            if durable:
+                sync_folder(self.folder)
         except OSError as exc:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -100,6 +105,17 @@ class Spool:
                 if isinstance(data, dict) and isinstance(data.get("ids"), list):
                     found.append((path, data))
         return found
+
+
+def is_due(spool: Spool) -> bool:
+    """Whether enough runs wait, or runs of a day that is over."""
+    waiting = spool.ids()
+    return bool(waiting) and (len(waiting) >= SEGMENT or day_of(waiting[0]) < today())
+
+
+def today() -> str:
+    """The day in UTC, as `day_of` gives it."""
+    return datetime.now(UTC).strftime("%Y-%m-%d")
 
 
 def day_of(run_id: str) -> str:

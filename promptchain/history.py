@@ -1,0 +1,108 @@
+"""What the store keeps of a project: versions, labels and runs. Light: no chain is loaded to look back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptchain import location
+from promptchain.errors import UsageError, known_or_nearest
+from promptchain.location import SLUG, StoreSettings
+
+if TYPE_CHECKING:
+    from promptchain.store.repo import Repository
+    from promptchain.store.runs import Runs
+    from promptchain.store.sync import Report
+    from promptchain.store.versions import Version, Versions
+
+
+@dataclass(frozen=True)
+class History:
+    """The store of the project at `root`. Not safe for use from several threads."""
+
+    root: Path
+    settings: StoreSettings
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> History:
+        """That of the project around `start` (the current folder). Raises for bad settings."""
+        root = location.find_root(start)
+        return cls(root, location.store_settings(root))
+
+    @cached_property
+    def repo(self) -> Repository:
+        from promptchain.store.repo import Repository  # GitPython takes longer to import than most commands to run
+
+        return Repository(location.git_folder(self.root), self.settings.prefix)
+
+    @cached_property
+    def versions(self) -> Versions:
+        from promptchain.store.versions import Versions
+
+        return Versions(self.repo)
+
+    @cached_property
+    def runs(self) -> Runs:
+        from promptchain.store.runs import Runs
+
+        return Runs(self.repo)
+
+    def resolve(self, reference: str) -> Version:
+        """The version that `NAME@REF` stands for; without @REF the newest. Raises UsageError."""
+        name, _, ref = reference.partition("@")
+        self.check_chain(name)
+        return self.versions.resolve(name, ref or "latest")
+
+    def check_chain(self, name: str) -> None:
+        """Raises UsageError for what is neither a chain of the store nor of the work tree."""
+        if not SLUG.fullmatch(name) or not (self.versions.tree(name).tip or self._has_file(name)):
+            known = {*self.versions.chains(), *self.names()}
+            raise UsageError(f"there is no chain '{name}'", hint=known_or_nearest(name, known, "chains"))
+
+    def names(self) -> list[str]:
+        """The names of the chain files in the work tree."""
+        folder = self.root / location.CHAINS
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        return [file.stem for file in files if file.suffix in (".yaml", ".yml") and SLUG.fullmatch(file.stem)]
+
+    def label(self, reference: str, label: str, *, expect: str | None = None, force: bool = False) -> Version:
+        """Set a label to a version (`NAME@REF`, or the newest). Raises UsageError, StoreError."""
+        self._check_label(label, force=force)
+        version = self.resolve(reference)
+        self.versions.label(version.chain, label, version, expect=self._expected(version.chain, expect))
+        return version
+
+    def delete_label(self, chain: str, label: str, *, expect: str | None = None, force: bool = False) -> None:
+        """Raises UsageError, StoreError."""
+        self._check_label(label, force=force)
+        self.check_chain(chain)
+        self.versions.label(chain, label, None, expect=self._expected(chain, expect))
+
+    def sync(self, remote: str | None = None, *, runs: bool = False) -> Report:
+        """See `store.sync.sync`; without a remote `origin`, or the only one there is."""
+        from promptchain.store.sync import remotes, sync
+
+        names = remotes(self.repo)
+        if remote is None:
+            if not names:
+                hint = "git remote add origin URL; or give a URL or a path: chain sync ../team.git"
+                raise UsageError("this repository has no remote", hint=hint)
+            if "origin" not in names and len(names) > 1:
+                raise UsageError("which remote?", hint=f"one of {', '.join(names)}")
+            remote = "origin" if "origin" in names else names[0]
+        return sync(self.repo, remote, runs=runs)
+
+    def _has_file(self, name: str) -> bool:
+        return any((self.root / location.CHAINS / f"{name}{suffix}").is_file() for suffix in (".yaml", ".yml"))
+
+    def _expected(self, chain: str, ref: str | None) -> Version | None:
+        return None if ref is None else self.versions.resolve(chain, ref.rpartition("@")[2] if ref else ref)
+
+    def _check_label(self, label: str, *, force: bool) -> None:
+        if not SLUG.fullmatch(label) or label == "latest" or label[1:].isdigit() or label.isdigit():
+            hint = "small letters, digits, - and _, at most 64, beginning with a letter or digit; and no number"
+            raise UsageError(f"'{label}' cannot be a label", hint=hint)
+        if label in self.settings.protected and not force:
+            raise UsageError(f"the label '{label}' is protected", hint="move it with --force")

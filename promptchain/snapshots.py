@@ -1,0 +1,163 @@
+"""Chain files ↔ snapshots: what of the work tree goes into a version, and how a version becomes a chain again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from promptchain import document, loader
+from promptchain.chain import Chain, PromptStep, PythonStep, RetrieveStep
+from promptchain.errors import PromptChainError, StoreError, UsageError
+from promptchain.location import CHAINS
+from promptchain.store.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from promptchain.store.repo import Repository
+
+MAX_SOURCES = 10_000
+"""Files of one kind whose hashes a version keeps."""
+
+
+def take(chain: Chain, path: Path, root: Path) -> Snapshot:
+    """The chain that was loaded from `path`, with the files it uses. Raises PromptChainError for what is gone since."""
+    try:
+        source = path.read_bytes()
+        files = {name: (root / name).read_bytes() for name in sorted(set(_files(chain)))}
+    except OSError as exc:
+        raise PromptChainError(f"{exc.filename}: cannot be read: {exc.strerror}") from exc
+    return Snapshot(
+        chain=chain.name,
+        path=path.resolve().relative_to(root).as_posix(),
+        source=source,
+        meaning=chain.content_id,
+        files=files,
+        uses=_uses(chain, path.parent, root),
+    )
+
+
+def chain_of(snapshot: Snapshot) -> Chain:
+    """The chain that a snapshot holds. Raises InvalidFileError where this release does not read it any more."""
+    with TemporaryDirectory(prefix="promptchain-") as folder:
+        root = Path(folder).resolve()
+        for name, content in contents(snapshot).items():
+            target = root / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        return loader.load(root / snapshot.path, root)
+
+
+def at_revision(repo: Repository, name: str, commit: str, prefix: str) -> Snapshot:
+    """The chain `name` as a commit of the project's own history has it; what it means is not known before it is loaded.
+
+    prefix: the project's folder in the repository. Raises UsageError, InvalidFileError."""
+    for suffix in (".yaml", ".yml"):
+        path = f"{CHAINS}/{name}{suffix}"
+        source = repo.read(f"{commit}:{prefix}{path}")
+        if source is not None:
+            break
+    else:
+        raise UsageError(
+            f"there is no chain '{name}' in the commit {commit[:12]}", hint=f"git log -- {CHAINS}/{name}.yaml"
+        )
+    found = {file: repo.read(f"{commit}:{prefix}{file}") for file in _named_files(source, path)}
+    return Snapshot(name, path, source, "", {file: text for file, text in found.items() if text is not None})
+
+
+def _named_files(source: bytes, path: str) -> list[str]:
+    """The files that a chain's prompts are in; those outside of the project are left for the loader to tell of."""
+    value = document.parse(source.decode("utf-8-sig", "replace"), path).value
+    steps = value.get("steps") if isinstance(value, dict) else None
+    steps = steps if isinstance(steps, dict) else {}
+    texts = [step.get(key) for step in steps.values() if isinstance(step, dict) for key in ("prompt", "instructions")]
+    files = [text["file"] for text in texts if isinstance(text, dict) and isinstance(text.get("file"), str)]
+    joined = (posixpath.normpath(posixpath.join(posixpath.dirname(path), file)) for file in files)
+    return [file for file in joined if not file.startswith(("..", "/"))]
+
+
+def contents(snapshot: Snapshot) -> dict[str, bytes]:
+    """The files of a snapshot by their paths from the project's folder. Raises StoreError for a path outside of it."""
+    found = {snapshot.path: snapshot.source, **snapshot.files}
+    for name in found:
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or ".." in parts or "\0" in name or os.path.isabs(name):  # noqa: PTH117
+            raise StoreError(f"a version of '{snapshot.chain}' names a file outside of the project: {name!r}")
+    return found
+
+
+def changed_files(snapshot: Snapshot, root: Path) -> list[str]:
+    """Which of a snapshot's files the work tree has otherwise, or not at all."""
+    changed = []
+    for name, content in contents(snapshot).items():
+        try:
+            same = (root / name).read_bytes() == content
+        except OSError:
+            same = False
+        if not same:
+            changed.append(name)
+    return changed
+
+
+def restore(snapshot: Snapshot, root: Path) -> list[str]:
+    """Write a snapshot's files into the work tree; returns those that changed. Raises PromptChainError."""
+    names = changed_files(snapshot, root)
+    files = contents(snapshot)
+    for name in names:
+        target = root / name
+        if not target.parent.resolve().is_relative_to(root.resolve()):
+            raise PromptChainError(f"{name} lies behind a link that leads out of the project", hint="remove the link")
+        temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(files[name])
+            temporary.replace(target)
+        except OSError as exc:
+            temporary.unlink(missing_ok=True)
+            raise PromptChainError(f"{name} could not be written: {exc.strerror or exc}") from exc
+    return names
+
+
+def _files(chain: Chain) -> Iterator[str]:
+    for step in chain.steps.values():
+        if isinstance(step, PromptStep):
+            yield from (text.file for text in (step.instructions, step.prompt) if text.file is not None)
+
+
+def _uses(chain: Chain, folder: Path, root: Path) -> dict[str, dict[str, str]]:
+    """The hashes of what a chain uses but a version does not keep."""
+    found: dict[str, list[Path]] = {"dataset": [], "python": [], "retrieve": []}
+    if chain.test and chain.test.dataset:
+        named = chain.test.dataset
+        found["dataset"] = [folder / name for name in ([named] if isinstance(named, str) else named)]
+    for step in chain.steps.values():
+        if isinstance(step, PythonStep):
+            found["python"].append(root.joinpath(*step.python.partition(":")[0].split(".")).with_suffix(".py"))
+        elif isinstance(step, RetrieveStep) and step.retrieve.from_:
+            patterns = step.retrieve.from_
+            for pattern in [patterns] if isinstance(patterns, str) else patterns:
+                found["retrieve"] += _matches(folder, pattern)
+    return {kind: hashes for kind, paths in found.items() if (hashes := _hashes(paths, root))}
+
+
+def _matches(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(islice(folder.glob(pattern), MAX_SOURCES))
+    except (ValueError, NotImplementedError, OSError):  # no pattern; the checks tell of it
+        return []
+
+
+def _hashes(paths: list[Path], root: Path) -> dict[str, str]:
+    hashes = {}
+    for path in paths:
+        try:
+            name = path.resolve().relative_to(root.resolve()).as_posix()
+            with path.open("rb") as file:
+                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        except (OSError, ValueError):  # not there, or not of this project: the checks tell of it where it matters
+            continue
+    return hashes
