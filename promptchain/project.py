@@ -128,6 +128,40 @@ class Project:
                 snapshot = snapshots.take(chain, self.path(reference), self.root)
             return history.versions.commit(snapshot, message, lambda before: _changes(before, chain))
 
+    def rollback(
+        self, name: str, ref: str, *, message: str | None = None, force: bool = False
+    ) -> tuple[Version, list[str]]:
+        """Make a new version with the content of an older one, and restore its files in the work tree; returns the
+        version, and the files that changed. Raises UsageError where the work tree has what no version has."""
+        with self._history() as history:
+            old = history.resolve(f"{name}@{ref}")
+            snapshot = history.versions.snapshot(old)
+            if not force:
+                self._check_kept(history, name, snapshot)
+            files = snapshots.restore(snapshot, self.root)
+            newest = history.versions.resolve(name, "latest")
+            if newest.content == old.content:
+                return newest, files
+            return history.versions.restore(old, message), files
+
+    def _check_kept(self, history: History, name: str, wanted: Snapshot) -> None:
+        """Raises UsageError where a file that would be overwritten is in no version as it stands."""
+        changed = snapshots.changed_files(wanted, self.root)
+        standing = {file for file in changed if (self.root / file).is_file()}
+        if not standing:
+            return
+        kept = None
+        hint = f"keep it first: chain commit {name}; or --force overwrites it"
+        with suppress(PromptChainError):
+            path = self.path(name)
+            now = snapshots.take(loader.load(path, self.root), path, self.root)
+            kept = history.versions.find(name, now.content)
+        if kept is not None:
+            standing &= set(snapshots.changed_files(history.versions.snapshot(kept), self.root))
+            hint = f"only layout or comments differ from {kept.name}; keep them with git, or --force overwrites them"
+        if standing:
+            raise UsageError(f"{', '.join(sorted(standing))}: what stands there is in no version", hint=hint)
+
     def bind(self, chain: Chain, lm: LM, models: Iterable[str] = ()) -> BoundPlan:
         """The chain's plan on the models given as `MODEL` or `STEP=MODEL`, for which PROMPTCHAIN_MODEL may stand in.
 

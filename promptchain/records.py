@@ -129,7 +129,10 @@ class Totals(Record):
 
 
 class Run(Record):
-    """One execution of a chain. source: the content id of the chain that ran. started: UTC, ISO 8601."""
+    """One execution of a chain. source: the content id of the version that ran. started: UTC, ISO 8601.
+
+    replay_of: the run whose inputs, and whose values of some steps, this one took over.
+    """
 
     format: Literal[1] = 1
     id: str
@@ -145,6 +148,7 @@ class Run(Record):
     error: _Text | None = None
     hint: _Text | None = None
     totals: Totals = Totals()
+    replay_of: str | None = None
 
 
 class StepVariant(Record):

@@ -113,14 +113,16 @@ async def run(
     observe: Observer | None = None,
     record: Callable[[Run], None] | None = None,
     stream: bool = False,
+    given: Mapping[str, StepRun] | None = None,
 ) -> Run:
     """Run the plan on checked inputs. A step that fails fails the run, but never raises: the Run says it.
 
     observe: receives events as they happen; with `stream` also the pieces of the replies.
+    given: steps that are not run, since this is what came of them.
     record: called once with the Run, also when the run is cancelled, before CancelledError goes on.
     Raises CancelledError when cancelled, and what `observe` raises; a ceiling that is reached is said by the Run.
     """
-    execution = _Execution(bound, inputs, caller, observe, stream)
+    execution = _Execution(bound, inputs, caller, observe, stream, given or {})
     try:
         await execution.execute()
     except BaseException:  # cancelled; or an observer failed, a broken pipe say
@@ -169,7 +171,13 @@ class _Execution:
     """One run under way."""
 
     def __init__(
-        self, bound: BoundPlan, inputs: Mapping[str, Any], caller: Caller, observe: Observer | None, stream: bool
+        self,
+        bound: BoundPlan,
+        inputs: Mapping[str, Any],
+        caller: Caller,
+        observe: Observer | None,
+        stream: bool,
+        given: Mapping[str, StepRun],
     ) -> None:
         self._bound = bound
         self._inputs = dict(inputs)
@@ -177,6 +185,7 @@ class _Execution:
         self._caller = caller
         self._observe = observe
         self._stream = stream
+        self._given = given
         self._steps: dict[str, StepRun] = {}
         self._began: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -276,7 +285,7 @@ class _Execution:
         began = perf_counter() - self._start
         self._began[node.id] = began
         try:
-            result = self._without_running(node) or await self._run_step(node)
+            result = self._given.get(node.id) or self._without_running(node) or await self._run_step(node)
         except PromptChainError as exc:
             result = _failed(exc)
         result = result.model_copy(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from promptchain.cli import INTERRUPTED, check, interrupt, models, run, schema, show
+from promptchain.cli import INTERRUPTED, check, diff, interrupt, models, replay, run, runs, schema, show, sync, versions
 from promptchain.cli.output import discard_stdout, note, print_error, print_traceback
 from promptchain.errors import PromptChainError
 
@@ -49,7 +49,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,  # rich would treble the time that --help takes
     pretty_exceptions_enable=False,
-    help="Run, check and show chains of LLM prompts: YAML files in chains/.",
+    help="Run, check, version and compare chains of LLM prompts: YAML files in chains/.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Start with: chain check",
 )
 
@@ -76,5 +76,13 @@ app.command("check")(check.check)
 app.command("show")(show.show)
 app.command("schema")(schema.schema)
 app.command("run")(run.run)
+app.command("diff")(diff.diff)
+app.add_typer(runs.app, name="runs")
+app.command("replay")(replay.replay)
+app.command("commit")(versions.commit)
+app.command("log")(versions.log)
+app.command("label")(versions.label)
+app.command("rollback")(versions.rollback)
+app.command("sync")(sync.sync)
 app.add_typer(models.app, name="models")
 app.command("doctor")(models.doctor)

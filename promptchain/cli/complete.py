@@ -57,3 +57,59 @@ def models(incomplete: str) -> list[str]:
     except (OSError, PromptChainError, AttributeError):
         return []
     return [name for name in names if name.startswith(incomplete)]
+
+
+def versions(incomplete: str) -> list[str]:
+    """Chains; behind an @ the labels and versions of one."""
+    name, at, begun = incomplete.partition("@")
+    if not at:
+        return chains(incomplete)
+    return [f"{name}@{ref}" for ref in _refs(name) if ref.startswith(begun)]
+
+
+def refs(ctx: Any, incomplete: str) -> list[str]:
+    """The labels and versions of the chain that was named before."""
+    return [ref for ref in _refs(_chain_of(ctx)) if ref.startswith(incomplete)]
+
+
+def labels(ctx: Any, incomplete: str) -> list[str]:
+    """The labels of the chain that was named before; of all chains where none was."""
+    return [label for label in _labels(_chain_of(ctx)) if label.startswith(incomplete)]
+
+
+def runs(incomplete: str) -> list[str]:
+    """The newest runs."""
+    try:
+        from promptchain.history import History
+        from promptchain.store.index import Query
+
+        found = [row.id for row in History.find().runs.select(Query(limit=100))]
+    except (OSError, PromptChainError):
+        return []
+    return [word for word in ("last", *found) if word.startswith(incomplete)]
+
+
+def _chain_of(ctx: Any) -> str:
+    named = ctx.params.get("reference") or ctx.params.get("name") or ctx.params.get("chain")
+    return str(named or next(iter(ctx.args), "")).partition("@")[0]
+
+
+def _refs(chain: str) -> list[str]:
+    try:
+        from promptchain.history import History
+
+        tree = History.find().versions.tree(chain)
+        return [*tree.labels(), "latest", *(f"v{number}" for number in tree.numbers())]
+    except (OSError, PromptChainError):
+        return []
+
+
+def _labels(chain: str) -> list[str]:
+    try:
+        from promptchain.history import History
+
+        found = History.find().versions
+        names = [chain] if chain else found.chains()
+        return sorted({label for name in names for label in found.tree(name).labels()})
+    except (OSError, PromptChainError):
+        return []

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from promptchain.cli import options
-from promptchain.cli.output import animated, console, note, print_json, say, style
+from promptchain.cli.output import animated, note, print_json, say, style, table
 
 if TYPE_CHECKING:
     from promptchain.health import Finding
@@ -41,7 +40,7 @@ def models(
         print_json([{**asdict(model), "usable": model.why_not is None} for model in found])
         return
     shown = [model for model in found if all or model.why_not is None or model.name.startswith("local/")]
-    _table([(_mark(m.why_not is None), m.name, m.detail, m.why_not or "", m.remedy or "") for m in shown])
+    table([(_mark(m.why_not is None), m.name, m.detail, m.why_not or "", m.remedy or "") for m in shown])
     hidden = len(found) - len(shown)
     if hidden:
         note(f"{hidden} providers have no key set here: chain models --all")
@@ -69,7 +68,7 @@ def _search(text: str, *, json: bool) -> None:
         entry = _describe(name)
         price = "" if entry["prompt_price"] is None else f"${entry['prompt_price']:g} / ${entry['completion_price']:g}"
         rows.append((name, str(entry["context"] or ""), price))
-    _table(rows, header=("model", "context", "$ per million tokens in / out"))
+    table(rows, header=("model", "context", "$ per million tokens in / out"))
 
 
 def _describe(name: str) -> dict[str, Any]:
@@ -84,23 +83,6 @@ def _describe(name: str) -> dict[str, Any]:
         "prompt_price": None if price is None else round(price.prompt * 1e6, 6),
         "completion_price": None if price is None else round(price.completion * 1e6, 6),
     }
-
-
-def _table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> None:
-    """Columns on a terminal, tabs in a pipe."""
-    if not sys.stdout.isatty():
-        for row in rows:
-            say("\t".join(row).rstrip("\t"))
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(header), header_style="bold")
-    for index in range(len(rows[0]) if rows else 0):
-        table.add_column(header[index] if header else "", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell, style={"✓": "green", "✗": "red"}.get(cell, "")) for cell in row))
-    console().print(table)
 
 
 @app.command("pull")

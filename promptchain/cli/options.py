@@ -9,7 +9,9 @@ import typer
 
 from promptchain.cli import complete
 
-ChainName = Annotated[str, typer.Argument(help="A chain, by name or file.", autocompletion=complete.chains)]
+ChainName = Annotated[
+    str, typer.Argument(help="A chain, by name, file or version: NAME@v7.", autocompletion=complete.versions)
+]
 Text = Annotated[str | None, typer.Argument(help="The chain's only input, or the only one it requires.")]
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 

@@ -6,7 +6,7 @@ import codecs
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -194,3 +194,30 @@ def dollars(value: float | None) -> str:
     if value is None:
         return "$?"
     return "$0" if value == 0 else f"${value:.4f}" if value < 1 else f"${value:.2f}"
+
+
+def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> None:
+    """Columns on a terminal, tabs in a pipe."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            say("\t".join(row).rstrip("\t"))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(header), header_style="bold")
+    for index in range(len(rows[0]) if rows else 0):
+        drawn.add_column(header[index] if header else "", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell, style={"✓": "green", "✗": "red"}.get(cell, "")) for cell in row))
+    console().print(drawn)
+
+
+def when(stamp: str) -> str:
+    """A time of the store (UTC, ISO 8601) in the user's own zone, to the minute."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(stamp).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return stamp

@@ -156,7 +156,7 @@ def _run_once(
 
     kept = _Kept(recorder, save_run)
     try:
-        with _progress(bound) as (observe, stream):
+        with step_progress(bound) as (observe, stream):
             work = runner.run(bound, values, caller, observe=observe, record=kept.keep, stream=stream)
             result = interrupt.run(work)
     except KeyboardInterrupt:
@@ -238,7 +238,7 @@ def _fail(result: Run, record: str) -> None:
 
 
 @contextmanager
-def _progress(bound: Any) -> Iterator[tuple[Any, bool]]:
+def step_progress(bound: Any) -> Iterator[tuple[Any, bool]]:
     """An observer of the run, and whether it wants the replies' text: a live table on a terminal, else lines for what
     a user should know."""
     if animated(sys.stderr):

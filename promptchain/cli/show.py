@@ -136,14 +136,21 @@ def _print_source(plan: Plan, name: str) -> None:
 
 def _given(chain: Chain, text: str | None, pairs: list[str]) -> dict[str, Any]:
     """Values for inputs and for steps' outputs, each by its type."""
-    import json
-
     from promptchain import inputs
-    from promptchain.errors import InputError, known_or_nearest
 
     values = inputs.from_pairs(chain, pairs)
     if text is not None:
         values = {**inputs.from_text(chain, text), **values}
+    optional = [name for name in chain.input_type.fields() if name not in chain.input_type.required]
+    return {**dict.fromkeys(optional), **typed(chain, values)}
+
+
+def typed(chain: Chain, values: dict[str, Any]) -> dict[str, Any]:
+    """The values with those of steps read by the steps' types. Raises InputError, also for a name that is unknown."""
+    import json
+
+    from promptchain.errors import InputError, known_or_nearest
+
     known = [*chain.input_type.fields(), *chain.steps]
     for name, value in values.items():
         if name not in known:
@@ -155,8 +162,7 @@ def _given(chain: Chain, text: str | None, pairs: list[str]) -> dict[str, Any]:
                 values[name] = json.loads(value) if step.for_each else step.type.coerce(value)
             except ValueError as exc:
                 raise InputError(f"step '{name}': {exc}") from None
-    optional = [name for name in chain.input_type.fields() if name not in chain.input_type.required]
-    return {**dict.fromkeys(optional), **values}
+    return values
 
 
 def _rendered(
@@ -174,7 +180,7 @@ def _rendered(
         if lacking:
             found.append({**entry, "needs": lacking})
             continue
-        request = prompt.request({**dict.fromkeys(chain.steps), **values, **_first_item(prompt.step, values)})
+        request = prompt.request({**dict.fromkeys(chain.steps), **values, **first_item(prompt.step, values)})
         entry["messages"] = [{"role": message.role, "content": message.content} for message in request.messages]
         entry["params"] = dict(request.params)
         entry |= {"schema": request.schema} if request.schema else {}
@@ -183,7 +189,7 @@ def _rendered(
     return found
 
 
-def _first_item(step: Any, values: dict[str, Any]) -> dict[str, Any]:
+def first_item(step: Any, values: dict[str, Any]) -> dict[str, Any]:
     """What a `for_each` step sees on its first round, where the list is known."""
     from promptchain import template
 
@@ -201,7 +207,7 @@ def _lacking(plan: Plan, name: str, values: dict[str, Any]) -> list[str]:
     from promptchain import template
 
     step = plan.nodes[name].step
-    lacking = _needed(plan, name) - set(values) - set(_first_item(step, values))
+    lacking = _needed(plan, name) - set(values) - set(first_item(step, values))
     if step.for_each and lacking & {step.for_each.as_, "index"}:  # the item is had by giving the list
         lists = {ref.name for ref in template.expression(step.for_each.in_).references}
         lacking = (lacking - {step.for_each.as_, "index"}) | lists

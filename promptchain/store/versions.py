@@ -57,7 +57,7 @@ class Version:
         """As a reference names it: support@v7."""
         return f"{self.chain}@v{self.number}"
 
-    def toencode(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "chain": self.chain,
             "version": f"v{self.number}",

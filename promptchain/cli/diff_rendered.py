@@ -1,0 +1,176 @@
+"""The messages of both sides of `chain diff --rendered`, on the same example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from promptchain.cli.show import first_item
+from promptchain.errors import InputError, PromptChainError, known_or_nearest
+
+if TYPE_CHECKING:
+    from promptchain.chain import Chain, PromptStep, Step
+    from promptchain.project import Project
+    from promptchain.types import Type
+
+_ROWS_TRIED = 100
+_DEPTH = 8
+
+
+@dataclass(frozen=True)
+class Given:
+    """Inputs as the command line gives them."""
+
+    pairs: Sequence[str] = ()
+    source: str | None = None
+    text: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.pairs) or self.source is not None or self.text is not None
+
+
+@dataclass(frozen=True)
+class Example:
+    """Values for the names that templates use. told: where they come from, for people."""
+
+    told: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def examples(project: Project, chains: Sequence[Chain], given: Given, stdin: str | None) -> list[Example]:
+    """One for each chain: what is given; else the first row of the dataset of a later chain, which an earlier one then
+    takes too; else made up. Raises InputError, PromptChainError."""
+    if given:
+        return _given(chains, given, stdin)
+    for chain in reversed(chains):
+        row = _first_row(project, chain)
+        if row is not None:
+            told, values = row
+            return [
+                Example(told, {name: value for name, value in values.items() if _takes(side, name)}) for side in chains
+            ]
+    return [Example("made up: each input and each upstream value stands as «name»") for _ in chains]
+
+
+def _takes(chain: Chain, name: str) -> bool:
+    return name in chain.steps or chain.input_type.field(name) is not None
+
+
+def _given(chains: Sequence[Chain], given: Given, stdin: str | None) -> list[Example]:
+    """What is given, for each chain what it knows. Raises InputError for a name that none of them knows."""
+    from promptchain import inputs
+    from promptchain.cli.show import typed
+
+    names = {pair.partition("=")[0] for pair in given.pairs}
+    known = {name for chain in chains for name in (*chain.input_type.fields(), *chain.steps)}
+    for name in sorted(names):
+        if not any(_takes(chain, name) for chain in chains):
+            raise InputError(
+                f"no side has an input or step '{name}'", hint=known_or_nearest(name, known, "inputs and steps")
+            )
+    found = []
+    for chain in chains:
+        values: dict[str, Any] = {}
+        if given.source is not None:
+            values |= inputs.from_file(chain, given.source, stdin)
+        if given.text is not None:
+            values |= inputs.from_text(chain, given.text)
+        own = [pair for pair in given.pairs if "=" not in pair or _takes(chain, pair.partition("=")[0])]
+        values |= inputs.from_pairs(chain, own)
+        found.append(Example("as given", typed(chain, {name: values[name] for name in values if _takes(chain, name)})))
+    return found
+
+
+def _first_row(project: Project, chain: Chain) -> tuple[str, Mapping[str, Any]] | None:
+    """The first row of the chain's dataset that can be used, and its place; None where there is none."""
+    from promptchain import dataset
+
+    files = chain.test.dataset if chain.test else None
+    for name in (files,) if isinstance(files, str) else files or ():
+        try:
+            for row in islice(dataset.rows(project.folder / name, chain), _ROWS_TRIED):
+                if not row.error and row.inputs:
+                    return f"{name}, line {row.line}", row.inputs
+        except PromptChainError:  # a dataset that is not there is no reason not to show the prompts
+            continue
+    return None
+
+
+def messages(
+    project: Project, chain: Chain, example: Example, models: Sequence[str], names: Mapping[str, str]
+) -> dict[str, tuple[tuple[str, str], ...] | str]:
+    """For each prompt step its messages, or why it has none. What the example lacks is made up.
+
+    names: by what else to call a step's value, so that a renamed step is made up alike on both sides.
+    """
+    values = {**_made_up(chain, names), **example.values}
+    found: dict[str, tuple[tuple[str, str], ...] | str] = {}
+    for name, step in chain.steps.items():
+        if step.kind != "prompt":
+            continue
+        try:
+            found[name] = _messages(project, chain, name, values, models)
+        except PromptChainError as exc:
+            found[name] = f"{exc.message}; give the values with -i NAME=VALUE"
+    return found
+
+
+def _messages(
+    project: Project, chain: Chain, name: str, values: Mapping[str, Any], models: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
+    import os
+
+    from promptchain import render
+    from promptchain.lm.protocol import Capabilities
+    from promptchain.project import parse_models
+    from promptchain.records import Variant
+
+    step: PromptStep = chain.steps[name]  # type: ignore[assignment]
+    chosen = parse_models(models, project.settings.model)
+    default = chosen.default or os.environ.get("PROMPTCHAIN_MODEL") or chain.model or chosen.last
+    model = chosen.steps.get(name) or step.model or default
+    request = render.render(
+        step,
+        Variant.seed(step),
+        {**values, **first_item(step, dict(values))},
+        model=model or "",
+        params={},
+        capabilities=project.lm().capabilities(model) if model else Capabilities(),
+    )
+    return tuple((message.role, message.content) for message in request.messages)
+
+
+def _made_up(chain: Chain, names: Mapping[str, str]) -> dict[str, Any]:
+    """A value of its type for each input and each step."""
+    values: dict[str, Any] = {}
+    for name, kind in chain.input_type.fields().items():
+        values[name] = _value(kind, name) if name in chain.input_type.required else None
+    for name, step in chain.steps.items():
+        value = _step_value(step, names.get(name, name))
+        values[name] = [value] if step.for_each else value
+    return values
+
+
+def _step_value(step: Step, name: str) -> Any:
+    if step.kind == "retrieve" and step.output is None:
+        return [{"title": f"«{name}.title»", "text": f"«{name}.text»", "score": 1.0, "source": f"«{name}.source»"}]
+    return _value(step.type, name)
+
+
+def _value(kind: Type, name: str, depth: int = _DEPTH) -> Any:
+    """Something of a type that says what it stands for."""
+    if kind.kind == "enum":
+        return kind.choices[0] if kind.choices else None
+    if kind.kind == "array":
+        return [_value(kind.items, f"{name}[]", depth - 1)] if kind.items and depth else []
+    if kind.kind == "object":
+        return {key: _value(part, f"{name}.{key}", depth - 1) for key, part in kind.fields().items()} if depth else {}
+    if kind.kind == "scalar":
+        described = kind.describe()
+        return next((value for word, value in _SCALARS.items() if described.startswith(word)), f"«{name}»")
+    return f"«{name}»"
+
+
+_SCALARS: dict[str, Any] = {"boolean": True, "integer": 1, "number": 1.5, "null": None}

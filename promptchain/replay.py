@@ -1,0 +1,37 @@
+"""A recorded run, again: what of it is taken over, and what is run anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from promptchain.errors import UsageError, known_or_nearest
+from promptchain.plan import Plan
+from promptchain.records import Run, Status, StepRun
+
+_SETTLED = (Status.DONE, Status.SKIPPED)
+
+
+def given(plan: Plan, run: Run, start: str | None) -> dict[str, StepRun]:
+    """The steps of `run` whose values a replay takes over: all but `start` and what depends on it; none without a start.
+
+    A step that failed is run anew, and so is what depends on it. Raises UsageError for an unknown step."""
+    if start is None:
+        return {}
+    if start not in plan.nodes:
+        raise UsageError(f"there is no step '{start}'", hint=known_or_nearest(start, plan.nodes, "steps"))
+    anew = {start}
+    for node in plan.nodes.values():  # each behind what it waits for
+        recorded = run.steps.get(node.id)
+        if recorded is None or recorded.status not in _SETTLED or anew & node.after:
+            anew.add(node.id)
+    return {name: _without_calls(run.steps[name]) for name in plan.nodes if name not in anew}
+
+
+def _without_calls(step: StepRun) -> StepRun:
+    """The value alone: what it took to make it was paid for once."""
+    return StepRun(status=step.status, value=step.value, reasoning=step.reasoning, error=step.error)
+
+
+def models(run: Run) -> Mapping[str, str]:
+    """The model that each step of a run was last asked on."""
+    return {name: calls[-1].model for name, step in run.steps.items() if (calls := list(step.all_calls()))}
