@@ -123,7 +123,7 @@ def test_what_cannot_be_loaded(demo: Workspace) -> None:
     demo.write("chains/broken.yaml", "modle: x\nsteps: {a: {promt: x}}")
     with pytest.raises(UsageError, match="did you mean 'demo'"):
         promptchain.load("demp")
-    with pytest.raises(UsageError, match="versions are not built yet"):
+    with pytest.raises(UsageError, match="the chain 'demo' has no versions yet"):
         promptchain.load("demo@production")
     with pytest.raises(InvalidFileError) as caught:
         promptchain.load("broken")

@@ -101,6 +101,7 @@ def test_the_table_shows_every_step_and_the_outputs_follow(demo: Workspace, widt
         assert re.match(pattern, line), shown.lines
     assert outputs[:2] == ["intent: card", "reply: All is well."]
     assert re.fullmatch(r"[\d.]+ m?s, 3 calls, \d+ tokens, \$0", outputs[2])
+    assert re.fullmatch(r"demo@v1 \(new\), run [0-9a-z]{10}", outputs[3])
     assert max(map(len, shown.lines)) <= width
 
 

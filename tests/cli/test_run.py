@@ -138,7 +138,7 @@ def test_a_call_that_fails_names_step_cause_and_what_waits_for_it(demo: Workspac
     assert fault.value in lines[0]
     assert "  not run because of it: check" in lines
     record = demo.records()[-1]
-    assert lines[-1] == f"  the record is in .promptchain/store.git/promptchain/spool/{record['id']}.json"
+    assert lines[-1] == f"  what was done is recorded: chain runs show {record['id']}"
     assert record["status"] == "failed"
     states = {name: step["status"] for name, step in record["steps"].items()}
     assert states == {"intent": "done", "draft": "failed", "check": "blocked"}

@@ -115,7 +115,7 @@ def test_a_project_that_may_not_be_written_still_runs(demo: Workspace) -> None:
     finally:
         demo.root.chmod(0o755)
     assert (done.code, done.out) == (0, "card\n")
-    assert done.err.startswith("warning: the record could not be written to ")
+    assert done.err.startswith("warning: the store cannot be made in ")
     assert "Traceback" not in done.err
 
 

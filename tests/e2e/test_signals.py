@@ -49,7 +49,7 @@ def test_a_signal_leaves_a_record_of_what_is_done(slow: Workspace, number: signa
     code, err, took = interrupted(slow, lambda process: process.send_signal(number), "hi", "--save-run", "run.json")
     assert code == 130
     assert took < 2
-    assert err == "the record of what was done is in run.json\ninterrupted\n"
+    assert err == "what was done is recorded: run.json\ninterrupted\n"
     [spooled] = records(slow)
     record = json.loads(spooled.read_text())
     assert json.loads((slow.root / "run.json").read_text()) == record
