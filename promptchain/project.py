@@ -236,8 +236,13 @@ class Project:
             history.repo.close()
 
     def _at_revision(self, history: History, name: str, revision: str) -> Chain:
+        self._check_repository()
         commit, prefix = history.repo.revision(self.root, revision)
         return snapshots.chain_of(snapshots.at_revision(history.repo, name, commit, prefix))
+
+    def _check_repository(self) -> None:
+        if location.git_folder(self.root).is_relative_to(self.root / ".promptchain"):
+            raise UsageError(f"{self.root} is in no git repository", hint="NAME@git:REV is for chains that git has")
 
     def _snapshot_at_revision(self, history: History, reference: str, chain: Chain) -> Snapshot:
         name, _, ref = reference.partition("@git:")

@@ -97,7 +97,7 @@ def _draw_wide(lines: Sequence[Line], paper: Paper) -> None:
                 row = one.copy() if one else _rich(Line(SAME), (), paper)
                 row.rstrip()
                 row.truncate(half, pad=True)
-                row.append(_BETWEEN, style="dim")
+                row.append(_BETWEEN, style="dim" if paper.coloured else "")
                 row.append_text(other or _rich(Line(SAME), (), paper))
                 row.rstrip()
                 out.print(row, soft_wrap=True)
@@ -136,7 +136,7 @@ def _rich(line: Line, ops: Sequence[Op], paper: Paper) -> Text:
     from rich.text import Text
 
     whole = line.sign in (GONE, NEW, LEFT_OUT) or line.bold
-    style = (("bold " if line.bold else "") + _RICH_SIGNS[line.sign]).strip()
+    style = (("bold " if line.bold else "") + _RICH_SIGNS[line.sign]).strip() if paper.coloured else ""
     text = Text()
     if line.indent >= 0:
         text.append(line.sign, style=style)
@@ -145,5 +145,5 @@ def _rich(line: Line, ops: Sequence[Op], paper: Paper) -> Text:
         if piece.op in ops:
             marked = not paper.coloured and not whole and not _is_turned(line)
             shown = (_marked(piece) if marked else printable(piece.text)).expandtabs(4)
-            text.append(shown, style=style if whole else _RICH[piece.op])
+            text.append(shown, style=style if whole or not paper.coloured else _RICH[piece.op])
     return text

@@ -6,16 +6,17 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import unified_diff
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from promptchain.cli.diff_draw import Paper, draw
-from promptchain.cli.diff_lines import GONE, NEW, SAME, Line, plain
+from promptchain.cli.diff_lines import GONE, NEW, SAME, Line, plain, source_lines
 from promptchain.cli.diff_view import chain_lines, change_lines, header
 
+if TYPE_CHECKING:
+    from promptchain.chain import Chain
+
 NOWHERE = "/dev/null"
-MAX_LINES = 20_000
-"""Lines of a file beyond which no text diff is made: difflib takes quadratic time."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _lines(before: Side, after: Side, words: Sequence[str]) -> Iterator[Line]:
         yield from structural
         return
     yield plain(SAME, f"({why}; this is the text)", -1, whole=True)
-    yield from _text_lines(before.text, after.text)
+    yield from source_lines(before.text, after.text)
 
 
 def _reason(exc: Exception) -> str:
@@ -111,7 +112,7 @@ def _structural(before: str, after: str, name: str) -> list[Line]:
     return list(chain_lines(diff.compare(_chain(before, name), _chain(after, name))))
 
 
-def _chain(text: str, name: str):  # type: ignore[no-untyped-def]
+def _chain(text: str, name: str) -> Chain:
     """The chain in a text, without the files that it names: they have diffs of their own. Raises PromptChainError."""
     from promptchain import document
     from promptchain.errors import PromptChainError
@@ -124,13 +125,3 @@ def _chain(text: str, name: str):  # type: ignore[no-untyped-def]
     if shape.faults or shape.chain is None:
         raise PromptChainError(shape.faults[0].message if shape.faults else "it has no steps")
     return shape.chain
-
-
-def _text_lines(before: str, after: str) -> Iterator[Line]:
-    old, new = before.splitlines(), after.splitlines()
-    if max(len(old), len(new)) > MAX_LINES:
-        yield plain(SAME, f"{len(old)} lines before, {len(new)} lines after", whole=True)
-        return
-    for line in list(unified_diff(old, new, lineterm="", n=3))[2:]:
-        sign = line[:1] if line[:1] in (GONE, NEW) else SAME
-        yield plain(sign, line if line.startswith("@@") else line[1:], -1 if line.startswith("@@") else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from promptchain.words import Edit, Op
+from promptchain.words import Edit, Op, align
 
 CONTEXT = 2
 """Lines that are shown around a change."""
@@ -40,9 +40,17 @@ def text_lines(edits: Sequence[Edit], indent: int) -> list[Line]:
     return _near_changes([replace(line, indent=indent) for line in _lines(edits)], indent)
 
 
-def inline(edits: Sequence[Edit]) -> tuple[Edit, ...]:
-    """The pieces of a text of one line, without the middle of what is long and the same."""
-    return _shortened(tuple(edits))
+def source_lines(before: str, after: str) -> list[Line]:
+    """The lines of a file that changed, each as a whole, with their context."""
+    old, new = before.splitlines(), after.splitlines()
+    lines: list[Line] = []
+    left = right = 0
+    for gone, come in [*align(old, new), (len(old), len(new))]:
+        lines += [plain(GONE, text) for text in old[left:gone]]
+        lines += [plain(NEW, text) for text in new[right:come]]
+        lines += [plain(SAME, text) for text in old[gone : gone + 1]]
+        left, right = gone + 1, come + 1
+    return _near_changes(lines, 0)
 
 
 def _lines(edits: Sequence[Edit]) -> Iterator[Line]:

@@ -91,7 +91,7 @@ def _first_row(project: Project, chain: Chain) -> tuple[str, Mapping[str, Any]] 
     for name in (files,) if isinstance(files, str) else files or ():
         try:
             for row in islice(dataset.rows(project.folder / name, chain), _ROWS_TRIED):
-                if not row.error and row.inputs:
+                if row.inputs:  # a broken row has none
                     return f"{name}, line {row.line}", row.inputs
         except PromptChainError:  # a dataset that is not there is no reason not to show the prompts
             continue

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from promptchain.changes import Change, Kind, as_text
-from promptchain.cli.diff_lines import ARROW, GONE, NEW, PARTLY, SAME, Line, inline, plain, text_lines
+from promptchain.cli.diff_lines import ARROW, GONE, NEW, PARTLY, SAME, Line, plain, text_lines
 from promptchain.cli.output import dollars, plural, seconds
 from promptchain.words import Edit, Op
 
@@ -60,7 +60,7 @@ def change_lines(change: Change, indent: int = 0) -> Iterator[Line]:
     elif _is_replaced(change):
         yield from _replaced(change, indent)
     elif sum(len(edit.text) for edit in change.edits) <= _SHORT and not any("\n" in edit.text for edit in change.edits):
-        yield Line(PARTLY, (Edit(Op.EQUAL, f"{name}: "), *inline(change.edits)), indent)
+        yield Line(PARTLY, (Edit(Op.EQUAL, f"{name}: "), *change.edits), indent)
     else:
         yield Line(PARTLY, (Edit(Op.EQUAL, f"{name}:"),), indent)
         yield from text_lines(change.edits, indent + 2)

@@ -177,18 +177,18 @@ def _run_once(
             totals = result.totals
             calls = f"{totals.calls} call{'s' * (totals.calls != 1)}"
             spent = f"{calls}, {totals.tokens} tokens, {dollars(totals.cost)}"
-            note(style(f"{seconds(result.seconds)}, {spent}{_cited(recorder, result)}", "2", sys.stderr))
+            note(style(f"{seconds(result.seconds)}, {spent}", "2", sys.stderr))
+            _cite(recorder, result)
     if kept.error:
         raise kept.error
 
 
-def _cited(recorder: Recorder, result: Run) -> str:
-    """Which version ran, and under which id the run is kept."""
+def _cite(recorder: Recorder, result: Run) -> None:
+    """Say which version ran, and under which id the run is kept: its first ten characters, which are its time."""
     kept = recorder.version()
-    if kept is None or recorder.problems:
-        return ""
-    version, new = kept
-    return f"; {version.name}{' (new)' if new else ''}, run {result.id}"
+    if kept is not None and not recorder.problems:
+        version, new = kept
+        note(style(f"{version.name}{' (new)' if new else ''}, run {result.id[:10]}", "2", sys.stderr))
 
 
 class _Kept:

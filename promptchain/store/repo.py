@@ -49,8 +49,10 @@ _OPTIONS = (
     "gc.auto=0",
     "maintenance.auto=false",
 )
-_NETWORK = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_ASKPASS", "GIT_SSL_", "GIT_HTTP_", "GIT_PROXY_")
-_CONFIG = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
+_KEPT = (  # how the user reaches a remote, and which settings are the user's
+    *("GIT_SSH", "GIT_ASKPASS", "GIT_SSL_", "GIT_HTTP_", "GIT_PROXY_"),
+    *("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"),
+)
 _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "https:ssh:file", "GIT_NO_LAZY_FETCH": "1"}
 
 
@@ -85,10 +87,9 @@ class _Commands(Git):  # type: ignore[misc] # GitPython's own types are not read
         self.update_environment(**_ENVIRONMENT)
         self._persistent_git_options = list(options)  # those of the lasting cat-file too
 
-    def execute(self, command: Any, *args: Any, network: bool = False, **kwargs: Any) -> Any:
+    def execute(self, command: Any, *args: Any, **kwargs: Any) -> Any:
         """As GitPython's, which can add variables to the environment but take none away."""
-        keep = (*_CONFIG, *_NETWORK) if network else _CONFIG
-        foreign = [name for name in os.environ if name.startswith("GIT_") and not name.startswith(keep)]
+        foreign = [name for name in os.environ if name.startswith("GIT_") and not name.startswith(_KEPT)]
         foreign = [name for name in foreign if name not in _ENVIRONMENT]
         if foreign and (env := shutil.which("env")):
             command = [env, *(word for name in sorted(foreign) for word in ("-u", name)), *command]
@@ -349,7 +350,6 @@ class Repository:
         self,
         *words: str,
         options: Sequence[str] = (),
-        network: bool = False,
         base: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> str:
@@ -359,7 +359,7 @@ class Repository:
         first = self._options if base is None else base
         command = [Git.GIT_PYTHON_GIT_EXECUTABLE or "git", *first, *options, *words]
         try:
-            out = self._git.execute(command, network=network, stdout_as_string=False, **kwargs)
+            out = self._git.execute(command, stdout_as_string=False, **kwargs)
         except GitCommandError as exc:
             raise StoreError(f"git {words[0]} failed: {_said(exc)}", hint=_hint(_said(exc))) from exc
         except GitCommandNotFound as exc:

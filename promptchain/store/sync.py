@@ -104,7 +104,7 @@ def _fetch(repo: Repository, remote: str, tracking: str, *, runs: bool) -> None:
     flags = ("--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=", "--prune", "--no-recurse-submodules")
     checked = ["-c", "transfer.fsckObjects=true", "-c", "fetch.fsckObjects=true"]
     try:
-        repo.run("fetch", *flags, "--", remote, *specs, options=checked, network=True)
+        repo.run("fetch", *flags, "--", remote, *specs, options=checked)
     except StoreError as exc:
         names = remotes(repo)
         hint = f"remotes: {', '.join(names)}" if names else "this repository has no remote: git remote add origin URL"
@@ -129,7 +129,6 @@ def _push(repo: Repository, remote: str, wanted: Mapping[str, str], tracking: st
             "--",
             remote,
             *specs,
-            network=True,
         )
     except StoreError as exc:
         cause = exc.__cause__
