@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import StrEnum
 
 
@@ -140,6 +139,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     >>> nearest("serch", ["search", "reply"])
     "did you mean 'search'?"
     """
+    from difflib import get_close_matches  # takes time to import, and there is seldom something wrong
+
     names = list(known)
     matches = get_close_matches(name, names, n=1, cutoff=0.6) or get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     return f"did you mean '{matches[0]}'?" if matches else None

@@ -12,7 +12,7 @@ _SETTLED = (Status.DONE, Status.SKIPPED)
 
 
 def given(plan: Plan, run: Run, start: str | None) -> dict[str, StepRun]:
-    """The steps of `run` whose values a replay takes over: all but `start` and what depends on it; none without a start.
+    """The steps of `run` whose values a replay takes over: all but `start` and what depends on it; none without one.
 
     A step that failed is run anew, and so is what depends on it. Raises UsageError for an unknown step."""
     if start is None:

@@ -5,18 +5,58 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from promptchain.cli import INTERRUPTED, check, diff, interrupt, models, replay, run, runs, schema, show, sync, versions
+from promptchain.cli import INTERRUPTED, interrupt
 from promptchain.cli.output import discard_stdout, note, print_error, print_traceback
 from promptchain.errors import PromptChainError
 
+COMMANDS = {
+    "check": "check:check",
+    "show": "show:show",
+    "schema": "schema:schema",
+    "run": "run:run",
+    "runs": "runs:app",
+    "replay": "replay:replay",
+    "diff": "diff:diff",
+    "commit": "versions:commit",
+    "log": "versions:log",
+    "label": "versions:label",
+    "rollback": "versions:rollback",
+    "sync": "sync:sync",
+    "models": "models:app",
+    "doctor": "models:doctor",
+}
+"""Where each command is: the module in this room, and the function or the group of commands in it."""
+
 
 class Group(TyperGroup):
-    """Turns errors into messages; no traceback for what a user can cause, unless --debug asks for it."""
+    """Turns errors into messages; no traceback for what a user can cause, unless --debug asks for it.
+
+    A command is imported and built when it is asked for: to build all of them takes longer than most of them run.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return [*COMMANDS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            for name in COMMANDS:  # so that typer can say which one is near
+                self.get_command(ctx, name)
+            return None
+        if cmd_name not in self.commands:
+            module, _, name = COMMANDS[cmd_name].partition(":")
+            found = getattr(import_module(f"promptchain.cli.{module}"), name)
+            if not isinstance(found, typer.Typer):
+                single = typer.Typer(rich_markup_mode=None, add_completion=False)
+                found = single.command(cmd_name)(found) and single
+            self.commands[cmd_name] = typer.main.get_command(found)
+            self.commands[cmd_name].name = cmd_name
+        return self.commands[cmd_name]
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -70,19 +110,3 @@ def main(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Global options."""
-
-
-app.command("check")(check.check)
-app.command("show")(show.show)
-app.command("schema")(schema.schema)
-app.command("run")(run.run)
-app.command("diff")(diff.diff)
-app.add_typer(runs.app, name="runs")
-app.command("replay")(replay.replay)
-app.command("commit")(versions.commit)
-app.command("log")(versions.log)
-app.command("label")(versions.label)
-app.command("rollback")(versions.rollback)
-app.command("sync")(sync.sync)
-app.add_typer(models.app, name="models")
-app.command("doctor")(models.doctor)

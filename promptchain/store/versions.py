@@ -12,14 +12,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from promptchain.errors import StoreError, UsageError, known_or_nearest
 from promptchain.location import SLUG
 from promptchain.store import meta
 from promptchain.store.repo import TRIES, Moved, Repository, as_mapping
-from promptchain.store.snapshot import Snapshot, stored
 from promptchain.store.stream import NewCommit
+
+if TYPE_CHECKING:
+    from promptchain.store.snapshot import Snapshot
 
 LATEST = "latest"
 """Stands for the newest version wherever a label may stand."""
@@ -217,6 +219,8 @@ class Versions:
 
     def snapshot(self, version: Version) -> Snapshot:
         """What the version keeps. Raises StoreError where it cannot be read."""
+        from promptchain.store.snapshot import Snapshot, stored  # a log needs neither
+
         tree = self.tree(version.chain)
         folder = f"{tree.tip}:{place(version.number)}"
         manifest = tree.read(f"{place(version.number)}/manifest.json")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -150,27 +151,35 @@ def test_a_log_takes_at_most_two_imports_of_git(folder: Path) -> None:
     assert found.ratio <= 2
 
 
-def a_run(number: int) -> str:
-    reply = f"Your new card takes five working days. Number {number} is in the app, and it is {number % 97} days old."
-    call = Call(
+_CHANCE = random.Random(7)
+_WORDS = ["".join(_CHANCE.choices("etaoinshrdlucmfwygp", k=_CHANCE.randint(2, 9))) for _ in range(2000)]
+
+
+def a_run(number: int) -> Run:
+    """A run of three steps whose texts repeat no more than people do."""
+
+    def text(words: int) -> str:
+        return " ".join(_CHANCE.choices(_WORDS, k=words))
+
+    def step(value: str) -> StepRun:
+        tokens = {"prompt_tokens": _CHANCE.randint(60, 300), "completion_tokens": _CHANCE.randint(3, 60)}
+        call = Call(model="local/smollm2", finish="stop", cost=0.0, seconds=round(_CHANCE.random(), 6), **tokens)
+        return StepRun(status=Status.DONE, value=value, seconds=round(_CHANCE.random(), 6), calls=(call,))
+
+    steps = {"intent": step("card_arrival"), "reply": step(text(30)), "check": step("yes")}
+    return Run(
+        id="01m87n" + "".join(_CHANCE.choices("0123456789abcdefghjkmnpqrstvwxyz", k=20)),
+        chain="support",
+        source=f"{number % 7:064x}",
         model="local/smollm2",
-        finish="stop",
-        prompt_tokens=71 + number % 50,
-        completion_tokens=20,
-        cost=0.0,
-        seconds=0.5 + number / 1e6,
+        started="2026-11-24T20:57:18.504Z",
+        seconds=1.5,
+        status=Status.DONE,
+        inputs={"message": text(25)},
+        outputs={"intent": "card_arrival", "reply": steps["reply"].value},
+        steps=steps,
+        totals=Totals(calls=3, prompt_tokens=213, completion_tokens=60),
     )
-    steps = {
-        name: StepRun(status=Status.DONE, value=value, seconds=0.4, calls=(call,))
-        for name, value in (("intent", "card_arrival"), ("reply", reply), ("check", "yes"))
-    }
-    identifier = "01m87n" + f"{number:020d}"
-    record = Run(
-        id=identifier, chain="support", source=f"{number % 7:064x}", model="local/smollm2", started="2026-11-24T20:57:18.504Z",
-        seconds=1.5, status=Status.DONE, inputs={"message": f"where is my card number {number}? it has been {number % 31} days"},
-        outputs={"intent": "card_arrival", "reply": reply}, steps=steps, totals=Totals(calls=3, prompt_tokens=213, completion_tokens=60, cost=0.0),
-    )  # fmt: skip
-    return record.model_dump_json()
 
 
 def test_100000_runs(tmp_path: Path) -> None:
@@ -178,7 +187,8 @@ def test_100000_runs(tmp_path: Path) -> None:
     repo = Repository(tmp_path / ".git")
     runs = Runs(repo)
     for number in range(RUNS):
-        runs.spool.write("01m87n" + f"{number:020d}", a_run(number), durable=False)
+        run = a_run(number)
+        runs.spool.write(run.id, run.model_dump_json(), durable=False)
     spent = timed(lambda: runs.flush(everything=True))
     assert len(runs.select(Query(limit=None))) == RUNS
     commits = int(git(tmp_path, "rev-list", "--count", "--all"))
@@ -187,17 +197,52 @@ def test_100000_runs(tmp_path: Path) -> None:
     listed = [command(str(CHAIN), "runs", "-n", "20", cwd=tmp_path) for _ in range(8)][1:]
     say(
         "100,000 runs (at most 800 bytes each, 300 commits; listed in 0.3 s cold)",
-        f"{size / RUNS:.0f} bytes each, {commits} commits, committed in {spent:.1f} s; chain runs {median(listed):.3f} s",
+        f"{size / RUNS:.0f} bytes each, {commits} commits in {spent:.1f} s; chain runs {median(listed):.3f} s",
     )
     assert size / RUNS <= 800
     assert commits <= 300
     assert median(listed) <= 0.3
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Path]:
+WITHOUT_STORE = """
+import sys
+from promptchain import recording
+class Nothing:
+    problems = ()
+    def __init__(self, *_): pass
+    def version(self): return None
+    def keep(self, run, **_): return run
+recording.Recorder = Nothing
+from promptchain.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("changed", [False, True], ids=["as it was", "changed"])
+def test_what_a_run_pays_for_the_store(changed: bool, tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
-    (tmp_path / "chains").mkdir()
-    (tmp_path / "answers.yaml").write_text("- fine\n")
-    (tmp_path / "chains/demo.yaml").write_text("model: scripted/answers.yaml\nsteps: {reply: {prompt: hello}}\n")
-    yield tmp_path
+    (tmp_path / "answers.yaml").write_text("- {always: true, reply: fine}\n")
+    chain = tmp_path / "chains/demo.yaml"
+    chain.parent.mkdir()
+    numbers = iter(range(10**6))
+
+    def write() -> None:
+        number = next(numbers) if changed else 0
+        chain.write_text(f"model: scripted/answers.yaml\nsteps: {{reply: {{prompt: hello {number}}}}}\n")
+
+    def run(*start: str) -> float:
+        write()
+        return command(*start, "run", "demo", cwd=tmp_path)
+
+    bare = "import sys; from promptchain.cli import main; main()"
+    found = in_turn(
+        lambda: run(sys.executable, "-c", bare), lambda: run(sys.executable, "-c", WITHOUT_STORE), rounds=15
+    )
+    paid = median(found.ours) - median(found.theirs)
+    assert len(list((tmp_path / ".git/promptchain/spool").iterdir())) == 16
+    how = "changed" if changed else "as it was"
+    say(
+        f"what a run pays for store and record, chain {how} (at most 80 ms)",
+        f"{paid * 1000:.0f} ms ({found})",
+    )
+    assert paid <= 0.080
