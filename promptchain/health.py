@@ -104,7 +104,29 @@ def diagnose(start: Path | None = None) -> Iterator[Finding]:
     except PromptChainError as exc:
         yield Finding(Level.ERROR, "settings", str(exc), exc.hint)
         return
+    yield from _store(project)
     yield from _project(project)
+
+
+def _store(project: Project) -> Iterator[Finding]:
+    """The store of versions and runs: where it is, what it holds, and what is wrong with it."""
+    if not shutil.which("git"):
+        return
+    try:
+        from promptchain.store.index import Query
+        from promptchain.store.inspect import troubles
+
+        with project.history() as history:
+            found = [*troubles(history.repo)]
+            for trouble in found:
+                level = Level.ERROR if trouble.serious else Level.WARNING
+                yield Finding(level, trouble.subject, trouble.message, trouble.remedy)
+            if not any(trouble.serious for trouble in found):
+                chains, runs = len(history.versions.chains()), len(history.runs.select(Query()))
+                counted = f"{chains} chain{'s' * (chains != 1)} with versions, {runs} run{'s' * (runs != 1)}"
+                yield Finding(Level.OK, "store", f"{history.repo.git_dir}: {counted}")
+    except PromptChainError as exc:
+        yield Finding(Level.ERROR, "store", exc.message, exc.hint)
 
 
 def _git() -> Finding:

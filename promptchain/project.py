@@ -105,7 +105,7 @@ class Project:
         """Load and check a chain: `NAME` or a file of the work tree, or a version: `NAME@v7`, `NAME@production`,
         `NAME@latest`, `NAME@<content id>`, `NAME@git:main`. Raises UsageError, InvalidFileError, StoreError."""
         if _is_version(reference):
-            with self._history() as history:
+            with self.history() as history:
                 name, _, ref = reference.partition("@")
                 if ref.startswith("git:"):
                     return self._at_revision(history, name, ref.removeprefix("git:"))
@@ -119,7 +119,7 @@ class Project:
     def keep(self, reference: str, chain: Chain, message: str | None = None) -> tuple[Version, bool]:
         """Have the chain that was loaded as `reference` as a version in the store, and whether it is a new one; see
         `Versions.commit`. Safe to call from another thread. Raises PromptChainError."""
-        with self._history() as history:
+        with self.history() as history:
             if _is_version(reference) and "@git:" not in reference:
                 return history.resolve(reference), False
             if _is_version(reference):
@@ -133,7 +133,7 @@ class Project:
     ) -> tuple[Version, list[str]]:
         """Make a new version with the content of an older one, and restore its files in the work tree; returns the
         version, and the files that changed. Raises UsageError where the work tree has what no version has."""
-        with self._history() as history:
+        with self.history() as history:
             old = history.resolve(f"{name}@{ref}")
             snapshot = history.versions.snapshot(old)
             if not force:
@@ -215,19 +215,19 @@ class Project:
     def flush(self) -> None:
         """Commit the records that wait, where enough of them do. Safe in any thread. Raises StoreError."""
         if is_due(Spool(location.git_folder(self.root) / "promptchain")):
-            with self._history() as history:
+            with self.history() as history:
                 history.runs.flush()
 
     def find_run(self, reference: str) -> Run | None:
         """The recorded run with this id, or the beginning of one, or `last`; None where there is none.
 
         Raises UsageError where several begin so, StoreError where the record cannot be read."""
-        with self._history() as history:
+        with self.history() as history:
             row = history.runs.find(reference)
             return None if row is None else _run(history.runs.read(row))
 
     @contextmanager
-    def _history(self) -> Iterator[History]:
+    def history(self) -> Iterator[History]:
         """The store, for one piece of work: a process that reads is shared by no two threads."""
         history = History(self.root, location.store_settings(self.root))
         try:

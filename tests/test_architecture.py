@@ -59,6 +59,7 @@ ROWS = (
     "store.runs",
     "store.versions",
     "store.sync",
+    "store.inspect",
     "snapshots",
     "history",
     "settings",
