@@ -1,5 +1,6 @@
 """The README's files, commands and outputs, run as they stand there."""
 
+import os
 import re
 import shlex
 import shutil
@@ -54,6 +55,48 @@ def test_the_recording_is_of_a_run_like_this(project: Path) -> None:
     shown, recorded_outputs = yaml.safe_load(done.stdout), yaml.safe_load("".join(recorded.splitlines(True)[3:-1]))
     assert list(shown) == list(recorded_outputs) == ["intent", "reply", "check"]
     assert all(f" {step} " in recorded.splitlines()[row] for row, step in enumerate(shown))
+
+
+STORY = [
+    (command.replace("\n> ", "\n"), shown)
+    for block in re.findall(r"```shell-session\n(.*?)```", README, re.DOTALL)
+    for command, shown in re.findall(r"^\$ (.*(?:\n> .*)*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+]
+_VARIES = (  # ids, times, durations and token counts; columns are tabs in a pipe
+    (r"[0-9a-hjkmnp-tv-z]{26}", "RUN"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d", "WHEN"),
+    (r"[\d.]+ m?s\b", "TIME"),
+    (r"TIME\s+\d+\s", "TIME TOKENS "),
+    (r"scripted/\S+", "local/smollm2"),
+    (r"\s+", " "),
+)
+
+
+def alike(text: str) -> str:
+    for pattern, word in _VARIES:
+        text = re.sub(pattern, word, text)
+    return text.strip()
+
+
+def test_the_story_of_versions_is_what_the_terminal_shows(project: Path) -> None:
+    (project / "answers.yaml").write_text(SCRIPT.replace("Lima is lovely.", STORY[0][1].strip()))
+    script = "\n".join(f"{command}\necho; echo @@@" for command, _ in STORY)
+    path = f"{CHAIN.parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PROMPTCHAIN_MODEL": f"scripted/{project}/answers.yaml"}
+    subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        timeout=60,
+    )
+    shown = done.stdout.decode().split("@@@\n")
+    assert len(STORY) == 13
+    for (command, expected), printed in zip(STORY, shown, strict=False):
+        # stdout and stderr are one in a terminal, but not in time through a pipe
+        assert sorted(map(alike, printed.splitlines())) == sorted(map(alike, f"{expected}\n".splitlines())), command
 
 
 SCRIPT = """
