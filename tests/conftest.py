@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.workspace import Workspace
+
 # A gate must say the same twice of the same code; new examples are looked for everywhere else.
 settings.register_profile("gate", derandomize=True)
 settings.load_profile("gate" if os.environ.get("CI") else "default")
@@ -70,3 +72,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _in_benchmarks(config: pytest.Config, argument: str) -> bool:
     path = (config.invocation_params.dir / argument.partition("::")[0]).resolve()
     return path.is_relative_to(BENCHMARKS)
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A folder without chains, which is the current one; its caches and models are its own."""
+    root = tmp_path / "project"
+    root.mkdir()
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # it hides what goes wrong when a stream is flushed
+    monkeypatch.setenv("PROMPTCHAIN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PROMPTCHAIN_MODELS_DIR", str(tmp_path / "models"))
+    return Workspace(root)
+
+
+@pytest.fixture
+def demo(empty: Workspace) -> Workspace:
+    """A project with the chain `demo` of three steps."""
+    empty.chain()
+    return empty
