@@ -45,7 +45,7 @@ class Recorder:
         """Write a record, which cites the version that ran. durable: on disk when this returns."""
         kept = self.version()
         if kept is not None:
-            run = run.model_copy(update={"source": kept[0].content})
+            run = run.model_copy(update={"source": kept[0].content, "version": kept[0].number})
         try:
             self._project.record(run, durable=durable)
             self._kept += 1

@@ -129,7 +129,8 @@ class Totals(Record):
 
 
 class Run(Record):
-    """One execution of a chain. source: the content id of the version that ran. started: UTC, ISO 8601.
+    """One execution of a chain. source: the content id of the version that ran; version: its number then, which a sync
+    may change. started: UTC, ISO 8601.
 
     replay_of: the run whose inputs, and whose values of some steps, this one took over.
     """
@@ -138,6 +139,7 @@ class Run(Record):
     id: str
     chain: str
     source: str
+    version: int | None = None
     model: str | None
     started: str
     seconds: float = 0.0

@@ -80,13 +80,16 @@ class _Numbers:
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._known: dict[tuple[str, str], str] = {}
+        self._known: dict[tuple[str, str, int | None], str] = {}
 
     def of(self, row: RunRow) -> str:
         """As "support@v7"; the beginning of the content id where no version has it."""
-        key = (row.chain, row.source)
+        key = (row.chain, row.source, row.version)
         if key not in self._known:
-            version = self._history.versions.find(*key)
+            tree = self._history.versions.tree(row.chain)
+            version = tree.version(row.version) if row.version else None
+            if version is None or version.content != row.source:  # a sync has given it another number
+                version = tree.find(row.source)
             self._known[key] = version.name if version else f"{row.chain}@{str(row.source)[:12]}"
         return self._known[key]
 

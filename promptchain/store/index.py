@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,25 +14,30 @@ from typing import Any
 from promptchain.store.repo import Repository
 from promptchain.store.spool import Spool
 
-_VERSION = 1
 _TABLES = """
-create table runs(id text primary key, chain text, source text, model text, started text, seconds real, status text,
-    calls integer, tokens integer, cost real, error text, place text) without rowid;
+create table runs(id text primary key, chain text, source text, version integer, model text, started text,
+    seconds real, status text, calls integer, tokens integer, cost real, error text, place text) without rowid;
 create index runs_of_chain on runs(chain, id);
 create table segments(path text primary key) without rowid;
 create table tips(ref text primary key, sha text) without rowid;
 """
+_VERSION = zlib.crc32(_TABLES.encode()) & 0x7FFFFFFF
+"""Tells an index that another release made, with other columns."""
+
 SPOOL = ""
 """The place of a run that waits in the spool; any other is `ref:path` of its segment."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run in a list. started: UTC, ISO 8601; cost: US dollars, None where unknown; place: where its record is."""
+    """A run in a list. version: its number when it ran. started: UTC, ISO 8601; cost: US dollars, None where unknown.
+
+    place: where its record is."""
 
     id: str
     chain: str
     source: str
+    version: int | None
     model: str | None
     started: str
     seconds: float
@@ -161,7 +167,7 @@ class Index:
     def _insert(self, found: Iterable[Mapping[str, Any]], place: str) -> None:
         # A record that is in the spool and in a segment is that of a flush under way: the segment stays.
         how = "or ignore" if place == SPOOL else "or replace"
-        sql = f"insert {how} into runs values (?,?,?,?,?,?,?,?,?,?,?,?)"
+        sql = f"insert {how} into runs values (?,?,?,?,?,?,?,?,?,?,?,?,?)"
         self._db.executemany(sql, (_row(record, place) for record in found))
 
 
@@ -177,7 +183,7 @@ def records(segment: bytes | None) -> Iterator[dict[str, Any]]:
 def _row(record: Mapping[str, Any], place: str) -> tuple[Any, ...]:
     totals = record.get("totals")
     used = totals if isinstance(totals, dict) else {}
-    words = (record["id"], record.get("chain"), record.get("source"), record.get("model"), record.get("started"))
+    words = (record["id"], *(record.get(name) for name in ("chain", "source", "version", "model", "started")))
     tokens = (used.get("prompt_tokens") or 0) + (used.get("completion_tokens") or 0)
     seconds, status, error = record.get("seconds") or 0.0, record.get("status"), record.get("error")
     return (*words, seconds, status, used.get("calls") or 0, tokens, used.get("cost"), error, place)
