@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from promptchain.errors import UsageError, known_or_nearest
 from promptchain.location import SLUG, StoreSettings
 
 if TYPE_CHECKING:
+    from promptchain.store.index import RunRow
     from promptchain.store.repo import Repository
     from promptchain.store.runs import Runs
     from promptchain.store.sync import Report
@@ -30,6 +31,14 @@ class History:
         """That of the project around `start` (the current folder). Raises for bad settings."""
         root = location.find_root(start)
         return cls(root, location.store_settings(root))
+
+    def __enter__(self) -> History:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process that reads, if one was begun."""
+        if "repo" in self.__dict__:
+            self.repo.close()
 
     @cached_property
     def repo(self) -> Repository:
@@ -51,15 +60,44 @@ class History:
 
     def resolve(self, reference: str) -> Version:
         """The version that `NAME@REF` stands for; without @REF the newest. Raises UsageError."""
-        name, _, ref = reference.partition("@")
+        name, at, ref = reference.partition("@")
         self.check_chain(name)
-        return self.versions.resolve(name, ref or "latest")
+        return self.at(name, ref if at else "latest")
+
+    def at(self, chain: str, ref: str) -> Version:
+        """The version of a chain that `v7`, `@v7` or `NAME@v7` stands for. Raises UsageError."""
+        ref = ref.removeprefix(f"{chain}@").removeprefix("@")  # an alias, v7@ab12cd34, has an @ of its own
+        if not ref:
+            raise UsageError("there is no version behind the @", hint=f"{chain}@v7, a label, or {chain}@latest")
+        if ref.startswith("git:"):
+            hint = f"keep it first, and take what that prints: chain commit {chain}@{ref}"
+            raise UsageError(f"'{ref}' is a revision of git, not a version", hint=hint)
+        return self.versions.resolve(chain, ref)
+
+    def with_names(self, version: Version) -> Version:
+        """The version with its labels and aliases, which only a log reads by itself."""
+        tree = self.versions.tree(version.chain)
+        at = {label.name: tree.at(label) for label in tree.labels().values()}
+        labels = tuple(name for name, found in at.items() if found and found.number == version.number)
+        aliases = tuple(alias for alias, number in tree.aliases().items() if number == version.number)
+        return replace(version, labels=labels, aliases=aliases)
+
+    def find_run(self, reference: str) -> RunRow:
+        """The run with this id, the only one that begins so, or the `last`. Raises UsageError."""
+        from promptchain.store.index import Query
+
+        row = self.runs.find(reference) if reference else None
+        if row is None:
+            hint = "chain runs lists them" if self.runs.select(Query(limit=1)) else "there are none yet: chain run NAME"
+            raise UsageError(f"there is no run '{reference}'", hint=hint)
+        return row
 
     def check_chain(self, name: str) -> None:
         """Raises UsageError for what is neither a chain of the store nor of the work tree."""
         if not SLUG.fullmatch(name) or not (self.versions.tree(name).tip or self._has_file(name)):
             known = {*self.versions.chains(), *self.names()}
-            raise UsageError(f"there is no chain '{name}'", hint=known_or_nearest(name, known, "chains"))
+            hint = known_or_nearest(Path(name).stem, known, "chains")  # also of a path, as `chain run` takes one
+            raise UsageError(f"there is no chain '{name}'", hint=hint)
 
     def names(self) -> list[str]:
         """The names of the chain files in the work tree."""
@@ -98,11 +136,14 @@ class History:
         return any((self.root / location.CHAINS / f"{name}{suffix}").is_file() for suffix in (".yaml", ".yml"))
 
     def _expected(self, chain: str, ref: str | None) -> Version | None:
-        return None if ref is None else self.versions.resolve(chain, ref.rpartition("@")[2] if ref else ref)
+        return None if ref is None else self.at(chain, ref)
 
     def _check_label(self, label: str, *, force: bool) -> None:
-        if not SLUG.fullmatch(label) or label == "latest" or label[1:].isdigit() or label.isdigit():
-            hint = "small letters, digits, - and _, at most 64, beginning with a letter or digit; and no number"
+        if label == "latest" or label.removeprefix("v").isdecimal():
+            hint = "give it a name: chain label NAME@v7 production"
+            raise UsageError(f"'{label}' cannot be a label: it stands for a version already", hint=hint)
+        if not SLUG.fullmatch(label):
+            hint = "small letters, digits, - and _, at most 64, beginning with a letter or digit"
             raise UsageError(f"'{label}' cannot be a label", hint=hint)
         if label in self.settings.protected and not force:
             raise UsageError(f"the label '{label}' is protected", hint="move it with --force")

@@ -34,11 +34,11 @@ class Recorder:
 
     def version(self) -> tuple[Version, bool] | None:
         """The version that runs, and whether it is new; None where it could not be kept."""
-        try:
+        problem = self._version.exception()  # not raised: it would gather the frames of every run of a batch
+        if problem is None:
             return self._version.result()
-        except PromptChainError as exc:
-            if exc not in self.problems:
-                self.problems.append(exc)
+        if isinstance(problem, PromptChainError) and problem not in self.problems:
+            self.problems.append(problem)
         return None
 
     def keep(self, run: Run, *, durable: bool = True) -> Run:

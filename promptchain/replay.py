@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from promptchain.chain import Chain, PromptStep
 from promptchain.errors import UsageError, known_or_nearest
 from promptchain.plan import Plan
 from promptchain.records import Run, Status, StepRun
@@ -30,6 +31,14 @@ def given(plan: Plan, run: Run, start: str | None) -> dict[str, StepRun]:
 def _without_calls(step: StepRun) -> StepRun:
     """The value alone: what it took to make it was paid for once."""
     return StepRun(status=step.status, value=step.value, reasoning=step.reasoning, error=step.error)
+
+
+def own_models(chain: Chain, step: str) -> set[str | None]:
+    """The models that a chain itself names for a step."""
+    found = chain.steps.get(step)
+    if not isinstance(found, PromptStep):
+        return set()
+    return {found.model or chain.model, *(fallback.model for fallback in found.fallbacks)}
 
 
 def models(run: Run) -> Mapping[str, str]:

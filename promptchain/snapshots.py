@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -111,15 +113,26 @@ def restore(snapshot: Snapshot, root: Path) -> list[str]:
         target = root / name
         if not target.parent.resolve().is_relative_to(root.resolve()):
             raise PromptChainError(f"{name} lies behind a link that leads out of the project", hint="remove the link")
+        if any(map(_is_gits, target.resolve().parts)):
+            raise PromptChainError(f"{name} is a file of git's own: it is not written", hint="chain show NAME@REF")
         temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(files[name])
+            if target.exists():
+                shutil.copymode(target, temporary)
             temporary.replace(target)
         except OSError as exc:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise PromptChainError(f"{name} could not be written: {exc.strerror or exc}") from exc
     return names
+
+
+def _is_gits(part: str) -> bool:
+    """Whether a file system may take a folder's name for `.git`: what lies there is run by git, and a version may come
+    from anybody."""
+    return part.casefold().rstrip(". ") in (".git", "git~1")
 
 
 def _files(chain: Chain) -> Iterator[str]:

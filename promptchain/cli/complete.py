@@ -30,7 +30,8 @@ def _keys_of_chain(section: str, form: Callable[[str], str]) -> Callable[[Any, s
         from promptchain import document
 
         # With an option that waits for its value the words before it are not parsed yet.
-        wanted = ctx.params.get("name") or next(iter(ctx.args), None)
+        named = ctx.params.get("name") or next(iter(ctx.args), "")
+        wanted = str(named).partition("@")[0]
         try:
             file = next(file for file in _chain_files() if file.stem == wanted)
             found = document.read(file).value.get(section, {})
@@ -83,7 +84,8 @@ def runs(incomplete: str) -> list[str]:
         from promptchain.history import History
         from promptchain.store.index import Query
 
-        found = [row.id for row in History.find().runs.select(Query(limit=100))]
+        with History.find() as history:
+            found = [row.id for row in history.runs.select(Query(limit=100))]
     except (OSError, PromptChainError):
         return []
     return [word for word in ("last", *found) if word.startswith(incomplete)]
@@ -98,8 +100,9 @@ def _refs(chain: str) -> list[str]:
     try:
         from promptchain.history import History
 
-        tree = History.find().versions.tree(chain)
-        return [*tree.labels(), "latest", *(f"v{number}" for number in tree.numbers())]
+        with History.find() as history:
+            tree = history.versions.tree(chain)
+            return [*tree.labels(), "latest", *(f"v{number}" for number in tree.numbers())]
     except (OSError, PromptChainError):
         return []
 
@@ -108,8 +111,8 @@ def _labels(chain: str) -> list[str]:
     try:
         from promptchain.history import History
 
-        found = History.find().versions
-        names = [chain] if chain else found.chains()
-        return sorted({label for name in names for label in found.tree(name).labels()})
+        with History.find() as history:
+            names = [chain] if chain else history.versions.chains()
+            return sorted({label for name in names for label in history.versions.tree(name).labels()})
     except (OSError, PromptChainError):
         return []

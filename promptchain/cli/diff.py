@@ -27,7 +27,7 @@ def diff(
             metavar="A [B]",
             help="What to compare: chains (NAME, NAME@v7, NAME@label, NAME@git:REV, a file), or two runs."
             " Without B, the work tree.",
-            autocompletion=complete.chains,
+            autocompletion=complete.versions,
         ),
     ],
     rendered: Annotated[
@@ -44,7 +44,7 @@ def diff(
     ] = None,
     input: options.InputFile = None,
     model: options.Models = None,
-    step: Annotated[str | None, typer.Option("--step", help="Only this step.")] = None,
+    step: Annotated[str | None, typer.Option("--step", help="Only this step.", autocompletion=complete.steps)] = None,
     stat: Annotated[bool, typer.Option("--stat", help="Count the words added and removed, field by field.")] = False,
     json: options.Json = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 when they differ.")] = False,

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from promptchain.cli import complete, options
-from promptchain.cli.output import note, print_json, style, warn
+from promptchain.cli.output import note, print_error, print_json, style, warn
+from promptchain.errors import PromptChainError, UsageError
 
 if TYPE_CHECKING:
     from promptchain.chain import Chain
-    from promptchain.records import Run
+    from promptchain.lm.calls import Caller
+    from promptchain.project import Project
+    from promptchain.recording import Recorder
+    from promptchain.records import Run, StepRun
+    from promptchain.runner import BoundPlan
 
 
 def replay(
@@ -48,26 +55,117 @@ def replay(
 
       chain replay last --at .
     """
-    from promptchain import inputs, replay, runner
-    from promptchain.cli import interrupt
-    from promptchain.cli.run import step_progress
+    from promptchain import inputs, replay
     from promptchain.diff_runs import compare_runs
-    from promptchain.errors import UsageError
     from promptchain.project import Ceilings, Project
     from promptchain.recording import Recorder
 
     project = Project.find()
-    before = project.find_run(run)
-    if before is None:
-        raise UsageError(f"there is no run '{run}'", hint="chain runs lists them")
+    before = _find(project, run)
     reference = _reference(before, at)
-    chain = project.load(reference)
+    chain = _load(project, before, reference, at)
     lm = project.lm(cache=cache)
-    bound = project.bind(chain, lm, _models(before, model or [], chain))
-    given = replay.given(bound.plan, before, start)
-    values = inputs.check(chain, dict(before.inputs))
-    caller = project.caller(lm, bound, Ceilings(max_cost, max_calls, max_tokens))
-    recorder = Recorder(project, reference, chain)
+    try:
+        bound = project.bind(chain, lm, _models(project, before, model or [], chain, at))
+        given = replay.given(bound.plan, before, start)
+        values = _inputs(chain, before)
+        inputs.check(chain, values)
+        caller = project.caller(lm, bound, Ceilings(max_cost, max_calls, max_tokens))
+        after = _run_again(Recorder(project, reference, chain), bound, values, caller, given, before)
+    finally:
+        lm.close()
+    difference = compare_runs(before, after)
+    if json:
+        print_json({"run": after.model_dump(mode="json"), "taken_over": sorted(given), "diff": difference.to_json()})
+    else:
+        _print(difference, before, after, given, at)
+    if after.error:
+        print_error(PromptChainError(after.error, hint=after.hint))
+        raise typer.Exit(1)
+
+
+def _find(project: Project, run: str) -> Run:
+    with project.history() as history:
+        run = history.find_run(run).id
+    found = project.find_run(run)
+    if found is None:  # gone in between
+        raise UsageError(f"there is no run '{run}'", hint="chain runs lists them")
+    return found
+
+
+def _reference(run: Run, at: str | None) -> str:
+    """The version to run: the one that the record cites, else what --at says."""
+    if at is None:
+        return f"{run.chain}@{run.source}"
+    return run.chain if at == "." else f"{run.chain}@{at.removeprefix(f'{run.chain}@').removeprefix('@')}"
+
+
+def _load(project: Project, run: Run, reference: str, at: str | None) -> Chain:
+    try:
+        return project.load(reference)
+    except UsageError as exc:
+        if at is not None:
+            raise
+        hint = "chain sync may bring it; --at . takes the work tree"
+        raise UsageError(f"the version that run {run.id} ran on is not in the store", hint=hint) from exc
+
+
+def _inputs(chain: Chain, run: Run) -> dict[str, Any]:
+    """The inputs of the record; an optional one that was not given need not be one of the chain any more."""
+    from promptchain.lm.secrets import MASK
+
+    declared = chain.input_type.fields()
+    values = {name: value for name, value in run.inputs.items() if value is not None or name in declared}
+    if MASK in str(values):
+        warn(f"the inputs hold {MASK} where the record leaves out a secret; the models see that")
+    return values
+
+
+def _models(project: Project, run: Run, wanted: list[str], chain: Chain, at: str | None) -> list[str]:
+    """The models of the record, step by step, where the user names no other. On another version, only those that the
+    version which ran did not name itself: else a new model in it would not be seen."""
+    from promptchain import replay
+    from promptchain.chain import PromptStep
+
+    steps = {step for step, sign, _ in (word.partition("=") for word in wanted) if sign and "/" not in step}
+    if len(steps) < len(wanted):  # one is for the whole chain
+        return wanted
+    recorded, whole = _recorded(project, run), run.model
+    if at is not None:
+        with suppress(PromptChainError):  # gone: then all of them
+            cited = project.load(_reference(run, None))
+            recorded = {step: name for step, name in recorded.items() if name not in replay.own_models(cited, step)}
+            whole = None if whole == cited.model else whole
+    kept = {name for name, step in chain.steps.items() if isinstance(step, PromptStep)} - steps
+    return [*wanted, *filter(None, [whole]), *(f"{step}={name}" for step, name in recorded.items() if step in kept)]
+
+
+def _recorded(project: Project, run: Run) -> dict[str, str]:
+    """The model of each step; of one whose value was taken over, from the run that it was taken from."""
+    from promptchain import replay
+
+    found = dict(replay.models(run))
+    while run.replay_of and (earlier := project.find_run(run.replay_of)):
+        found = {**replay.models(earlier), **found}
+        run = earlier
+    return found
+
+
+def _run_again(
+    recorder: Recorder,
+    bound: BoundPlan,
+    values: dict[str, Any],
+    caller: Caller,
+    given: Mapping[str, StepRun],
+    before: Run,
+) -> Run:
+    """The run anew, as it is recorded: without secrets, as the record that it is compared with."""
+    from promptchain import runner
+    from promptchain.cli import interrupt
+    from promptchain.cli.run import step_progress
+    from promptchain.project import to_json
+    from promptchain.records import Run
+
     kept: list[Run] = []
 
     def keep(result: Run) -> None:
@@ -77,36 +175,14 @@ def replay(
         with step_progress(bound) as (observe, stream):
             work = runner.run(bound, values, caller, observe=observe, record=keep, stream=stream, given=given)
             interrupt.run(work)
+    except KeyboardInterrupt:
+        if kept and not recorder.problems:
+            note(f"what was done is recorded: chain runs show {kept[0].id}")
+        raise
     finally:
-        lm.close()
         for problem in recorder.problems:
             warn(str(problem))
-    after = kept[0]
-    difference = compare_runs(before, after)
-    if json:
-        print_json({"run": after.model_dump(mode="json"), "taken_over": sorted(given), "diff": difference.to_json()})
-    else:
-        _print(difference, before, after, given, at)
-    if after.error:
-        raise typer.Exit(1)
-
-
-def _models(run: Run, wanted: list[str], chain: Chain) -> list[str]:
-    """The models of the record, step by step, where the user names no other."""
-    from promptchain import replay
-
-    named = {word.partition("=")[0] for word in wanted if "=" in word}
-    if len(named) < len(wanted):  # one is for the whole chain
-        return wanted
-    recorded = replay.models(run).items()
-    return [*wanted, *(f"{step}={model}" for step, model in recorded if step in chain.steps and step not in named)]
-
-
-def _reference(run: Run, at: str | None) -> str:
-    """The version to run: the one that the record cites, else what --at says."""
-    if at is None:
-        return f"{run.chain}@{run.source}"
-    return run.chain if at == "." else f"{run.chain}@{at.rpartition('@')[2]}"
+    return Run.model_validate_json(to_json(kept[0]))
 
 
 def _print(difference: Any, before: Run, after: Run, given: Any, at: str | None) -> None:
@@ -115,7 +191,8 @@ def _print(difference: Any, before: Run, after: Run, given: Any, at: str | None)
     if given:
         note(style(f"taken over from the record: {', '.join(given)}", "2", sys.stderr))
     if not difference:
-        note(f"nothing came out differently; this is run {after.id}")
+        said = "it failed in the same way" if after.error else "nothing came out differently"
+        note(f"{said}; this is run {after.id}")
         return
     names = (f"run {before.id}", f"run {after.id}" + (f" ({at})" if at else ""))
     lines = [*diff_view.header(*names), *diff_view.run_lines(difference)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptchain.cli import complete, options
-from promptchain.cli.output import dollars, note, print_json, printable, say, seconds, style, table, when
+from promptchain.cli.output import dollars, note, plural, print_json, printable, say, seconds, style, table, when
 
 if TYPE_CHECKING:
     from promptchain.history import History
@@ -51,6 +51,7 @@ def runs(
       chain runs show last
     """
     if ctx.invoked_subcommand is not None:
+        _check_no_options(ctx)
         return
     from promptchain.errors import UsageError, known_or_nearest
     from promptchain.history import History
@@ -58,21 +59,34 @@ def runs(
 
     if status is not None and status not in STATES:
         raise UsageError(f"no run has the status '{status}'", hint=known_or_nearest(status, STATES, "states"))
-    history = History.find()
-    name, sources = _sources(history, chain, label)
-    wanted = Query(name, status, model, since and _since(since), sources, limit)
-    found = history.runs.select(wanted)
-    numbers = _Numbers(history)
+    start = None if since is None else _since(since)
+    with History.find() as history:
+        name, sources = _sources(history, chain, label)
+        numbers = _Numbers(history)
+        found = [
+            (row, numbers.of(row)) for row in history.runs.select(Query(name, status, model, start, sources, limit))
+        ]
     if json:
-        print_json([_as_json(row, numbers.of(row)) for row in found])
+        print_json([_as_json(row, version) for row, version in found])
         return
     if not found:
-        note("no such runs" if any((chain, status, label, model, since)) else "no runs yet: chain run NAME")
+        narrowed = any((chain, status, label, model, since)) or limit == 0
+        note("no such runs" if narrowed else "no runs yet: chain run NAME")
         return
     table(
-        [_row(row, numbers.of(row)) for row in found],
+        [_row(row, version) for row, version in found],
         header=("run", "when", "version", "status", "time", "tokens", "cost", "model"),
     )
+
+
+def _check_no_options(ctx: typer.Context) -> None:
+    """Options in front of a subcommand are of the list, and would be passed over."""
+    from promptchain.errors import UsageError
+
+    given = [name for name in ctx.params if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"]
+    if given:
+        word = f"chain runs {ctx.invoked_subcommand}"
+        raise UsageError(f"--{given[0]} is for the list of runs, not for '{word}'", hint=f"{word} --help")
 
 
 class _Numbers:
@@ -99,14 +113,26 @@ def _sources(history: History, chain: str | None, label: str | None) -> tuple[st
     if chain is not None:
         name, _, ref = chain.partition("@")
         history.check_chain(name)
-        if ref or label:
-            return name, (history.versions.resolve(name, ref or label or "").content,)
-        return name, None
+        sources = {history.at(name, ref).content} if "@" in chain else None
+        labelled = sources if label is None else _labelled(history, [name], label)
+        both = labelled if sources is None or labelled is None else sources & labelled
+        return name, None if both is None else tuple(both)
     if label is None:
         return None, None
-    trees = [history.versions.tree(name) for name in history.versions.chains()]
-    found = [tree.at(labels[label]) for tree in trees if label in (labels := tree.labels())]
-    return None, tuple(version.content for version in found if version)
+    return None, tuple(_labelled(history, history.versions.chains(), label))
+
+
+def _labelled(history: History, names: list[str], label: str) -> set[str]:
+    """The content ids of the versions with this label. Raises UsageError where no chain has it."""
+    from promptchain.errors import UsageError, known_or_nearest
+
+    trees = [history.versions.tree(name) for name in names]
+    labels = [tree.labels() for tree in trees]
+    if all(label not in known for known in labels):
+        known = {name for found in labels for name in found}
+        raise UsageError(f"there is no label '{label}'", hint=known_or_nearest(label, known, "labels"))
+    found = [tree.at(known[label]) for tree, known in zip(trees, labels, strict=True) if label in known]
+    return {version.content for version in found if version}
 
 
 def _since(text: str) -> str:
@@ -128,16 +154,9 @@ def _since(text: str) -> str:
 
 
 def _row(row: RunRow, version: str) -> tuple[str, ...]:
-    return (
-        row.id,
-        when(row.started),
-        version,
-        row.status,
-        seconds(row.seconds),
-        str(row.tokens),
-        dollars(row.cost),
-        printable(row.model or ""),
-    )
+    used = (seconds(row.seconds), str(row.tokens), dollars(row.cost))
+    cells = (row.id, when(row.started), version, row.status, *used, row.model or "")
+    return tuple(printable(" ".join(cell.split())) for cell in cells)  # others may have written them
 
 
 def _as_json(row: RunRow, version: str) -> dict[str, Any]:
@@ -157,15 +176,12 @@ def show(
 
     Example: chain runs show last
     """
-    from promptchain.errors import UsageError
     from promptchain.history import History
 
-    history = History.find()
-    row = history.runs.find(run)
-    if row is None:
-        raise UsageError(f"there is no run '{run}'", hint="chain runs lists them")
-    record = history.runs.read(row)
-    version = _Numbers(history).of(row)
+    with History.find() as history:
+        row = history.find_run(run)
+        record = history.runs.read(row)
+        version = _Numbers(history).of(row)
     if json:
         print_json({**record, "version": version})
         return
@@ -179,18 +195,23 @@ def _print(record: dict[str, Any], version: str) -> None:
     tokens = (totals.get("prompt_tokens") or 0) + (totals.get("completion_tokens") or 0)
     used = f"{seconds(record.get('seconds') or 0)}, {tokens} tokens, {dollars(totals.get('cost'))}"
     say(style(f"run {record['id']}", "1", sys.stdout))
-    say(f"{version} on {record.get('model')}, {when(record.get('started') or '')}: {record.get('status')}; {used}")
+    place = f"{version} on {record.get('model') or 'no model'}, {when(record.get('started') or '')}"
+    say(printable(f"{place}: {record.get('status')}; {used}"))
     if record.get("replay_of"):
-        say(f"replays {record['replay_of']}")
+        say(printable(f"replays {record['replay_of']}"))
     if record.get("error"):
         say(style(printable(f"error: {record['error']}"), "31", sys.stdout))
+    if record.get("hint"):
+        say(printable(f"  hint: {record['hint']}"))
     _print_values("inputs", record.get("inputs") or {})
     for name, step in (record.get("steps") or {}).items():
         calls = [call for part in (step, *(step.get("items") or ())) for call in part.get("calls") or ()]
         spent = sum((call.get("prompt_tokens") or 0) + (call.get("completion_tokens") or 0) for call in calls)
         say("")
-        head = f"{step.get('status')}, {seconds(step.get('seconds') or 0)}, {len(calls)} calls, {spent} tokens"
-        say(f"{style(f'step {name}', '1', sys.stdout)}  {head}")
+        head = (
+            f"{step.get('status')}, {seconds(step.get('seconds') or 0)}, {plural(len(calls), 'call')}, {spent} tokens"
+        )
+        say(f"{style(printable(f'step {name}'), '1', sys.stdout)}  {printable(head)}")
         if step.get("error"):
             say(_indented(step["error"]))
         if step.get("value") is not None:

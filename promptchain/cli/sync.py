@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptchain.cli import options
-from promptchain.cli.output import animated, note, plural, print_json, say, warn
+from promptchain.cli.output import animated, note, plural, print_json, printable, say, warn
 
 if TYPE_CHECKING:
     from promptchain.store.sync import Report
@@ -35,7 +35,8 @@ def sync(
 
     if animated(sys.stderr):
         note("fetching, merging and pushing …")
-    report = History.find().sync(remote, runs=runs)
+    with History.find() as history:
+        report = history.sync(remote, runs=runs)
     if json:
         print_json(asdict(report))
         return
@@ -43,6 +44,8 @@ def sync(
 
 
 def _print(report: Report) -> None:
+    from promptchain.lm.secrets import redact
+
     for chain in sorted({*report.fetched, *report.pushed}):
         came, went = report.fetched.get(chain, 0), report.pushed.get(chain, 0)
         parts = [f"{plural(came, 'version')} fetched"] * bool(came) + [f"{plural(went, 'version')} pushed"] * bool(went)
@@ -50,11 +53,15 @@ def _print(report: Report) -> None:
     if report.segments_fetched or report.segments_pushed:
         came, went = report.segments_fetched, report.segments_pushed
         say(f"runs: {plural(came, 'segment')} fetched, {plural(went, 'segment')} pushed")
-    for moved in report.renumbered:
-        note(f"{moved.chain}@v{moved.before} is v{moved.now} now: on {report.remote} that number is another version's")
+    remote = printable(redact(report.remote))  # an address may hold a password
+    for version in report.renumbered:
+        name = f"{version.chain}@v{version.before}"
+        note(f"{name} is v{version.now} now: on {remote} that number is another version's")
     for kept in report.labels_kept:
         there = f"at v{kept.theirs}" if kept.theirs else "deleted"
         here = f"to v{kept.ours}" if kept.ours else "away"
-        warn(f"the label '{kept.label}' of {kept.chain} is {there}, as {report.remote} has it; you had moved it {here}")
-    if not (report.fetched or report.pushed or report.segments_fetched or report.segments_pushed):
-        note(f"up to date with {report.remote}")
+        label = printable(kept.label)
+        warn(f"the label '{label}' of {kept.chain} is {there}, as {remote} has it; you had moved it {here}")
+    moved = (report.fetched, report.pushed, report.segments_fetched, report.segments_pushed)
+    if not any((*moved, report.renumbered, report.labels_kept)):
+        note(f"up to date with {remote}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptchain.cli import complete, options
-from promptchain.cli.output import note, print_json, printable, say, style, table, when
+from promptchain.cli.output import note, print_json, printable, say, style, table, warn, when
 
 if TYPE_CHECKING:
     from promptchain.history import History
@@ -34,11 +34,14 @@ def commit(
     project = Project.find()
     version, new = project.keep(name, project.load(name), message and message.strip())
     if json:
-        print_json({**version.to_json(), "new": new})
-        return
-    say(version.name)
+        with project.history() as history:
+            print_json({**history.with_names(version).to_json(), "new": new})
+    else:
+        say(version.name)
     if not new:
         note(f"nothing to keep: this is {version.name} already" + (f", {_about(version)}" if version.message else ""))
+        if message and message.strip() != version.message:
+            warn(f"the message is not kept: {version.name} stays as it is")
 
 
 def log(
@@ -54,11 +57,11 @@ def log(
     """
     from promptchain.history import History
 
-    history = History.find()
-    if name is not None:
-        history.check_chain(name)
-    chains = history.versions.chains() if name is None else [name]
-    found = [version for chain in chains for version in history.versions.log(chain, limit)]
+    with History.find() as history:
+        if name is not None:
+            history.check_chain(name)
+        chains = history.versions.chains() if name is None else [name]
+        found = [version for chain in chains for version in history.versions.log(chain, limit)]
     found.sort(key=lambda version: (version.created, version.number), reverse=True)
     found = found[:limit]
     if json:
@@ -74,11 +77,16 @@ def log(
 def _row(version: Version, *, with_chain: bool) -> tuple[str, ...]:
     name = version.name if with_chain else f"v{version.number}"
     labels = ", ".join((*version.labels, *version.aliases))
-    return name, when(version.created), labels, printable(version.changes), printable(version.message or "auto")
+    return tuple(map(_cell, (name, when(version.created), labels, version.changes, version.message or "auto")))
+
+
+def _cell(text: str) -> str:
+    """In one line, and without what would command the terminal: others may have written it."""
+    return printable(" ".join(text.split()))
 
 
 def _about(version: Version) -> str:
-    return f'"{printable(version.message or "")}"'
+    return f'"{_cell(version.message or "")}"'
 
 
 def label(
@@ -106,26 +114,26 @@ def label(
     from promptchain.errors import UsageError
     from promptchain.history import History
 
-    history = History.find()
-    if label is None:
-        if delete or expect or force:
-            raise UsageError("which label?", hint=f"chain label {reference} production")
-        _list_labels(history, reference, json=json)
-        return
-    if delete:
-        if "@" in reference:
-            raise UsageError(
-                "a label is deleted from a chain", hint=f"chain label {reference.partition('@')[0]} {label} -d"
-            )
-        history.delete_label(reference, label, expect=expect, force=force)
-        version = None
-    else:
-        version = history.label(reference, label, expect=expect, force=force)
-    if json:
-        name = reference.partition("@")[0]
-        print_json({"chain": name, "label": label, "version": version and f"v{version.number}"})
-    else:
-        note(f"{label} is at {version.name}" if version else f"{label} is deleted")
+    with History.find() as history:
+        if label is None:
+            if delete or expect or force:
+                raise UsageError("which label?", hint=f"chain label {reference} production")
+            _list_labels(history, reference, json=json)
+            return
+        if delete:
+            if "@" in reference:
+                raise UsageError(
+                    "a label is deleted from a chain", hint=f"chain label {reference.partition('@')[0]} {label} -d"
+                )
+            history.delete_label(reference, label, expect=expect, force=force)
+            version = None
+        else:
+            version = history.label(reference, label, expect=expect, force=force)
+        if json:
+            name = reference.partition("@")[0]
+            print_json({"chain": name, "label": label, "version": version and f"v{version.number}"})
+        else:
+            note(f"{label} is at {version.name}" if version else f"{label} is deleted")
 
 
 def _list_labels(history: History, name: str, *, json: bool) -> None:
@@ -140,7 +148,7 @@ def _list_labels(history: History, name: str, *, json: bool) -> None:
         print_json({label.name: version and f"v{version.number}" for label, version in found})
         return
     rows = [
-        (label.name, f"v{version.number}" if version else "?", when(label.moved), printable(label.author))
+        tuple(map(_cell, (label.name, f"v{version.number}" if version else "?", when(label.moved), label.author)))
         for label, version in found
     ]
     if rows:
@@ -150,10 +158,13 @@ def _list_labels(history: History, name: str, *, json: bool) -> None:
 
 
 def rollback(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A chain.", autocompletion=complete.chains)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A chain.", autocompletion=complete.versions)],
     ref: Annotated[
-        str, typer.Argument(metavar="REF", help="v5, a label, or a content id.", autocompletion=complete.refs)
-    ],
+        str | None,
+        typer.Argument(
+            help="v5, a label, or a content id.  [required, unless NAME has it: NAME@v5]", autocompletion=complete.refs
+        ),
+    ] = None,
     label: Annotated[
         str | None,
         typer.Option("--label", help="Only move this label; the files stay.", autocompletion=complete.labels),
@@ -176,20 +187,45 @@ def rollback(
     """
     from promptchain.history import History
 
-    history = History.find()
-    if label is not None:
-        version = history.label(f"{name}@{ref}", label, force=force)
-        changed: list[str] = []
-    else:
-        from promptchain.project import Project
+    name, ref = _old(name, ref)
+    with History.find() as history:
+        new, changed = False, list[str]()
+        if label is not None:
+            _check_label_only(message)
+            version = history.label(f"{name}@{ref}", label, force=force)
+        else:
+            from promptchain.project import Project
 
-        version, changed = Project.find().rollback(name, ref, message=message, force=force)
-    if json:
-        print_json({**version.to_json(), "files": changed, "label": label})
-        return
-    if label is not None:
-        note(f"{label} is at {version.name}")
-        return
-    say(version.name)
-    for file in changed:
-        note(f"restored {style(file, '1', sys.stderr)}")
+            newest = history.versions.tree(name).last()
+            version, changed = Project.find().rollback(name, ref, message=message, force=force)
+            new = version.number > newest
+        if json:
+            print_json({**history.with_names(version).to_json(), "new": new, "files": changed, "label": label})
+        elif label is not None:
+            note(f"{label} is at {version.name}")
+        else:
+            say(version.name)
+            for file in changed:
+                note(f"restored {style(printable(file), '1', sys.stderr)}")
+            if not new:
+                rest = "" if changed else ", and the files are as it has them"
+                note(f"no new version: {version.name} is the newest, and has that content{rest}")
+
+
+def _old(name: str, ref: str | None) -> tuple[str, str]:
+    """The chain and the reference, however they were given: `NAME v5` or `NAME@v5`."""
+    from promptchain.errors import UsageError
+
+    chain, at, own = name.partition("@")
+    if at and ref is not None:
+        raise UsageError(f"two versions are named, '{own}' and '{ref}'", hint=f"chain rollback {chain} {own or ref}")
+    if not at and ref is None:
+        raise UsageError("to which version?", hint=f"chain rollback {chain} v5; `chain log {chain}` lists them")
+    return chain, own if ref is None else ref.removeprefix(f"{chain}@").removeprefix("@")
+
+
+def _check_label_only(message: str | None) -> None:
+    from promptchain.errors import UsageError
+
+    if message is not None:
+        raise UsageError("-m does not go with --label: no version is made", hint="leave it out")

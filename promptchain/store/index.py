@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from promptchain.store import meta
 from promptchain.store.repo import Repository
-from promptchain.store.spool import Spool
+from promptchain.store.spool import RUN_ID, Spool
 
+_SEGMENT = re.compile(r"seg/[0-9]{2}/[0-9a-f-]{1,64}\.jsonl")
 _TABLES = """
 create table runs(id text primary key, chain text, source text, version integer, model text, started text,
     seconds real, status text, calls integer, tokens integer, cost real, error text, place text) without rowid;
@@ -62,12 +65,13 @@ class Query:
 
 
 class Index:
-    """The runs of a repository, brought up to date whenever it is opened."""
+    """The runs of a repository, brought up to date whenever it is opened. Raises StoreError for a newer format."""
 
     def __init__(self, repo: Repository, spool: Spool) -> None:
         self._repo = repo
         self._spool = spool
         self._path = repo.state / "index.db"
+        meta.check(repo, writing=False)
         try:
             self._db = self._open(self._path)
             self._refresh()
@@ -81,12 +85,9 @@ class Index:
     def find(self, beginning: str) -> list[RunRow]:
         """The runs whose id begins so, at most 10, the newest first; with "" the newest of all."""
         end = beginning + "\x7f"
-        rows = self._db.execute(
-            "select * from runs where id >= ? and id < ? order by id desc limit 10", (beginning, end)
-        )
-        return [RunRow(*row) for row in rows]
+        return self._rows("select * from runs where id >= ? and id < ? order by id desc limit 10", (beginning, end))
 
-    def select(self, query: Query) -> Iterator[RunRow]:
+    def select(self, query: Query) -> list[RunRow]:
         """The runs, the newest first."""
         tests, values = ["1"], list[Any]()
         for column, wanted in (("chain", query.chain), ("status", query.status), ("model", query.model)):
@@ -101,8 +102,15 @@ class Index:
             values += query.sources
         limit = -1 if query.limit is None else query.limit
         sql = f"select * from runs where {' and '.join(tests)} order by id desc limit ?"
-        for row in self._db.execute(sql, (*values, limit)):
-            yield RunRow(*row)
+        return self._rows(sql, (*values, limit))
+
+    def _rows(self, sql: str, values: Sequence[Any]) -> list[RunRow]:
+        try:
+            return [RunRow(*row) for row in self._db.execute(sql, values)]
+        except sqlite3.DatabaseError:  # damaged where nothing has read before
+            self._db = self._afresh()
+            self._refresh()
+            return [RunRow(*row) for row in self._db.execute(sql, values)]
 
     # --- keeping up -------------------------------------------------------------------------------------------------
 
@@ -138,31 +146,41 @@ class Index:
             return self._open(":memory:")
 
     def _refresh(self) -> None:
-        known = dict(self._db.execute("select ref, sha from tips").fetchall())
-        tips = self._repo.refs("runs")
+        while not self._refreshed():
+            pass
+
+    def _refreshed(self) -> bool:
+        """Bring it up to date; False where runs went from the spool into a segment meanwhile."""
+        # The spool first: what leaves it while this reads is in a segment by then.
         waiting = set(self._spool.ids())
+        tips = self._repo.refs("runs")
+        known = dict(self._db.execute("select ref, sha from tips").fetchall())
         listed = {row[0] for row in self._db.execute("select id from runs where place = ?", (SPOOL,))}
         if tips == known and waiting == listed:
-            return
+            return True
         with _transaction(self._db):
-            for ref, sha in tips.items():
-                if known.get(ref) != sha:
-                    self._add_segments(ref, sha)
-            # After the segments: what was committed just now is in one of them.
+            for ref in {**known, **tips}:
+                if known.get(ref) != tips.get(ref):
+                    self._follow(ref, tips.get(ref))
             self._db.executemany("delete from runs where id = ? and place = ?", [(i, SPOOL) for i in listed - waiting])
-            fresh = (self._spool.read(run_id) for run_id in sorted(waiting - listed))
-            self._insert((record for record in fresh if record), SPOOL)
+            fresh = {run_id: self._spool.read(run_id) for run_id in sorted(waiting - listed)}
+            self._insert((record for record in fresh.values() if record), SPOOL)
             self._db.execute("delete from tips")
             self._db.executemany("insert into tips values (?, ?)", tips.items())
+        return all(record or self._spool.path(run_id).exists() for run_id, record in fresh.items())
 
-    def _add_segments(self, ref: str, sha: str) -> None:
-        for day in self._repo.tree(f"{sha}:seg"):
-            for name, entry in self._repo.tree(f"{sha}:seg/{day}").items():
-                path = f"runs/{ref}:seg/{day}/{name}"
-                if self._db.execute("select 1 from segments where path = ?", (path,)).fetchone():
-                    continue
-                self._insert(records(self._repo.read(entry.sha)), path)
-                self._db.execute("insert or ignore into segments values (?)", (path,))
+    def _follow(self, ref: str, sha: str | None) -> None:
+        """Add the segments that are new under a ref, and forget those that are gone with it."""
+        start = f"runs/{ref}:"
+        sql = "select path from segments where substr(path, 1, ?) = ?"
+        known = {row[0] for row in self._db.execute(sql, (len(start), start))}
+        there = {start + path: blob for path, blob in segments(self._repo, sha).items()}
+        for path in known - there.keys():
+            self._db.execute("delete from runs where place = ?", (path,))
+            self._db.execute("delete from segments where path = ?", (path,))
+        for path in there.keys() - known:
+            self._insert(records(self._repo.read(there[path])), path)
+            self._db.execute("insert or ignore into segments values (?)", (path,))
 
     def _insert(self, found: Iterable[Mapping[str, Any]], place: str) -> None:
         # A record that is in the spool and in a segment is that of a flush under way: the segment stays.
@@ -171,22 +189,53 @@ class Index:
         self._db.executemany(sql, (_row(record, place) for record in found))
 
 
+def segments(repo: Repository, commit: str | None) -> dict[str, str]:
+    """The segments in a commit of runs by their paths, and the ids of their blobs."""
+    found: dict[str, str] = {}
+    for day in repo.tree(f"{commit}:seg") if commit else ():
+        for name, entry in repo.tree(f"{commit}:seg/{day}").items():
+            if _SEGMENT.fullmatch(path := f"seg/{day}/{name}"):
+                found[path] = entry.sha
+    return found
+
+
 def records(segment: bytes | None) -> Iterator[dict[str, Any]]:
     """The records of a segment: a JSON object a line."""
     for line in (segment or b"").splitlines():
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             found = json.loads(line)
-            if isinstance(found, dict) and isinstance(found.get("id"), str):
+            if isinstance(found, dict) and isinstance(found.get("id"), str) and RUN_ID.fullmatch(found["id"]):
                 yield found
 
 
 def _row(record: Mapping[str, Any], place: str) -> tuple[Any, ...]:
+    """A record's row, whatever it holds: what came by a sync was written by others."""
     totals = record.get("totals")
     used = totals if isinstance(totals, dict) else {}
-    words = (record["id"], *(record.get(name) for name in ("chain", "source", "version", "model", "started")))
-    tokens = (used.get("prompt_tokens") or 0) + (used.get("completion_tokens") or 0)
-    seconds, status, error = record.get("seconds") or 0.0, record.get("status"), record.get("error")
-    return (*words, seconds, status, used.get("calls") or 0, tokens, used.get("cost"), error, place)
+    version, model, error, cost = record.get("version"), record.get("model"), record.get("error"), used.get("cost")
+    return (
+        record["id"],
+        *(_text(record.get(key)) for key in ("chain", "source")),
+        version if isinstance(version, int) and 0 < version < 1e9 else None,
+        None if model is None else _text(model),
+        _text(record.get("started")),
+        _number(record.get("seconds")),
+        _text(record.get("status")),
+        int(_number(used.get("calls"))),
+        int(_number(used.get("prompt_tokens")) + _number(used.get("completion_tokens"))),
+        None if cost is None else _number(cost),
+        None if error is None else _text(error),
+        place,
+    )
+
+
+def _text(value: Any) -> str:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> float:
+    """Zero for what is none, or larger than any that a run has."""
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e15 else 0.0
 
 
 @contextmanager

@@ -7,6 +7,7 @@ the repository's configuration say does not change what is run: `GIT_*` is taken
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -15,19 +16,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from promptchain.errors import StoreError, UsageError
 from promptchain.store import stream
 from promptchain.store.stream import NewCommit
 
+INSTALL = "install git 2.36 or newer; versions and runs are kept in it"
+
 try:
     from git.cmd import Git
     from git.exc import GitCommandError, GitCommandNotFound
 except ImportError as exc:  # GitPython looks for git when it is imported
-    raise StoreError(
-        "git is not installed", hint="install git 2.36 or newer; versions and runs are kept in it"
-    ) from exc
+    raise StoreError("git is not installed", hint=INSTALL) from exc
+
+if not Git.GIT_PYTHON_GIT_EXECUTABLE:  # and is content to be imported a second time
+    raise StoreError("git is not installed", hint=INSTALL)
 
 PREFIX = "refs/promptchain"
 LOCK_TIMEOUT = 30.0
@@ -53,7 +57,10 @@ _KEPT = (  # how the user reaches a remote, and which settings are the user's
     *("GIT_SSH", "GIT_ASKPASS", "GIT_SSL_", "GIT_HTTP_", "GIT_PROXY_"),
     *("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"),
 )
-_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "https:ssh:file", "GIT_NO_LAZY_FETCH": "1"}
+REMOTE = {"GIT_ALLOW_PROTOCOL": "https:ssh:file"}
+"""The environment of the commands that talk to a remote; what only reads does not fetch what a partial clone lacks."""
+
+_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +129,8 @@ class Repository:
 
     @property
     def exists(self) -> bool:
-        return (self.git_dir / "HEAD").is_file()
+        # `git init` makes HEAD early and objects/ last.
+        return (self.git_dir / "HEAD").is_file() and (self.git_dir / "objects").is_dir()
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -186,21 +194,26 @@ class Repository:
             try:
                 sha, kind, _, data = self._git.get_object_data(spec)
             except ValueError as exc:
-                if "Failed to parse header" in str(exc):
-                    message = f"the repository {self.git_dir} names objects by SHA-256, which GitPython cannot read"
-                    raise StoreError(message, hint="keep the project in a SHA-1 repository, or outside of any") from exc
+                if _SHA256.search(str(exc)):
+                    raise self._foreign() from exc
                 if "SHA is empty" not in str(exc):
                     return None
                 if last:  # cat-file ended, and did so again
                     reason = self._failure("cat-file", "-e", "HEAD^{tree}") or "git cat-file ended at once"
                     raise StoreError(f"git cannot read {self.git_dir}: {reason}", hint="chain doctor") from exc
-            except (OSError, BrokenPipeError) as exc:
+            except GitCommandNotFound as exc:
+                raise StoreError("git is not installed", hint=INSTALL) from exc
+            except OSError as exc:
                 if last:
                     raise StoreError(f"git cannot read {self.git_dir}: {exc}") from exc
             else:
                 return _text(sha), _text(kind), data
             self._git.clear_cache()
         return None
+
+    def _foreign(self) -> StoreError:
+        message = f"the repository {self.git_dir} names objects by SHA-256, which GitPython cannot read"
+        return StoreError(message, hint="keep the project in a SHA-1 repository, or outside of any")
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
@@ -211,11 +224,21 @@ class Repository:
         ref is not where `parents` says it is; StoreError.
         """
         self.create()
+        if self._object(_EMPTY_TREE) is None:
+            raise self._foreign()
         text = stream.commands(commits, self.prefix, self.identity)
         shas: list[str] = []
         packed = False
-        for _ in range(TRIES):
-            shas = self._import(text, commits, packed=packed or self._collecting)
+        for tries_left in reversed(range(TRIES)):
+            try:
+                shas = self._import(text, commits, packed=packed or self._collecting)
+            except StoreError as exc:
+                # `git gc --prune=now` deletes temporary files and new objects, whoever is writing them.
+                spoilt = self._collecting or any(word in exc.message for word in _SPOILT)
+                if not tries_left or not spoilt:
+                    raise
+                time.sleep(_PAUSE)
+                continue
             # A collection that began before the refs moved may not have seen the new objects, and may yet delete
             # them where they are loose. One that has ended by now has done it, or will not.
             if not packed and self._collecting:
@@ -231,22 +254,30 @@ class Repository:
     def create(self) -> None:
         """Make the bare fallback where there is no repository. Raises StoreError."""
         try:
-            if not self.exists:
-                self.git_dir.parent.mkdir(parents=True, exist_ok=True)
+            fresh = not self.exists
+            self.state.mkdir(parents=fresh, exist_ok=True)
+            if fresh:
                 ignore = self.git_dir.parent / ".gitignore"
                 if not ignore.exists():
                     ignore.write_text("*\n")
-                self.run("init", "--quiet", "--bare", "--template=", "--", str(self.git_dir), base=[])
-            self.state.mkdir(exist_ok=True)
         except OSError as exc:
             raise StoreError(f"the store cannot be made in {self.git_dir}: {exc.strerror or exc}") from exc
+        if fresh:
+            with self._locked():  # two `git init` at once fail
+                if not self.exists:
+                    self.run("init", "--quiet", "--bare", "--template=", "--", str(self.git_dir), base=[])
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other writers of this machine out; a lock ends with the process that holds it. Raises StoreError."""
+        self.create()
+        with self._locked():
+            yield
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         from filelock import FileLock, Timeout
 
-        self.create()
         lock = FileLock(self.state / "lock", timeout=LOCK_TIMEOUT)
         try:
             lock.acquire()
@@ -288,9 +319,7 @@ class Repository:
         began = time.time()
         options = ["-c", f"fastimport.unpackLimit={limit}"]
         command = ("fast-import", "--quiet", "--done", "--date-format=raw")
-        with tempfile.TemporaryFile() as file:
-            file.write(text)
-            file.seek(0)
+        with _temporary(text) as file:
             for last in (False, True):
                 try:
                     return str(self.run(*command, options=options, istream=file)).split()
@@ -320,11 +349,12 @@ class Repository:
         return broken
 
     def _sweep(self, began: float) -> None:
-        """Remove the reports that a failing fast-import leaves in the git folder."""
-        for report in self.git_dir.glob("fast_import_crash_*"):
+        """Remove what a failing fast-import leaves: reports, and marks of packs that it could not keep."""
+        marks = [mark for mark in self.git_dir.glob("objects/pack/*.keep") if not mark.with_suffix(".idx").exists()]
+        for path in [*self.git_dir.glob("fast_import_crash_*"), *marks]:
             with suppress(OSError):
-                if report.stat().st_mtime >= began - 1:
-                    report.unlink()
+                if path.stat().st_mtime >= began - 1:
+                    path.unlink()
 
     def _is_whole(self, sha: str, commit: NewCommit) -> bool:
         if self._object(sha) is None:
@@ -363,7 +393,7 @@ class Repository:
         except GitCommandError as exc:
             raise StoreError(f"git {words[0]} failed: {_said(exc)}", hint=_hint(_said(exc))) from exc
         except GitCommandNotFound as exc:
-            raise StoreError("git is not installed", hint="install git 2.36 or newer") from exc
+            raise StoreError("git is not installed", hint=INSTALL) from exc
         except OSError as exc:
             raise StoreError(f"git {words[0]} could not be run: {exc.strerror or exc}") from exc
         return bytes(out).decode("utf-8", "surrogateescape")
@@ -382,6 +412,33 @@ class Repository:
             return exc.message
         return ""
 
+
+@contextmanager
+def _temporary(text: bytes) -> Iterator[IO[bytes]]:
+    """A file to be read by git: unlike a pipe, it is there as a whole when we are killed."""
+    try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+        file.write(text)
+        file.seek(0)
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        hint = _hint(reason) or f"see {tempfile.gettempdir()}"
+        raise StoreError(f"a temporary file could not be written: {reason}", hint=hint) from exc
+    with file:
+        yield file
+
+
+_EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+"""Which every repository has, if it names objects by SHA-1."""
+
+_SHA256 = re.compile(r"Failed to parse header: '[0-9a-f]{64} [a-z]+ [0-9]")
+"""What GitPython says of an answer of cat-file whose id is too long."""
+
+_SPOILT = ("No such file or directory", "missing commits")
+"""What git says of a write whose files a collection deleted."""
+
+_PAUSE = 0.05
+"""Seconds before a write that a collection spoilt is tried again."""
 
 _NO_BRACKETS = {ord(char): None for char in "<>\n\0"}
 
@@ -432,7 +489,7 @@ def as_mapping(data: bytes | None) -> Mapping[str, Any]:
     """A JSON object of the store; empty where there is none, or something else."""
     import json
 
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         found = json.loads(data or b"{}")
         if isinstance(found, dict):
             return found

@@ -19,6 +19,9 @@ SEGMENT = 500
 RUN_ID = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")
 """As `records.new_run_id` makes them."""
 
+_LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+"""Seconds. An id has room for more milliseconds than a date."""
+
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -68,7 +71,7 @@ class Spool:
         """A record; None where it is gone, or no record."""
         try:
             found = json.loads(self.path(run_id).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) and found.get("id") == run_id else None
 
@@ -100,11 +103,17 @@ class Spool:
         """What a crash left between noting and removing."""
         found: list[tuple[Path, Mapping[str, Any]]] = []
         for path in sorted(self.folder.glob("*.claim")):
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError, RecursionError):
                 data = json.loads(path.read_bytes())
-                if isinstance(data, dict) and isinstance(data.get("ids"), list):
+                if isinstance(data, dict) and _is_claim(data):
                     found.append((path, data))
         return found
+
+
+def _is_claim(data: Mapping[str, Any]) -> bool:
+    ids = data.get("ids")
+    whole = isinstance(data.get("ref"), str) and isinstance(data.get("path"), str) and isinstance(ids, list)
+    return whole and all(RUN_ID.fullmatch(str(run_id)) for run_id in ids or ())
 
 
 def is_due(spool: Spool) -> bool:
@@ -123,7 +132,7 @@ def day_of(run_id: str) -> str:
     milliseconds = 0
     for char in run_id[:10]:
         milliseconds = milliseconds * 32 + _BASE32.index(char)
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d")
+    return datetime.fromtimestamp(min(milliseconds / 1000, _LATEST), UTC).strftime("%Y-%m-%d")
 
 
 def sync_folder(folder: Path) -> None:

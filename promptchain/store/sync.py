@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from promptchain.errors import StoreError, UsageError
 from promptchain.location import SLUG
 from promptchain.store import meta
-from promptchain.store.repo import TRIES, Moved, Repository
+from promptchain.store.index import segments
+from promptchain.store.repo import REMOTE, TRIES, Moved, Repository
 from promptchain.store.runs import Runs
 from promptchain.store.stream import NewCommit
 from promptchain.store.versions import ChainTree, Label, Version, Versions, content_place, encode, place
 
 _REMOTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
-_SEGMENT = re.compile(r"seg/[0-9]{2}/[0-9a-f-]{1,64}\.jsonl")
-
+_SECRET = re.compile(r"(?<=://)[^/@\s]*@")
+"""A name or a password in a URL, which has no place in what others see."""
 
 _RACE = ("fetch first", "non-fast-forward", "stale info", "failed to update ref", "cannot lock ref", "incorrect old")
 """What git says of a push where somebody else's came first."""
@@ -72,7 +73,7 @@ def sync(repo: Repository, remote: str, *, runs: bool = False) -> Report:
     meta.check(repo)
     if runs:
         Runs(repo).flush(everything=True)
-    report = Report(remote)
+    report = Report(_told(remote))
     tracking = _tracking(remote)
     said = ""
     for _ in range(TRIES):
@@ -85,30 +86,42 @@ def sync(repo: Repository, remote: str, *, runs: bool = False) -> Report:
         if not any(word in said for word in _RACE):
             break
     hint = "see whether you may push there; hosts that take heads and tags only need `ref_prefix` in the settings"
-    raise StoreError(f"{remote} refused {', '.join(rejected)}: {said}", hint=hint)
+    raise StoreError(f"{report.remote} refused {', '.join(rejected)}: {_told(said)}", hint=hint)
+
+
+def _told(text: str) -> str:
+    return _SECRET.sub("", text)
 
 
 def _tracking(remote: str) -> str:
     """The refs that keep what was last fetched from a remote; outside of the prefix, so that they are never pushed."""
     name = remote if _REMOTE.fullmatch(remote) and ".." not in remote and "//" not in remote else ""
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", name or remote).strip("-") or "remote"
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", name or _told(remote)).strip("-") or "remote"
     return f"refs/promptchain-remote/{slug[-80:]}"
 
 
 def _fetch(repo: Repository, remote: str, tracking: str, *, runs: bool) -> None:
     if remote.startswith("-") or not remote.strip():
-        raise UsageError(f"'{remote}' is no remote", hint=f"remotes: {', '.join(remotes(repo)) or 'none'}")
+        raise UsageError(f"'{_told(remote)}' is no remote", hint=f"remotes: {', '.join(remotes(repo)) or 'none'}")
     parts = ("meta*", "chains/*", *(["runs/*"] if runs else []))
     specs = [f"+{repo.prefix}/{part}:{tracking}/{part}" for part in parts]
     # No refmap: a mirror's own refspec would also move our refs, back to where the remote has them.
-    flags = ("--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=", "--prune", "--no-recurse-submodules")
+    flags = (
+        "--quiet",
+        "--no-tags",
+        "--no-write-fetch-head",
+        "--refmap=",
+        "--prune",
+        "--no-recurse-submodules",
+        "--no-filter",
+    )
     checked = ["-c", "transfer.fsckObjects=true", "-c", "fetch.fsckObjects=true"]
     try:
-        repo.run("fetch", *flags, "--", remote, *specs, options=checked)
+        repo.run("fetch", *flags, "--", remote, *specs, options=checked, env=REMOTE)
     except StoreError as exc:
         names = remotes(repo)
         hint = f"remotes: {', '.join(names)}" if names else "this repository has no remote: git remote add origin URL"
-        raise StoreError(f"nothing could be fetched from {remote}: {exc.message}", hint=hint) from exc
+        raise StoreError(f"nothing could be fetched from {_told(remote)}: {_told(exc.message)}", hint=hint) from exc
 
 
 def _push(repo: Repository, remote: str, wanted: Mapping[str, str], tracking: str) -> tuple[list[str], str]:
@@ -129,6 +142,9 @@ def _push(repo: Repository, remote: str, wanted: Mapping[str, str], tracking: st
             "--",
             remote,
             *specs,
+            # A mirror takes no single refs, and would lose what others pushed.
+            options=["-c", f"remote.{remote}.mirror=false"] if remote in remotes(repo) else [],
+            env=REMOTE,
         )
     except StoreError as exc:
         cause = exc.__cause__
@@ -140,7 +156,7 @@ def _push(repo: Repository, remote: str, wanted: Mapping[str, str], tracking: st
                 refused.append(name.rpartition(":")[2].removeprefix(repo.prefix + "/"))
                 reasons.append(reason)
         if not refused:
-            raise StoreError(f"nothing could be pushed: {exc.message}", hint=exc.hint) from exc
+            raise StoreError(f"nothing could be pushed: {_told(exc.message)}", hint=exc.hint) from exc
         reasons.append(exc.message)
     return refused, "; ".join(dict.fromkeys(reasons))
 
@@ -156,7 +172,8 @@ class _Merge:
 
     def all(self, *, runs: bool) -> dict[str, str]:
         """The refs to push, and the commits they are at."""
-        theirs = self._repo.refs("", self._tracking)
+        there = self._repo.refs("", self._tracking)
+        theirs = {ref: sha for ref, sha in there.items() if self._repo.commit(sha)}  # a ref can be at anything
         meta.check(self._repo, at=f"{self._tracking}/meta")
         with self._repo.lock():
             ours = self._repo.refs()
@@ -209,7 +226,7 @@ class _Merge:
         return sha
 
     def _runs(self, ref: str, ours: str | None, theirs: str | None) -> str:
-        mine, other = self._segments(ours), self._segments(theirs)
+        mine, other = segments(self._repo, ours), segments(self._repo, theirs)
         self._report.segments_fetched += len(other.keys() - mine.keys())
         self._report.segments_pushed += len(mine.keys() - other.keys())
         settled = self._settled(ref, ours, theirs)
@@ -219,14 +236,6 @@ class _Merge:
         assert theirs is not None
         new = {path: sha for path, sha in mine.items() if path not in other}
         return self._write(NewCommit(ref, f"merge with {self._report.remote}", (theirs, ours), new), ours)
-
-    def _segments(self, commit: str | None) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for day in self._repo.tree(f"{commit}:seg") if commit else {}:
-            for name, entry in self._repo.tree(f"{commit}:seg/{day}").items():
-                if _SEGMENT.fullmatch(path := f"seg/{day}/{name}"):
-                    found[path] = entry.sha
-        return found
 
     def _write(self, commit: NewCommit, ours: str) -> str:
         """Write a merge, whose first parent is the other side's commit, onto the ref that is at `ours`."""
@@ -253,19 +262,35 @@ def _joined(
     for version in reversed([v for v in map(mine.version, mine.numbers()) if v]):
         if version.identity in known:
             number = numbers[version.identity]
+            if version.message is not None and known[version.identity].message is None:  # it was named here only
+                changes |= _manifest(other, number, message=version.message)
         else:
             free += 1
             number = numbers[version.identity] = free
             changes |= _copied(repo, mine, version, number)
+            if (restored := _restored(mine, version, numbers)) != version.restores:
+                again = {"restores": restored, "changes": f"= v{restored}"}
+                changes |= _manifest(mine, version.number, to=number, **again)
             changes[content_place(version.content)] = encode({"version": number})
         if number != version.number:
             changes[f"aliases/v{version.number}@{repo.writer}"] = encode({"version": number})
             if version.identity not in known:
                 report.renumbered.append(Renumbered(mine.chain, version.number, number))
     for alias, at in mine.aliases().items():
-        if alias not in other.aliases() and (aliased := mine.version(at)):
+        if alias not in other.aliases() and (aliased := mine.version(at)) and aliased.identity in numbers:
             changes[f"aliases/{alias}"] = encode({"version": numbers[aliased.identity]})
     return changes | _joined_labels(mine, other, base, numbers, report)
+
+
+def _restored(tree: ChainTree, version: Version, numbers: Mapping[str, int]) -> int | None:
+    """The number that the version which this one repeats has now."""
+    source = tree.version(version.restores) if version.restores else None
+    return numbers.get(source.identity, version.restores) if source else version.restores
+
+
+def _manifest(tree: ChainTree, number: int, to: int | None = None, **new: object) -> dict[str, bytes | str | None]:
+    """A manifest with something else in it."""
+    return {f"{place(to or number)}/manifest.json": encode({**tree.read(f"{place(number)}/manifest.json"), **new})}
 
 
 def _copied(repo: Repository, tree: ChainTree, version: Version, number: int) -> dict[str, bytes | str | None]:

@@ -30,6 +30,7 @@ _Change = tuple["Version", dict[str, bytes | str | None], str]
 """What comes of a write, the files that change, and the commit's message."""
 
 _NUMBER = re.compile(r"v?([1-9][0-9]{0,8})")
+_PLAIN_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 _ALIAS = re.compile(r"v[1-9][0-9]{0,8}@[0-9a-z]{1,16}")
 _CONTENT = re.compile(r"[0-9a-f]{4,64}")
 
@@ -101,11 +102,15 @@ class ChainTree:
     def numbers(self) -> Iterator[int]:
         """The numbers of the versions, the newest first."""
         for bucket in _falling(self.entries("versions")):
-            yield from _falling(self.entries(f"versions/{bucket}"))
+            yield from (n for n in _falling(self.entries(f"versions/{bucket}")) if n and n // 100 == bucket)
 
     def last(self) -> int:
         """The newest number; 0 where there is no version."""
         return next(self.numbers(), 0)
+
+    def latest(self) -> Version | None:
+        """The newest version that can be read."""
+        return next(filter(None, map(self.version, self.numbers())), None)
 
     def version(self, number: int) -> Version | None:
         manifest = self.read(f"{place(number)}/manifest.json")
@@ -114,7 +119,8 @@ class ChainTree:
     def find(self, content: str) -> Version | None:
         """The newest version with this content."""
         number = self.read(content_place(content)).get("version")
-        return self.version(number) if isinstance(number, int) else None
+        found = self.version(number) if isinstance(number, int) else None
+        return found if found and found.content == content else None
 
     def contents(self, beginning: str) -> list[str]:
         """The content ids that begin so; at least two characters."""
@@ -143,11 +149,13 @@ class Versions:
         self._repo = repo
 
     def chains(self) -> list[str]:
-        """The names of the chains that have versions."""
+        """The names of the chains that have versions. Raises StoreError."""
+        meta.check(self._repo, writing=False)
         return sorted(name for name in self._repo.refs("chains") if SLUG.fullmatch(name))
 
     def tree(self, chain: str, commit: str | None = None) -> ChainTree:
-        """The chain's tip, or a given commit of it."""
+        """The chain's tip, or a given commit of it. Raises StoreError for the format of a newer release."""
+        meta.check(self._repo, writing=False)
         tip = commit or self._repo.tip(f"chains/{chain}")
 
         def read(path: str) -> Mapping[str, Any]:
@@ -184,34 +192,34 @@ class Versions:
 
         Raises UsageError, with what there is."""
         tree = self.tree(chain)
-        last = tree.last()
-        if not last:
+        latest = tree.latest()
+        if latest is None:
             hint = f"`chain commit {chain}` makes the first; so does a run"
             raise UsageError(f"the chain '{chain}' has no versions yet", hint=hint)
-        found = self._resolve(tree, ref, last)
+        found = self._resolve(tree, ref, latest)
         if found is None:
-            known = [*tree.labels(), LATEST, f"v{last}"]
+            known = [*tree.labels(), LATEST, f"v{latest.number}"]
             hint = known_or_nearest(ref, known, "labels and versions") + f"; `chain log {chain}` lists them"
             raise UsageError(f"the chain '{chain}' has no version '{ref}'", hint=hint)
         return found
 
-    def _resolve(self, tree: ChainTree, ref: str, last: int) -> Version | None:
+    def _resolve(self, tree: ChainTree, ref: str, latest: Version) -> Version | None:
         if ref == LATEST:
-            return tree.version(last)
+            return latest
+        if (match := _NUMBER.fullmatch(ref)) and (found := tree.version(int(match.group(1)))):
+            return found
         if label := tree.labels().get(ref):
             return tree.at(label)
-        if match := _NUMBER.fullmatch(ref):
-            return tree.version(int(match.group(1)))
         if _ALIAS.fullmatch(ref):
             number = tree.aliases().get(ref)
             return tree.version(number) if number else None
         if not _CONTENT.fullmatch(ref):
             return None
-        found = tree.contents(ref)
-        if len(found) > 1:
-            hint = f"give more of it: {', '.join(content[:12] for content in found[:5])}"
-            raise UsageError(f"'{ref}' is the beginning of {len(found)} content ids", hint=hint)
-        return tree.find(found[0]) if found else None
+        contents = tree.contents(ref)
+        if len(contents) > 1:
+            hint = f"give more of it: {', '.join(content[:12] for content in contents[:5])}"
+            raise UsageError(f"'{ref}' is the beginning of {len(contents)} content ids", hint=hint)
+        return tree.find(contents[0]) if contents else None
 
     def find(self, chain: str, content: str) -> Version | None:
         """The newest version with this content."""
@@ -225,7 +233,7 @@ class Versions:
         folder = f"{tree.tip}:{place(version.number)}"
         manifest = tree.read(f"{place(version.number)}/manifest.json")
         source = self._repo.read(f"{folder}/source.yaml")
-        paths = [str(path) for path in manifest.get("files", ())]
+        paths = [str(path) for path in _list(manifest.get("files"))]
         files = {path: self._repo.read(f"{folder}/files/{stored(path)}") for path in paths}
         variants = {
             name: self._repo.read(f"{folder}/variants/{name}") for name in self._repo.tree(f"{folder}/variants")
@@ -240,7 +248,7 @@ class Versions:
             meaning=str(manifest.get("meaning") or version.content),
             files=whole,
             variants={name.removesuffix(".json"): text for name, text in variants.items() if text is not None},
-            uses=manifest.get("uses") or {},
+            uses={kind: _dict(found) for kind, found in _dict(manifest.get("uses")).items()},
         )
 
     # --- writing ----------------------------------------------------------------------------------------------------
@@ -262,19 +270,26 @@ class Versions:
                 path = f"{place(known.number)}/manifest.json"
                 named = replace(known, message=message)
                 return named, {path: encode({**tree.read(path), "message": message})}, f"v{known.number}: {message}"
-            last = tree.last()
-            before = tree.version(last) if last else None
+            before = tree.latest()
             version = Version(
                 chain=snapshot.chain,
-                number=last + 1,
+                number=tree.last() + 1,
                 content=snapshot.content,
                 message=message,
-                changes=describe(self.snapshot(before) if before else None),
+                changes=self._changes(before, describe),
                 identity=snapshot.content,
             )
             return self._new(version, snapshot)
 
         return self._write(snapshot.chain, change)
+
+    def _changes(self, before: Version | None, describe: Callable[[Snapshot | None], str]) -> str:
+        if before is None:
+            return describe(None)
+        try:
+            return describe(self.snapshot(before))
+        except StoreError:  # damaged; it must not keep what is new out
+            return ""
 
     def restore(self, version: Version, message: str | None = None) -> Version:
         """A new version with the content of an older one. Raises StoreError."""
@@ -369,7 +384,8 @@ def content_place(content: str) -> str:
 
 
 def _falling(names: Mapping[str, Any]) -> list[int]:
-    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+    """The names that are numbers as we write them; other stores may hold anything."""
+    return sorted((int(name) for name in names if _PLAIN_NUMBER.fullmatch(name)), reverse=True)
 
 
 def _manifest(version: Version, snapshot: Snapshot) -> dict[str, Any]:
@@ -393,18 +409,27 @@ def _manifest(version: Version, snapshot: Snapshot) -> dict[str, Any]:
 def _version(chain: str, number: int, manifest: Mapping[str, Any]) -> Version:
     """A manifest as a Version; what newer writers add is passed over."""
     content = str(manifest.get("content", ""))
+    message, restores = manifest.get("message"), manifest.get("restores")
     return Version(
         chain=chain,
         number=number,
         content=content,
-        message=manifest.get("message"),
+        message=None if message is None else str(message),
         changes=str(manifest.get("changes") or ""),
         created=str(manifest.get("created") or ""),
         author=str(manifest.get("author") or ""),
         writer=str(manifest.get("writer") or ""),
-        restores=manifest.get("restores"),
+        restores=restores if isinstance(restores, int) else None,
         identity=str(manifest.get("identity") or content),
     )
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _label(name: str, data: Mapping[str, Any]) -> Label:
@@ -419,7 +444,8 @@ def _label(name: str, data: Mapping[str, Any]) -> Label:
 
 
 def encode(data: Mapping[str, Any]) -> bytes:
-    return json.dumps(data, ensure_ascii=False, indent=1, sort_keys=True).encode("utf-8", "surrogateescape") + b"\n"
+    """As JSON. What is no Unicode (a name in Latin-1, read as surrogates) becomes an escape that JSON knows."""
+    return json.dumps(data, ensure_ascii=False, indent=1, sort_keys=True).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _now() -> str:

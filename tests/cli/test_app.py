@@ -1,15 +1,14 @@
 """What holds for every command: exit codes, streams, colours, help, and what an error looks like."""
 
 import re
+import subprocess
 
 import pytest
 from typer.testing import CliRunner
 
 from promptchain.cli import _take_debug
-from promptchain.cli.app import app
+from promptchain.cli.app import COMMANDS, app
 from tests.workspace import Workspace
-
-COMMANDS = ("check", "show", "schema", "run", "models", "doctor")
 
 
 @pytest.mark.parametrize(
@@ -73,9 +72,25 @@ def test_version_and_help_are_data(demo: Workspace) -> None:
         ["models", "--json"],
         ["models", "--search", "gpt-4o-mini", "--json"],
         ["doctor", "--json"],
+        ["commit", "demo", "--json"],
+        ["log", "--json"],
+        ["log", "demo", "--json"],
+        ["label", "demo", "--json"],
+        ["label", "demo@v1", "beta", "--json"],
+        ["label", "demo", "production", "-d", "--json"],
+        ["rollback", "demo", "v1", "--json"],
+        ["rollback", "demo", "v1", "--label", "production", "--json"],
+        ["runs", "--json"],
+        ["runs", "show", "last", "--json"],
+        ["replay", "last", "--json"],
+        ["diff", "demo", "--json"],
+        ["sync", "../team.git", "--json"],
     ],
 )
 def test_json_is_all_that_stands_on_stdout(demo: Workspace, words: list[str]) -> None:
+    subprocess.run(["git", "init", "--quiet", "--bare", "../team.git"], check=True)
+    demo.invoke("run", "demo", "hi")
+    demo.invoke("label", "demo@v1", "production")
     done = demo.invoke(*words)
     assert done.code == 0, done
     assert done.json

@@ -54,7 +54,65 @@ def test_each_shell_is_offered_what_fits(demo: Workspace, shell: str, line: str,
     assert [word for word in found if word != "local/smollm2"] == offered
 
 
-@pytest.mark.parametrize("line", ["chain run ", "chain show demo --step ", "chain run demo -m local/"])
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("chain run demo@", ["demo@beta", "demo@production", "demo@latest", "demo@v2", "demo@v1"]),
+        ("chain run demo@p", ["demo@production"]),
+        ("chain run d", ["demo"]),
+        ("chain run nope@", ["nope@latest"]),
+        ("chain show demo@v", ["demo@v2", "demo@v1"]),
+        ("chain show demo@v1 --step ", ["intent", "draft", "check"]),
+        ("chain label demo@v1 ", ["beta", "production"]),
+        ("chain label demo@v1 p", ["production"]),
+        ("chain rollback demo ", ["beta", "production", "latest", "v2", "v1"]),
+        ("chain rollback demo v", ["v2", "v1"]),
+        ("chain rollback demo v1 --label ", ["beta", "production"]),
+        ("chain diff demo@v", ["demo@v2", "demo@v1"]),
+        ("chain diff demo@v1 demo@v", ["demo@v2", "demo@v1"]),
+        ("chain diff demo@v1 v2 --step d", ["draft"]),
+        ("chain log d", ["demo"]),
+        ("chain runs --chain demo@b", ["demo@beta"]),
+        ("chain runs --label ", ["beta", "production"]),
+        ("chain runs --status f", ["failed"]),
+        ("chain runs show l", ["last"]),
+        ("chain replay l", ["last"]),
+    ],
+)
+def test_versions_labels_and_runs_are_offered(kept: Workspace, line: str, offered: list[str]) -> None:
+    found = ask(kept, "bash", line)
+    assert [word for word in found if word != "nope@latest"] == [word for word in offered if word != "nope@latest"]
+
+
+def test_the_newest_runs_are_offered(kept: Workspace) -> None:
+    ids = [row["id"] for row in kept.invoke("runs", "--json").json]
+    assert len(ids) == 2
+    for command in ("runs show", "replay"):
+        assert ask(kept, "bash", f"chain {command} ") == ["last", *ids]
+        assert ask(kept, "bash", f"chain {command} {ids[1][:-1]}") == [ids[1]]
+
+
+@pytest.fixture
+def kept(demo: Workspace) -> Workspace:
+    """Two versions, two labels, two runs."""
+    demo.invoke("run", "demo", "hi")
+    demo.chain(DEMO.replace("Classify: ", "Classify this: "))
+    demo.invoke("run", "demo", "hi")
+    demo.invoke("label", "demo@v1", "production")
+    demo.invoke("label", "demo@v2", "beta")
+    return demo
+
+
+@pytest.mark.parametrize("line", ["chain run demo@", "chain label demo ", "chain runs show "])
+def test_a_store_that_cannot_be_read_completes_to_nothing(demo: Workspace, line: str) -> None:
+    demo.write(".promptchain/store.git/HEAD", "nonsense")
+    demo.write(".promptchain/store.git/promptchain/index.db", "nonsense")
+    assert set(ask(demo, "bash", line)) <= {"demo@latest", "last"}
+
+
+@pytest.mark.parametrize(
+    "line", ["chain run ", "chain show demo --step ", "chain run demo -m local/", "chain run demo@", "chain runs show "]
+)
 def test_it_takes_less_than_a_second(demo: Workspace, line: str) -> None:
     """Of the processor's time, for the machine may be busy with other things."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
