@@ -146,20 +146,20 @@ class Project:
 
     def _check_kept(self, history: History, name: str, wanted: Snapshot) -> None:
         """Raises UsageError where a file that would be overwritten is in no version as it stands."""
-        changed = snapshots.changed_files(wanted, self.root)
-        standing = {file for file in changed if (self.root / file).is_file()}
-        if not standing:
-            return
-        kept = None
-        hint = f"keep it first: chain commit {name}; or --force overwrites it"
-        with suppress(PromptChainError):
-            path = self.path(name)
-            now = snapshots.take(loader.load(path, self.root), path, self.root)
-            kept = history.versions.find(name, now.content)
-        if kept is not None:
-            standing &= set(snapshots.changed_files(history.versions.snapshot(kept), self.root))
-            hint = f"only layout or comments differ from {kept.name}; keep them with git, or --force overwrites them"
+        standing = {file for file in snapshots.changed_files(wanted, self.root) if (self.root / file).is_file()}
+        for version in history.versions.log(name, _LOOK_BACK):
+            if not standing:
+                return
+            kept = history.versions.snapshot(version)
+            changed = set(snapshots.changed_files(kept, self.root))
+            standing -= snapshots.contents(kept).keys() - changed
         if standing:
+            hint = f"keep it first: chain commit {name}; or --force overwrites it"
+            with suppress(PromptChainError):
+                path = self.path(name)
+                now = snapshots.take(loader.load(path, self.root), path, self.root)
+                if same := history.versions.find(name, now.content):
+                    hint = f"only layout or comments differ from {same.name}; keep them with git, or --force"
             raise UsageError(f"{', '.join(sorted(standing))}: what stands there is in no version", hint=hint)
 
     def bind(self, chain: Chain, lm: LM, models: Iterable[str] = ()) -> BoundPlan:
@@ -248,6 +248,10 @@ class Project:
         name, _, ref = reference.partition("@git:")
         commit, prefix = history.repo.revision(self.root, ref)
         return replace(snapshots.at_revision(history.repo, name, commit, prefix), meaning=chain.content_id)
+
+
+_LOOK_BACK = 500
+"""Versions among which a file of the work tree is looked for before it is overwritten."""
 
 
 def _is_version(reference: str) -> bool:

@@ -371,7 +371,6 @@ def test_rollback_brings_back_a_chain_file_that_is_gone(three: Workspace) -> Non
     assert '"Sort: ' in source(three)[0]
 
 
-@pytest.mark.xfail(reason="Project._check_kept takes the file of a chain that cannot be loaded for new", strict=True)
 def test_rollback_brings_back_a_prompt_file_that_is_gone(three: Workspace) -> None:
     """The chain file that stands there is that of v3, though it cannot be loaded without the prompt's file."""
     (three.root / "chains/support/intent.md").unlink()
