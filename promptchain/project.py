@@ -23,7 +23,7 @@ from promptchain.history import History
 from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import LM
-from promptchain.lm.secrets import redact
+from promptchain.lm.secrets import redact_data
 from promptchain.location import CHAINS, SLUG
 from promptchain.records import Run
 from promptchain.runner import BoundPlan, Models
@@ -121,8 +121,11 @@ class Project:
         `Versions.commit`. Safe to call from another thread. Raises PromptChainError."""
         with self.history() as history:
             if _is_version(reference) and "@git:" not in reference:
-                return history.resolve(reference), False
-            if _is_version(reference):
+                version = history.resolve(reference)
+                if message is None:
+                    return version, False
+                snapshot = history.versions.snapshot(version)
+            elif _is_version(reference):
                 snapshot = self._snapshot_at_revision(history, reference, chain)
             else:
                 snapshot = snapshots.take(chain, self.path(reference), self.root)
@@ -329,27 +332,7 @@ def _replace(path: Path, text: str) -> None:
 def to_json(run: Run, indent: int | None = 2) -> str:
     """A run as JSON, without secrets."""
     data = run.model_dump(mode="json")
-    # Text by text: JSON's escapes would hide a password with a quote in it. All at once first, which is far cheaper.
-    text = "\n".join(_texts(data))
-    if redact(text) != text:
-        data = _redacted(data)
-    return json.dumps(data, ensure_ascii=False, indent=indent, separators=None if indent else (",", ":"))
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value if isinstance(value, list) else (*value, *value.values()):
-            yield from _texts(part)
-
-
-def _redacted(value: Any) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {redact(name): _redacted(part) for name, part in value.items()}
-    return [_redacted(part) for part in value] if isinstance(value, list) else value
+    return json.dumps(redact_data(data), ensure_ascii=False, indent=indent, separators=None if indent else (",", ":"))
 
 
 async def run_batch(

@@ -90,9 +90,10 @@ def warn(text: str) -> None:
 
 def print_json(data: Any) -> None:
     """Data for programs, on stdout, without secrets."""
-    from promptchain.lm.secrets import redact
+    from promptchain.lm.secrets import redact, redact_data
 
-    say(redact(json.dumps(data, ensure_ascii=not takes_unicode(sys.stdout), indent=2, default=str)))
+    text = json.dumps(redact_data(data), ensure_ascii=not takes_unicode(sys.stdout), indent=2, default=str)
+    say(redact(text))
 
 
 def print_outputs(outputs: Mapping[str, Any]) -> None:

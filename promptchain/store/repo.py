@@ -228,7 +228,7 @@ class Repository:
             raise self._foreign()
         text = stream.commands(commits, self.prefix, self.identity)
         shas: list[str] = []
-        packed = False
+        packed = spoilt_before = False
         for tries_left in reversed(range(TRIES)):
             try:
                 shas = self._import(text, commits, packed=packed or self._collecting)
@@ -237,8 +237,11 @@ class Repository:
                 spoilt = self._collecting or any(word in exc.message for word in _SPOILT)
                 if not tries_left or not spoilt:
                     raise
+                spoilt_before = True
                 time.sleep(_PAUSE)
                 continue
+            if spoilt_before:
+                self._await_collection()
             # A collection that began before the refs moved may not have seen the new objects, and may yet delete
             # them where they are loose. One that has ended by now has done it, or will not.
             if not packed and self._collecting:
@@ -313,6 +316,22 @@ class Repository:
         """Whether a garbage collection is running, or one that crashed left its mark."""
         return (self.git_dir / "gc.pid").exists()
 
+    def _await_collection(self) -> None:
+        """Wait for the end of a collection that began before now; one that begins later sees the refs as they are.
+
+        The pack of an import that was spoilt may be left: git takes its objects for written, and a collection that
+        has seen nobody use them deletes it all the same."""
+        mark = self.git_dir / "gc.pid"
+        until = time.monotonic() + LOCK_TIMEOUT
+        with suppress(OSError):
+            began = mark.stat()
+            while time.monotonic() < until:
+                now = mark.stat()
+                if (now.st_ino, now.st_mtime_ns) != (began.st_ino, began.st_mtime_ns):
+                    break
+                time.sleep(_PAUSE / 10)
+        self._git.clear_cache()  # which may hold a pack open that is gone
+
     def _import(self, text: bytes, commits: Sequence[NewCommit], *, packed: bool) -> list[str]:
         """One `git fast-import`. packed: into a pack that is kept until the refs are moved, whatever collects."""
         limit = "0" if packed else "100"
@@ -331,6 +350,8 @@ class Repository:
                         continue
                     if "does not contain" in said or "but expected" in said or "cannot lock ref" in said:
                         if ".lock'" not in said:
+                            # Git tells a new packed-refs by its size and second: a reader may not have noticed it.
+                            self._git.clear_cache()
                             raise Moved from exc
                         hint = "another git command is at work; a lock that a crash left is removed after a minute"
                         raise StoreError("a ref of the store is locked", hint=hint) from exc

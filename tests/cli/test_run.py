@@ -281,3 +281,10 @@ def test_no_file_is_left_half_written(demo: Workspace) -> None:
         ".promptchain",
     }
     assert all(path.suffix == ".json" and not path.name.startswith(".") for path in demo.spool.iterdir())
+
+
+def test_a_secret_with_quotes_in_it_is_not_printed_as_json(demo: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_API_KEY", 'pass"wo\\rd-4711')
+    done = demo.invoke("run", "demo", 'it is pass"wo\\rd-4711', "--json")
+    assert (done.code, done.json["inputs"]) == (0, {"message": "it is ***"})
+    assert "4711" not in done.out

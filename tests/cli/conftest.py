@@ -1,0 +1,31 @@
+"""Projects whose chain has versions."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.git_kit import make_repo, replace
+from tests.cli.version_kit import FILED
+from tests.workspace import REPLIES, Workspace
+
+
+@pytest.fixture
+def repo(empty: Workspace) -> Workspace:
+    """The chain `demo`, whose instructions are in a file, in a git repository; what is random is kept out of it."""
+    empty.write(".gitignore", "*.script.yaml\n")
+    empty.write("chains/support/intent.md", "Decide.\n")
+    replies = [{"contains": "Sort", "reply": "refund"}, *REPLIES]
+    empty.chain(FILED, replies=replies)
+    make_repo(empty.root)
+    return empty
+
+
+@pytest.fixture
+def three(repo: Workspace) -> Workspace:
+    """The versions v1 to v3 of `demo`: v2 has another prompt, v3 has other instructions in the file too."""
+    repo.invoke("commit", "demo", "-m", "The first one")
+    replace(repo, '"Classify: ', '"Sort: ')
+    repo.invoke("commit", "demo")
+    replace(repo, "Decide.", "Decide with care.", "chains/support/intent.md")
+    assert repo.invoke("commit", "demo", "-m", "Careful").out == "demo@v3\n"
+    return repo
