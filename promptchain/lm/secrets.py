@@ -63,7 +63,7 @@ def redact(text: str) -> str:
 
 
 def redact_data(value: Any) -> Any:
-    """JSON data with each of its texts redacted, keys too: in JSON's own text, escapes would hide a password's quote."""
+    """JSON data with each of its texts redacted, keys too: JSON's escapes would hide a password with a quote in it."""
     # All at once first, which is far cheaper, and finds nothing nearly always.
     text = "\n".join(_texts(value))
     return _redacted(value) if redact(text) != text else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -15,6 +16,8 @@ from promptchain.store.repo import Repository
 from promptchain.store.runs import Runs
 from promptchain.store.snapshot import Snapshot
 from promptchain.store.spool import Spool
+from promptchain.store.stream import NewCommit
+from promptchain.store.sync import Report, sync
 from promptchain.store.versions import Versions
 
 STRESS = int(os.environ.get("PROMPTCHAIN_STRESS", "1"))
@@ -171,3 +174,54 @@ def output(script: str, *words: str | Path, **env: str) -> str:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     return out
+
+
+def put(repo: Repository, changes: dict[str, bytes | str | None], chain: str = "demo") -> None:
+    """Write into a chain's tree whatever another program may."""
+    tip = repo.tip(f"chains/{chain}")
+    repo.write([NewCommit(f"chains/{chain}", "by hand", (tip,) if tip else (), changes)])
+
+
+class Team:
+    """A bare remote and clones of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.remote = Repository(folder / "remote.git")
+        git(folder, "init", "-q", "--bare", "remote.git")
+        self._seed()
+
+    def _seed(self) -> None:
+        work_tree(self.folder / "seed")
+        git(self.folder / "seed", "push", "-q", self.remote.git_dir, "main")
+
+    def clone(self, name: str, *options: str, prefix: str = "refs/promptchain") -> Repository:
+        git(self.folder, "clone", "-q", *options, f"file://{self.remote.git_dir}", name)
+        own = self.folder / name / ".git"
+        return Repository(own if own.exists() else self.folder / name, prefix)
+
+
+def label(repo: Repository, name: str, ref: str | None) -> None:
+    versions = Versions(repo)
+    versions.label("demo", name, versions.resolve("demo", ref) if ref else None)
+
+
+def state(repo: Repository) -> dict[str, Any]:
+    """Everything that is to be the same on all sides."""
+    versions = Versions(repo)
+    return {
+        chain: ([v.to_json() for v in versions.log(chain)], texts(repo, chain), repo.tip(f"chains/{chain}"))
+        for chain in versions.chains()
+    }
+
+
+def settle(*clones: Repository, runs: bool = False) -> None:
+    """Sync until nobody has anything new, and see that all is the same."""
+    for clone in (*clones, *clones):
+        sync(clone, "origin", runs=runs)
+    for one, other in itertools.pairwise(clones):
+        assert state(one) == state(other)
+    for clone in clones:
+        fsck(clone.git_dir)
+        again = sync(clone, "origin", runs=runs)
+        assert again == Report("origin")

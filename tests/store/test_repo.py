@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -219,108 +218,6 @@ def test_a_name_that_is_no_unicode_is_kept_as_far_as_it_can_be(repo: Repository)
     commit(repo, "one", "two")
     assert commit(repo, "one") == [1]
     assert [version.author for version in Versions(repo).log("demo")] == ["Jos\udce9"] * 2
-
-
-# --- what is around it --------------------------------------------------------------------------------------------
-
-
-def test_the_environment_leads_nowhere_else(repo: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = kit.work_tree(tmp_path / "other")
-    before = kit.fingerprint(tmp_path / "other")
-    ran = tmp_path / "ran"
-    for name, value in {
-        "GIT_DIR": other.git_dir,
-        "GIT_COMMON_DIR": other.git_dir,
-        "GIT_WORK_TREE": tmp_path / "other",
-        "GIT_OBJECT_DIRECTORY": other.git_dir / "objects",
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES": other.git_dir / "objects",
-        "GIT_INDEX_FILE": other.git_dir / "index",
-        "GIT_NAMESPACE": "elsewhere",
-        "GIT_CEILING_DIRECTORIES": "/",
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": "core.hooksPath",
-        "GIT_CONFIG_VALUE_0": tmp_path / "other",
-        "GIT_CONFIG_PARAMETERS": "'core.pager=touch ran'",
-        "GIT_CONFIG": "/nonexistent",
-        "GIT_EXEC_PATH": tmp_path,
-        "GIT_PAGER": f"touch {ran}",
-        "GIT_EDITOR": f"touch {ran}",
-        "GIT_EXTERNAL_DIFF": f"touch {ran}",
-        "GIT_TRACE": tmp_path / "trace",
-        "GIT_DEFAULT_HASH": "sha256",
-        "GIT_REPLACE_REF_BASE": "refs/heads/",
-        "GIT_LITERAL_PATHSPECS": "1",
-    }.items():
-        monkeypatch.setenv(name, str(value))
-    with Repository(repo.git_dir) as again:
-        assert commit(again, "one", "two") == [1, 2]
-        assert texts(again) == {1: "one", 2: "two"}
-        assert set(again.refs("chains")) == {"demo"}
-    fallback = Repository(tmp_path / "fallback/.promptchain/store.git")
-    assert commit(fallback, "three") == [1]
-    fallback.close()
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    assert not ran.exists()
-    assert not (tmp_path / "trace").exists()
-    assert kit.fingerprint(tmp_path / "other") == before
-    assert other.refs() == {}
-    fsck(repo.git_dir)
-
-
-def test_no_program_of_the_repository_is_run(repo: Repository, tmp_path: Path) -> None:
-    ran = tmp_path / "ran"
-    program = tmp_path / "program"
-    program.write_text(f"#!/bin/sh\necho $0 $* >> {ran}\nexit 1\n")
-    program.chmod(0o755)
-    hooks = tmp_path / "hooks"
-    hooks.mkdir()
-    for folder in (hooks, repo.git_dir / "hooks"):
-        for hook in (
-            "reference-transaction",
-            "post-checkout",
-            "post-commit",
-            "pre-commit",
-            "pre-auto-gc",
-            "post-rewrite",
-        ):
-            shutil.copy(program, folder / hook)
-    git(repo.git_dir, "config", "core.hooksPath", hooks)
-    keys = ["core.fsmonitor", "core.pager", "core.editor", "core.sshCommand", "pager.log", "diff.external"]
-    keys += ["gpg.program", "credential.helper", "core.askPass", "gc.recentObjectsHook", "sequence.editor"]
-    aliases = ("fast-import", "cat-file", "for-each-ref", "var", "rev-parse", "update-ref", "merge-base", "remote")
-    for key in [*keys, *(f"alias.{name}" for name in aliases)]:
-        git(repo.git_dir, "config", key, f"{'!' if key.startswith('alias') else ''}{program}")
-    git(repo.git_dir, "config", "commit.gpgSign", "true")
-    with Repository(repo.git_dir) as again:
-        versions = Versions(again)
-        assert commit(again, "one", "two") == [1, 2]
-        versions.label("demo", "production", versions.resolve("demo", "v1"))
-        assert versions.resolve("demo", "production").number == 1
-        assert texts(again) == {1: "one", 2: "two"}
-        kit.spool(again, kit.at(1))
-        assert kit.runs(again).flush(everything=True) == 1
-        again.revision(tmp_path / "project", "main")
-    assert not ran.exists(), ran.read_text()
-    assert git(repo.git_dir, "config", "core.hooksPath").strip() == str(hooks)
-
-
-def test_what_a_partial_clone_lacks_is_not_fetched_by_reading(repo: Repository, tmp_path: Path) -> None:
-    ran = tmp_path / "ran"
-    commit(repo, "one")
-    for key, value in {
-        "core.repositoryFormatVersion": "1",
-        "extensions.partialClone": "origin",
-        "remote.origin.promisor": "true",
-        "remote.origin.url": "ssh://localhost/nothing",
-        "core.sshCommand": f"touch {ran};",
-    }.items():
-        git(repo.git_dir, "config", key, value)
-    lost = git(repo.git_dir, "rev-parse", "refs/promptchain/chains/demo:versions/0/1/source.yaml").strip()
-    (repo.git_dir / "objects" / lost[:2] / lost[2:]).unlink()
-    with Repository(repo.git_dir) as again, pytest.raises(StoreError):
-        texts(again)
-    assert not ran.exists()
 
 
 # --- kinds of repositories ----------------------------------------------------------------------------------------

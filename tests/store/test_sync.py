@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import random
 import socket
 import time
@@ -12,35 +10,29 @@ from typing import Any
 
 import pytest
 
-from promptchain.errors import PromptChainError, StoreError, UsageError
+from promptchain.errors import StoreError, UsageError
 from promptchain.store import sync as sync_module
 from promptchain.store.index import Query
 from promptchain.store.repo import Repository
 from promptchain.store.runs import Runs
-from promptchain.store.stream import NewCommit
 from promptchain.store.sync import LabelKept, Renumbered, Report, remotes, sync
 from promptchain.store.versions import Versions
 from tests.store import kit
-from tests.store.kit import at, check_dense, commit, content, fsck, git, recorded, snap, spool, texts
-
-
-class Team:
-    """A bare remote and clones of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.remote = Repository(folder / "remote.git")
-        git(folder, "init", "-q", "--bare", "remote.git")
-        self._seed()
-
-    def _seed(self) -> None:
-        kit.work_tree(self.folder / "seed")
-        git(self.folder / "seed", "push", "-q", self.remote.git_dir, "main")
-
-    def clone(self, name: str, *options: str, prefix: str = "refs/promptchain") -> Repository:
-        git(self.folder, "clone", "-q", *options, f"file://{self.remote.git_dir}", name)
-        own = self.folder / name / ".git"
-        return Repository(own if own.exists() else self.folder / name, prefix)
+from tests.store.kit import (
+    Team,
+    at,
+    check_dense,
+    commit,
+    content,
+    git,
+    label,
+    recorded,
+    settle,
+    snap,
+    spool,
+    state,
+    texts,
+)
 
 
 @pytest.fixture
@@ -48,37 +40,11 @@ def team(tmp_path: Path) -> Team:
     return Team(tmp_path)
 
 
-def label(repo: Repository, name: str, ref: str | None) -> None:
-    versions = Versions(repo)
-    versions.label("demo", name, versions.resolve("demo", ref) if ref else None)
-
-
 def labels(repo: Repository) -> dict[str, str]:
     """The sources that labels are at."""
     versions = Versions(repo)
     names = versions.tree("demo").labels()
     return {name: versions.snapshot(versions.resolve("demo", name)).source.decode() for name in names}
-
-
-def state(repo: Repository) -> dict[str, Any]:
-    """Everything that is to be the same on all sides."""
-    versions = Versions(repo)
-    return {
-        chain: ([v.to_json() for v in versions.log(chain)], texts(repo, chain), repo.tip(f"chains/{chain}"))
-        for chain in versions.chains()
-    }
-
-
-def settle(*clones: Repository, runs: bool = False) -> None:
-    """Sync until nobody has anything new, and see that all is the same."""
-    for clone in (*clones, *clones):
-        sync(clone, "origin", runs=runs)
-    for one, other in itertools.pairwise(clones):
-        assert state(one) == state(other)
-    for clone in clones:
-        fsck(clone.git_dir)
-        again = sync(clone, "origin", runs=runs)
-        assert again == Report("origin")
 
 
 # --- two and three clones -------------------------------------------------------------------------------------------
@@ -366,60 +332,6 @@ def test_runs_go_only_when_they_are_asked_for(team: Team) -> None:
     everything = [at(1, "2026-03-09"), at(3, "2026-03-09"), at(2)]
     assert recorded(a) == recorded(b) == everything
     assert [row.id for row in Runs(a).select(Query())] == everything[::-1]
-
-
-# --- a hostile or a newer remote ------------------------------------------------------------------------------------
-
-
-def test_a_remote_of_a_newer_format_is_left_alone(team: Team) -> None:
-    a = team.clone("a")
-    about = {"format": 99, "min_reader": 1, "min_writer": 99}
-    team.remote.write([NewCommit("meta", "newer", (), {"schema.json": json.dumps(about).encode()})])
-    commit(a, "one")
-    with pytest.raises(StoreError, match="format 99"):
-        sync(a, "origin")
-    assert set(team.remote.refs()) == {"meta"}
-    assert commit(a, "two") == [2]
-
-
-@pytest.mark.parametrize("diverged", [False, True])
-def test_garbage_in_a_remote_hides_nothing(team: Team, diverged: bool) -> None:
-    from tests.store.test_versions import GARBAGE
-
-    a, b = team.clone("a"), team.clone("b")
-    commit(a, "one", "two")
-    settle(a, b)
-    tip = team.remote.tip("chains/demo")
-    assert tip is not None
-    git(team.folder / "seed", "push", "-q", "-f", team.remote.git_dir, "main:refs/promptchain/chains/main")
-    for name in ("UP", "a.b", "a/b", "x" * 70):
-        team.remote.write([NewCommit(f"chains/{name}", "bad name", (), {"a": b"b"})])
-    team.remote.write([NewCommit("runs/x", "bad name", (), {"a": b"b"})])
-    team.remote.write([NewCommit("chains/demo", "garbage", (tip,), GARBAGE)])
-    blob = git(team.remote.git_dir, "rev-parse", "main:committed").strip()
-    git(team.remote.git_dir, "update-ref", "refs/promptchain/chains/blob", blob)
-    if diverged:
-        commit(a, "three")
-        label(a, "bad", "v1")
-    sync(a, "origin", runs=True)
-    sync(a, "origin", runs=True)
-    found = texts(a)
-    assert (found[1], found[2]) == ("one", "two")
-    assert set(a.refs("chains")) == {"demo", "main"}
-    assert commit(a, "four")[0] > max(found)
-    sync(a, "origin")
-    sync(b, "origin")
-    assert texts(b) == texts(a)
-
-
-def test_a_chain_that_the_remote_has_as_something_else_is_told(team: Team) -> None:
-    a = team.clone("a")
-    blob = git(team.remote.git_dir, "rev-parse", "main:committed").strip()
-    git(team.remote.git_dir, "update-ref", "refs/promptchain/chains/demo", blob)
-    commit(a, "one")
-    with pytest.raises(PromptChainError, match="refused"):
-        sync(a, "origin")
-    assert texts(a) == {1: "one"}
 
 
 # --- the work tree --------------------------------------------------------------------------------------------------

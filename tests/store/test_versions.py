@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from promptchain.errors import StoreError, UsageError
-from promptchain.store.index import Query
+from promptchain.errors import UsageError
 from promptchain.store.repo import Repository
-from promptchain.store.runs import Runs
 from promptchain.store.snapshot import Snapshot, stored
-from promptchain.store.stream import NewCommit
-from promptchain.store.versions import Label, Version, Versions, content_place, encode, place
+from promptchain.store.versions import Version, Versions, encode, place
 from tests.store import kit
-from tests.store.kit import check_dense, commit, content, fsck, git, snap, texts
+from tests.store.kit import check_dense, commit, content, fsck, git, put, snap, texts
 
 
 @pytest.fixture
@@ -33,12 +28,6 @@ def repo(tmp_path: Path) -> Repository:
 @pytest.fixture
 def versions(repo: Repository) -> Versions:
     return Versions(repo)
-
-
-def put(repo: Repository, changes: dict[str, bytes | str | None], chain: str = "demo") -> None:
-    """Write into a chain's tree whatever another program may."""
-    tip = repo.tip(f"chains/{chain}")
-    repo.write([NewCommit(f"chains/{chain}", "by hand", (tip,) if tip else (), changes)])
 
 
 # --- committing -----------------------------------------------------------------------------------------------------
@@ -123,7 +112,8 @@ def test_a_log_can_be_cut(repo: Repository, versions: Versions) -> None:
 NAMES = [
     "plain.md", "with space.md", "ünï/cödé.md", ".git/x", ".GIT/config", "d/.git/b", "git~1/x", "..a/..",
     "../../up", "a\nb", 'quo"te\\', "tab\t", "%41", "%2Egit", "dot.", "blank ", "x" * 255,
-    "ü" * 120, "y" * 201 + "/z", "A", "a", "CON", "no\udce9unicode", ".gitmodules", "emoji 🙂", "-rf", "~", "a:b", "sub/.gitattributes",
+    "ü" * 120, "y" * 201 + "/z", "A", "a", "CON", "no\udce9unicode", ".gitmodules", "emoji 🙂", "-rf", "~",
+    "a:b", "sub/.gitattributes",
 ]  # fmt: skip
 
 
@@ -237,115 +227,6 @@ def test_a_label_moves_and_goes(repo: Repository, versions: Versions) -> None:
     with pytest.raises(UsageError, match="has no label 'production'"):
         versions.label("demo", "production", None)
     assert versions.tree("demo").labels() == {}
-
-
-# --- other writers --------------------------------------------------------------------------------------------------
-
-
-def test_a_newer_format_is_read_but_not_written(repo: Repository, versions: Versions) -> None:
-    commit(repo, "a")
-    newer(repo, min_writer=99)
-    version = versions.resolve("demo", "v1")
-    assert texts(repo) == {1: "a"}
-    kit.spool(repo, kit.at(1))
-    for write in (
-        lambda: commit(repo, "b"),
-        lambda: versions.label("demo", "x", version),
-        lambda: versions.restore(version),
-        lambda: Runs(repo).flush(everything=True),
-    ):
-        with pytest.raises(StoreError, match=r"format 99 and cannot be written to .* \(format 1\)"):
-            write()
-    assert len(Runs(repo).select(Query())) == 1
-
-
-def test_a_format_that_is_not_readable_is_not_read(repo: Repository, versions: Versions) -> None:
-    commit(repo, "a")
-    version = versions.resolve("demo", "v1")
-    newer(repo, min_reader=99)
-    for read in (
-        lambda: versions.log("demo"),
-        lambda: versions.resolve("demo", "v1"),
-        lambda: versions.snapshot(version),
-        lambda: versions.find("demo", content("a")),
-        lambda: versions.chains(),
-        lambda: Runs(repo).select(Query()),
-        lambda: Runs(repo).find("last"),
-    ):
-        with pytest.raises(StoreError, match="cannot be read by this promptchain"):
-            read()
-
-
-def newer(repo: Repository, **least: int) -> None:
-    tip = repo.tip("meta")
-    assert tip is not None
-    about = {"format": 99, "min_reader": 1, "min_writer": 1, **least}
-    repo.write([NewCommit("meta", "newer", (tip,), {"schema.json": json.dumps(about).encode()})])
-
-
-DEEP = b"[" * 200_000
-GARBAGE: dict[str, bytes | str | None] = {
-    "labels/bad.json": b"{", "labels/list.json": b"[]",
-    "labels/types.json": b'{"version": {}, "identity": 5, "moved": []}',
-    "labels/v2.json": Label("v2", content("a"), 1).to_bytes(),
-    "labels/latest.json": Label("latest", content("a"), 1).to_bytes(),
-    "labels/deep.json": DEEP, "labels/sub/x.json": b"{}", "labels/gone.json": Label("gone", "nothing", -7).to_bytes(),
-    "aliases/v5@x": b"null", "aliases/v6@x": b'{"version": "1"}', "aliases/v8@x": b'{"version": 77}',
-    "aliases/a b": DEEP,
-    "versions/x/y": b"", "versions/0/0/manifest.json": b"{}", "versions/0/007/manifest.json": b"{}",
-    "versions/9/1/manifest.json": b"{}", "versions/٣/٤/manifest.json": b"{}", "versions/0/" + "9" * 5000: b"",
-    "versions/" + "8" * 4500 + "/1": b"", "versions/0/4": b"a blob", "contents/zz": b"", "contents/ab/x": b"{}",
-}  # fmt: skip
-
-
-def test_garbage_in_a_tree_hides_nothing(repo: Repository, versions: Versions) -> None:
-    commit(repo, "a", "b", "c")
-    put(repo, GARBAGE)
-    assert [version.number for version in versions.log("demo")] == [3, 2, 1]
-    assert versions.resolve("demo", "v2").content == content("b")
-    assert versions.resolve("demo", "latest").number == 3
-    for ref in ("bad", "list", "types", "deep", "gone", "v5@x", "v6@x", "v8@x"):
-        with pytest.raises(UsageError):
-            versions.resolve("demo", ref)
-    assert commit(repo, "d", "a") == [5, 1]  # 4 is taken by something
-    versions.label("demo", "bad", versions.resolve("demo", "v1"))
-    assert versions.resolve("demo", "bad").number == 1
-
-
-@pytest.mark.parametrize(
-    "odd",
-    [{"files": 5}, {"files": {"a": 1}}, {"files": [1, None]}, {"uses": []}, {"uses": {"python": 3}},
-     {"message": {"a": 1}}, {"restores": "x"}, {"path": 7}, {"created": []}, {"content": None}, {"identity": 5},
-     {"meaning": []}, {"author": {}}],
-)  # fmt: skip
-def test_a_manifest_with_other_types_is_no_traceback(repo: Repository, versions: Versions, odd: dict[str, Any]) -> None:
-    commit(repo, "a")
-    manifest = versions.tree("demo").read(f"{place(1)}/manifest.json")
-    put(repo, {f"{place(1)}/manifest.json": encode({**manifest, **odd})})
-    [version] = versions.log("demo")
-    json.dumps(version.to_json())
-    texts_of = [version.message, version.created, version.author, version.content, version.identity, version.changes]
-    assert all(text is None or isinstance(text, str) for text in texts_of)
-    if "files" in odd and isinstance(odd["files"], list):
-        with pytest.raises(StoreError, match="cannot be read whole"):
-            versions.snapshot(version)
-    else:
-        assert isinstance(versions.snapshot(version).content, str)
-    commit(repo, "b")
-
-
-def test_a_content_id_that_leads_elsewhere_is_not_followed(repo: Repository, versions: Versions) -> None:
-    commit(repo, "a")
-    put(repo, {content_place(content("b")): encode({"version": 1})})
-    assert versions.find("demo", content("b")) is None
-    assert commit(repo, "b") == [2]
-
-
-def test_a_version_that_lost_a_file_is_not_read_half(repo: Repository, versions: Versions) -> None:
-    version, _ = versions.commit(snap("a", files={"my file": b"x"}))
-    put(repo, {f"{place(1)}/files/my file": None})
-    with pytest.raises(StoreError, match="demo@v1 cannot be read whole"):
-        versions.snapshot(version)
 
 
 # --- against a model ------------------------------------------------------------------------------------------------
