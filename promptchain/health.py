@@ -118,6 +118,10 @@ def _store(project: Project) -> Iterator[Finding]:
 
         with project.history() as history:
             found = [*troubles(history.repo)]
+            own = project.root / ".promptchain" / "store.git"
+            if own.is_dir() and own != history.repo.git_dir:
+                told = f"what was kept before there was a repository is in {own}"
+                yield Finding(Level.WARNING, "store", told, f"chain sync {own} --runs brings it here")
             for trouble in found:
                 level = Level.ERROR if trouble.serious else Level.WARNING
                 yield Finding(level, trouble.subject, trouble.message, trouble.remedy)

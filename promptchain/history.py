@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +45,8 @@ class History:
     def repo(self) -> Repository:
         from promptchain.store.repo import Repository  # GitPython takes longer to import than most commands to run
 
-        return Repository(location.git_folder(self.root), self.settings.prefix)
+        place = location.store_place(self.root)
+        return Repository(place.git_dir, self.settings.prefix, place.state)
 
     @cached_property
     def versions(self) -> Versions:
@@ -142,7 +144,7 @@ class History:
         if label == "latest" or label.removeprefix("v").isdecimal():
             hint = "give it a name: chain label NAME@v7 production"
             raise UsageError(f"'{label}' cannot be a label: it stands for a version already", hint=hint)
-        if not SLUG.fullmatch(label):
+        if not SLUG.fullmatch(label) or re.fullmatch("[0-9a-f]{64}", label):
             hint = "small letters, digits, - and _, at most 64, beginning with a letter or digit"
             raise UsageError(f"'{label}' cannot be a label", hint=hint)
         if label in self.settings.protected and not force:

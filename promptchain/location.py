@@ -32,13 +32,37 @@ def _is_root(folder: Path) -> bool:
         return False
 
 
-def git_folder(root: Path) -> Path:
+@dataclass(frozen=True, slots=True)
+class StorePlace:
+    """Where a project's store is. state: the folder of its lock, spool and index. project: what tells it from other
+    projects of the same repository; empty for one that is the whole repository, or that is in none."""
+
+    git_dir: Path
+    state: Path
+    project: str = ""
+
+
+def store_place(root: Path) -> StorePlace:
     """The git folder that holds `root`, also of a linked work tree; without one, where the fallback store goes."""
     for folder in (root, *root.parents):
         with suppress(OSError, ValueError):  # may not be read; a marker with a NUL, which no path has
             if found := _git_folder_of(folder):
-                return found
-    return root / ".promptchain" / "store.git"
+                name = "+".join(_spelt(part) for part in root.relative_to(folder).parts)
+                state = found / "promptchain"
+                return StorePlace(found, state / "projects" / name if name else state, name)
+    own = root / ".promptchain" / "store.git"
+    return StorePlace(own, own / "promptchain")
+
+
+def git_folder(root: Path) -> Path:
+    """The git folder of `store_place`."""
+    return store_place(root).git_dir
+
+
+def _spelt(part: str) -> str:
+    """A folder's name as a part of a ref: plain characters, and any other as the hexadecimal digits of its bytes."""
+    raw = part.encode("utf-8", "surrogateescape")
+    return "".join(chr(byte) if re.match(rb"[A-Za-z0-9_-]", bytes([byte])) else f"={byte:02x}" for byte in raw)
 
 
 def _git_folder_of(folder: Path) -> Path | None:
@@ -95,7 +119,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """What the settings say of the store. prefix: where its refs are. protected: labels that only --force moves."""
+    """What the settings say of the store. prefix: where its refs are; without a setting, a project in a subfolder of
+    its repository has a place of its own below the usual one. protected: labels that only --force moves."""
 
     prefix: str = "refs/promptchain"
     protected: tuple[str, ...] = ()
@@ -121,4 +146,7 @@ def store_settings(root: Path) -> StoreSettings:
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         problem = Problem("the setting 'protected_labels' must be a list of labels", Where(file), '["production"]')
         raise InvalidFileError([problem])
+    place = store_place(root)
+    if place.project and prefix == StoreSettings().prefix and "ref_prefix" not in data and not own:
+        prefix = f"{prefix}/projects/{place.project}"
     return StoreSettings(prefix, tuple(labels))

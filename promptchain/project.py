@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain as concatenated
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from promptchain import batch, dataset, diff, loader, location, plan, runner, settings, snapshots
 from promptchain.batch import Tally
 from promptchain.chain import Chain
 from promptchain.dataset import Row
-from promptchain.errors import PromptChainError, StoreError, UsageError, known_or_nearest
+from promptchain.errors import PromptChainError, UsageError, known_or_nearest
 from promptchain.history import History
 from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import LM
 from promptchain.lm.secrets import redact_data
 from promptchain.location import CHAINS, SLUG
-from promptchain.records import Run
+from promptchain.records import Run, checked
 from promptchain.runner import BoundPlan, Models
 from promptchain.settings import Settings
 from promptchain.store.snapshot import Snapshot
@@ -110,11 +108,23 @@ class Project:
                 if ref.startswith("git:"):
                     return self._at_revision(history, name, ref.removeprefix("git:"))
                 return snapshots.chain_of(history.versions.snapshot(history.resolve(reference)))
-        path = self.path(reference)
+        path = self._path_or_hint(reference)
         if not SLUG.fullmatch(path.stem):
             hint = "small letters, digits, - and _, at most 64, beginning with a letter or digit"
             raise UsageError(f"'{path.stem}' cannot be a chain's name; rename {path.name}", hint=hint)
         return loader.load(path, self.root)
+
+    def _path_or_hint(self, reference: str) -> Path:
+        """As `path`; for a chain that only the store has, the error says how to get at it."""
+        try:
+            return self.path(reference)
+        except UsageError as exc:
+            if SLUG.fullmatch(reference):
+                with suppress(PromptChainError), self.history() as history:
+                    if history.versions.tree(reference).tip:
+                        hint = f"the store has versions of it: {reference}@latest; chain rollback {reference} latest"
+                        exc.hint = f"{hint} restores its files"
+            raise
 
     def keep(self, reference: str, chain: Chain, message: str | None = None) -> tuple[Version, bool]:
         """Have the chain that was loaded as `reference` as a version in the store, and whether it is a new one; see
@@ -153,9 +163,10 @@ class Project:
         for version in history.versions.log(name, _LOOK_BACK):
             if not standing:
                 return
-            kept = history.versions.snapshot(version)
-            changed = set(snapshots.changed_files(kept, self.root))
-            standing -= snapshots.contents(kept).keys() - changed
+            with suppress(PromptChainError):  # one that cannot be read is no reason against another
+                kept = history.versions.snapshot(version)
+                changed = set(snapshots.changed_files(kept, self.root))
+                standing -= snapshots.contents(kept).keys() - changed
         if standing:
             hint = f"keep it first: chain commit {name}; or --force overwrites it"
             with suppress(PromptChainError):
@@ -213,11 +224,11 @@ class Project:
 
     def record(self, run: Run, *, durable: bool = True) -> None:
         """Keep the record of a run. durable: on disk when this returns. Raises StoreError."""
-        Spool(location.git_folder(self.root) / "promptchain").write(run.id, to_json(run, indent=None), durable=durable)
+        Spool(location.store_place(self.root).state).write(run.id, to_json(run, indent=None), durable=durable)
 
     def flush(self) -> None:
         """Commit the records that wait, where enough of them do. Safe in any thread. Raises StoreError."""
-        if is_due(Spool(location.git_folder(self.root) / "promptchain")):
+        if is_due(Spool(location.store_place(self.root).state)):
             with self.history() as history:
                 history.runs.flush()
 
@@ -227,7 +238,7 @@ class Project:
         Raises UsageError where several begin so, StoreError where the record cannot be read."""
         with self.history() as history:
             row = history.runs.find(reference)
-            return None if row is None else _run(history.runs.read(row))
+            return None if row is None else checked(history.runs.read(row))
 
     @contextmanager
     def history(self) -> Iterator[History]:
@@ -269,14 +280,6 @@ def _changes(before: Snapshot | None, chain: Chain) -> str:
         return diff.compare(snapshots.chain_of(before), chain).summary
     except PromptChainError:  # a version that this release does not read any more
         return ""
-
-
-def _run(data: Mapping[str, Any]) -> Run:
-    try:
-        return Run.model_validate(data)
-    except ValidationError as exc:
-        hint = "pip install --upgrade promptchain"
-        raise StoreError(f"the record of the run {data.get('id')} is of another release", hint=hint) from exc
 
 
 def parse_models(given: Iterable[str], default: str | None) -> Models:

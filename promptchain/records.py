@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from promptchain.chain import Demo, Format, PromptStep
+from promptchain.errors import StoreError
 from promptchain.lm.protocol import Usage
 
 MAX_DEPTH = 100
@@ -151,6 +152,15 @@ class Run(Record):
     hint: _Text | None = None
     totals: Totals = Totals()
     replay_of: str | None = None
+
+
+def checked(data: Mapping[str, Any]) -> Run:
+    """A record that was read. Raises StoreError for one that is none, or of another release."""
+    try:
+        return Run.model_validate(data)
+    except ValidationError as exc:
+        hint = "pip install --upgrade promptchain"
+        raise StoreError(f"the record of the run {data.get('id')} is of another release", hint=hint) from exc
 
 
 class StepVariant(Record):

@@ -47,10 +47,13 @@ def chain_of(snapshot: Snapshot) -> Chain:
     """The chain that a snapshot holds. Raises InvalidFileError where this release does not read it any more."""
     with TemporaryDirectory(prefix="promptchain-") as folder:
         root = Path(folder).resolve()
-        for name, content in contents(snapshot).items():
-            target = root / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+        try:
+            for name, content in contents(snapshot).items():
+                target = root / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+        except (OSError, ValueError) as exc:  # names that no file here can have
+            raise StoreError(f"a version of '{snapshot.chain}' cannot be read: {exc}") from exc
         return loader.load(root / snapshot.path, root)
 
 
@@ -115,6 +118,8 @@ def restore(snapshot: Snapshot, root: Path) -> list[str]:
             raise PromptChainError(f"{name} lies behind a link that leads out of the project", hint="remove the link")
         if any(map(_is_gits, target.resolve().parts)):
             raise PromptChainError(f"{name} is a file of git's own: it is not written", hint="chain show NAME@REF")
+        if not _is_prompts(name):
+            raise PromptChainError(f"{name} is no file of prompts: it is not written", hint="chain show NAME@REF")
         temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -127,6 +132,18 @@ def restore(snapshot: Snapshot, root: Path) -> list[str]:
                 temporary.unlink(missing_ok=True)
             raise PromptChainError(f"{name} could not be written: {exc.strerror or exc}") from exc
     return names
+
+
+_TEXTS = (".md", ".txt", ".j2", ".jinja", ".jinja2", ".prompt", ".tmpl", ".yaml", ".yml")
+
+
+def _is_prompts(name: str) -> bool:
+    """Whether a file is one that prompts stand in. A version may come from anybody, and some files are run: those of
+    hidden folders, code, settings; and YAML outside of chains/ (workflows, say)."""
+    path = PurePosixPath(name)
+    inside = path.parts[0] == CHAINS
+    kinds = _TEXTS if inside else _TEXTS[:-2]
+    return not any(part.startswith(".") for part in path.parts) and (path.suffix.casefold() in kinds)
 
 
 def _is_gits(part: str) -> bool:

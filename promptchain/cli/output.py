@@ -140,6 +140,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
 
 
+def on_terminal(text: str) -> str:
+    """What stands in a file: on a terminal without control characters, in a pipe as it is."""
+    return printable(text) if sys.stdout.isatty() else text
+
+
 def print_traceback() -> None:
     """The traceback of the exception being handled, on stderr."""
     import traceback
@@ -161,12 +166,12 @@ def print_error(exc: PromptChainError) -> None:
 
     if isinstance(exc, InvalidFileError):
         for problem in exc.problems:
-            note(style("error: ", "1;31", sys.stderr) + redact(str(problem)))
+            note(style("error: ", "1;31", sys.stderr) + printable(redact(str(problem))))
         return
     place = f"{exc.where}: " if exc.where else ""
-    note(style("error: ", "1;31", sys.stderr) + redact(place + exc.message))
+    note(style("error: ", "1;31", sys.stderr) + printable(redact(place + exc.message)))
     if exc.hint:
-        note(style("  hint: ", "36", sys.stderr) + redact(exc.hint))
+        note(style("  hint: ", "36", sys.stderr) + printable(redact(exc.hint)))
 
 
 def next_try(reason: str, wait: float) -> str:

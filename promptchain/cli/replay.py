@@ -62,7 +62,7 @@ def replay(
 
     project = Project.find()
     before = _find(project, run)
-    reference = _reference(before, at)
+    reference = _reference(project, before, at)
     chain = _load(project, before, reference, at)
     lm = project.lm(cache=cache)
     try:
@@ -93,9 +93,13 @@ def _find(project: Project, run: str) -> Run:
     return found
 
 
-def _reference(run: Run, at: str | None) -> str:
+def _reference(project: Project, run: Run, at: str | None) -> str:
     """The version to run: the one that the record cites, else what --at says."""
     if at is None:
+        with project.history() as history:
+            version = history.versions.tree(run.chain).version(run.version) if run.version else None
+        if version and version.content == run.source:  # else a sync gave it another number
+            return version.name
         return f"{run.chain}@{run.source}"
     return run.chain if at == "." else f"{run.chain}@{at.removeprefix(f'{run.chain}@').removeprefix('@')}"
 
@@ -133,7 +137,7 @@ def _models(project: Project, run: Run, wanted: list[str], chain: Chain, at: str
     recorded, whole = _recorded(project, run), run.model
     if at is not None:
         with suppress(PromptChainError):  # gone: then all of them
-            cited = project.load(_reference(run, None))
+            cited = project.load(_reference(project, run, None))
             recorded = {step: name for step, name in recorded.items() if name not in replay.own_models(cited, step)}
             whole = None if whole == cited.model else whole
     kept = {name for name, step in chain.steps.items() if isinstance(step, PromptStep)} - steps
@@ -145,7 +149,9 @@ def _recorded(project: Project, run: Run) -> dict[str, str]:
     from promptchain import replay
 
     found = dict(replay.models(run))
-    while run.replay_of and (earlier := project.find_run(run.replay_of)):
+    seen = {run.id}
+    while run.replay_of and run.replay_of not in seen and (earlier := project.find_run(run.replay_of)):
+        seen |= {run.replay_of, earlier.id}
         found = {**replay.models(earlier), **found}
         run = earlier
     return found

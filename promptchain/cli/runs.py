@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from promptchain.cli.output import dollars, note, plural, print_json, printable,
 if TYPE_CHECKING:
     from promptchain.history import History
     from promptchain.store.index import RunRow
+    from promptchain.store.versions import Version
 
 app = typer.Typer(help="List recorded runs, and show one.", invoke_without_command=True, rich_markup_mode=None)
 
@@ -61,11 +63,14 @@ def runs(
         raise UsageError(f"no run has the status '{status}'", hint=known_or_nearest(status, STATES, "states"))
     start = None if since is None else _since(since)
     with History.find() as history:
-        name, sources = _sources(history, chain, label)
+        name, versions = _versions(history, chain, label)
         numbers = _Numbers(history)
-        found = [
-            (row, numbers.of(row)) for row in history.runs.select(Query(name, status, model, start, sources, limit))
-        ]
+        contents = None if versions is None else tuple({version.content for version in versions})
+        most = limit if versions is None else None  # two versions of the same content are told apart by their names
+        rows = history.runs.select(Query(name, status, model, start, contents, most))
+        named = ((row, numbers.of(row)) for row in rows)
+        names = None if versions is None else {version.name for version in versions}
+        found = [*islice((pair for pair in named if names is None or pair[1] in names), limit)]
     if json:
         print_json([_as_json(row, version) for row, version in found])
         return
@@ -108,22 +113,21 @@ class _Numbers:
         return self._known[key]
 
 
-def _sources(history: History, chain: str | None, label: str | None) -> tuple[str | None, tuple[str, ...] | None]:
-    """The chain's name, and the content ids that are wanted."""
+def _versions(history: History, chain: str | None, label: str | None) -> tuple[str | None, list[Version] | None]:
+    """The chain's name, and the versions that are wanted; None where any will do."""
     if chain is not None:
         name, _, ref = chain.partition("@")
         history.check_chain(name)
-        sources = {history.at(name, ref).content} if "@" in chain else None
-        labelled = sources if label is None else _labelled(history, [name], label)
-        both = labelled if sources is None or labelled is None else sources & labelled
-        return name, None if both is None else tuple(both)
-    if label is None:
-        return None, None
-    return None, tuple(_labelled(history, history.versions.chains(), label))
+        one = history.at(name, ref) if "@" in chain else None
+        if label is None:
+            return name, None if one is None else [one]
+        labelled = _labelled(history, [name], label)
+        return name, [version for version in labelled if one is None or version.number == one.number]
+    return None, None if label is None else _labelled(history, history.versions.chains(), label)
 
 
-def _labelled(history: History, names: list[str], label: str) -> set[str]:
-    """The content ids of the versions with this label. Raises UsageError where no chain has it."""
+def _labelled(history: History, names: list[str], label: str) -> list[Version]:
+    """The versions with this label. Raises UsageError where no chain has it."""
     from promptchain.errors import UsageError, known_or_nearest
 
     trees = [history.versions.tree(name) for name in names]
@@ -132,7 +136,7 @@ def _labelled(history: History, names: list[str], label: str) -> set[str]:
         known = {name for found in labels for name in found}
         raise UsageError(f"there is no label '{label}'", hint=known_or_nearest(label, known, "labels"))
     found = [tree.at(known[label]) for tree, known in zip(trees, labels, strict=True) if label in known]
-    return {version.content for version in found if version}
+    return [version for version in found if version]
 
 
 def _since(text: str) -> str:
@@ -177,11 +181,14 @@ def show(
     Example: chain runs show last
     """
     from promptchain.history import History
+    from promptchain.records import checked
 
     with History.find() as history:
         row = history.find_run(run)
         record = history.runs.read(row)
         version = _Numbers(history).of(row)
+    if not json:
+        record = checked(record).model_dump(mode="json")
     if json:
         print_json({**record, "version": version})
         return

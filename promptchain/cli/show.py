@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptchain.cli import complete, options
-from promptchain.cli.output import console, note, print_json, say, style
+from promptchain.cli.output import console, note, on_terminal, print_json, say, style
 
 if TYPE_CHECKING:
     from promptchain.chain import Chain
@@ -131,7 +131,7 @@ def _print_source(plan: Plan, name: str) -> None:
         for title, part in (("instructions", step.instructions), ("prompt", step.prompt)):
             if part.text:
                 say(style(f"\n{title}" + (f" ({part.file})" if part.file else ""), "1", sys.stdout))
-                say(part.text.rstrip())
+                say(on_terminal(part.text.rstrip()))
 
 
 def _given(chain: Chain, text: str | None, pairs: list[str]) -> dict[str, Any]:
@@ -237,12 +237,12 @@ def _print_rendered(entries: list[dict[str, Any]], *, json: bool) -> None:
         say(style(f"━━ {entry['step']} → {entry['model']} (format: {entry['format']})", "1", sys.stdout))
         for message in entry["messages"]:
             say(style(f"── {message['role']}", "36", sys.stdout))
-            say(message["content"])
+            say(on_terminal(message["content"]))
         for key in ("schema", "choices"):
             if key in entry:
                 what = "held to the schema" if key == "schema" else "held to one of"
                 say(style(f"── {what}", "36", sys.stdout))
-                say(_compact(entry[key]))
+                say(on_terminal(_compact(entry[key])))
         say("")
 
 

@@ -53,6 +53,10 @@ def _print(report: Report) -> None:
     if report.segments_fetched or report.segments_pushed:
         came, went = report.segments_fetched, report.segments_pushed
         say(f"runs: {plural(came, 'segment')} fetched, {plural(went, 'segment')} pushed")
+    for labels, how in ((report.labels_fetched, "fetched"), (report.labels_pushed, "pushed")):
+        for label in labels:
+            there = f"at v{label.version}" if label.version else "deleted"
+            say(f"{label.chain}: label {printable(label.label)} {there}, {how}")
     remote = printable(redact(report.remote))  # an address may hold a password
     for version in report.renumbered:
         name = f"{version.chain}@v{version.before}"
@@ -60,8 +64,7 @@ def _print(report: Report) -> None:
     for kept in report.labels_kept:
         there = f"at v{kept.theirs}" if kept.theirs else "deleted"
         here = f"to v{kept.ours}" if kept.ours else "away"
-        label = printable(kept.label)
-        warn(f"the label '{label}' of {kept.chain} is {there}, as {remote} has it; you had moved it {here}")
-    moved = (report.fetched, report.pushed, report.segments_fetched, report.segments_pushed)
-    if not any((*moved, report.renumbered, report.labels_kept)):
+        name = f"the label '{printable(kept.label)}' of {kept.chain}"
+        warn(f"{name} is {there}, as {remote} has it; you had moved it {here}")
+    if not report.changed:
         note(f"up to date with {remote}")

@@ -76,8 +76,7 @@ class Index:
             self._db = self._open(self._path)
             self._refresh()
         except sqlite3.Error:  # corrupt, of another format, or not to be written: what is derived can be derived again
-            self._db = self._afresh()
-            self._refresh()
+            self._rebuild()
 
     def close(self) -> None:
         self._db.close()
@@ -108,8 +107,7 @@ class Index:
         try:
             return [RunRow(*row) for row in self._db.execute(sql, values)]
         except sqlite3.DatabaseError:  # damaged where nothing has read before
-            self._db = self._afresh()
-            self._refresh()
+            self._rebuild()
             return [RunRow(*row) for row in self._db.execute(sql, values)]
 
     # --- keeping up -------------------------------------------------------------------------------------------------
@@ -134,6 +132,16 @@ class Index:
             db.close()
             raise
         return db
+
+    def _rebuild(self) -> None:
+        """Make the index anew; in memory, where there is no room for it on disk."""
+        self._db = self._afresh()
+        try:
+            self._refresh()
+        except sqlite3.Error:
+            self._db.close()
+            self._db = self._open(":memory:")
+            self._refresh()
 
     def _afresh(self) -> sqlite3.Connection:
         with suppress(AttributeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ def troubles(repo: Repository) -> Iterator[Trouble]:
     if not repo.exists:
         return
     try:
+        yield from _refs(repo)
         meta.check(repo)
         yield from _objects(repo)
         yield from _remotes(repo)
@@ -51,6 +53,20 @@ def _git(repo: Repository) -> Iterator[Trouble]:
     found = re.search(r"(\d+)\.(\d+)", said)
     if found and (int(found.group(1)), int(found.group(2))) < LEAST_GIT:
         yield Trouble("git", f"{said.strip()} may lose versions when the power fails", "install git 2.36 or newer")
+
+
+def _refs(repo: Repository) -> Iterator[Trouble]:
+    """Refs that name nothing, and folders that cannot be written."""
+    folder = repo.git_dir / repo.prefix
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.suffix != ".lock":
+            try:
+                repo.tip(file.relative_to(folder).as_posix())
+            except StoreError as exc:
+                yield Trouble("store", exc.message, "chain sync brings back what a remote has", serious=True)
+    for place in (repo.git_dir, repo.git_dir / "objects", repo.state):
+        if place.exists() and not os.access(place, os.W_OK):
+            yield Trouble("store", f"{place} cannot be written: no version and no run is kept", "make it writable")
 
 
 def _objects(repo: Repository) -> Iterator[Trouble]:

@@ -107,13 +107,14 @@ class Repository:
     """The git folder that holds a store. Not safe for use from several threads: each opens its own.
 
     git_dir: the common git folder, or the bare fallback, which `write` makes when it is not there yet.
-    prefix: where the refs are, for hosts that accept heads and tags only ("refs/heads/promptchain", say).
+    prefix: where the refs are, for hosts that accept heads and tags only ("refs/heads/promptchain", say). state: the
+    folder of lock, spool and index, where it is not the usual one.
     """
 
-    def __init__(self, git_dir: Path, prefix: str = PREFIX) -> None:
+    def __init__(self, git_dir: Path, prefix: str = PREFIX, state: Path | None = None) -> None:
         self.git_dir = git_dir
         self.prefix = prefix
-        self.state = git_dir / "promptchain"
+        self.state = state or git_dir / "promptchain"
         self._options = ["--no-pager", f"--git-dir={git_dir}", *(w for o in _OPTIONS for w in ("-c", o))]
         self._git = _Commands(self._options)
 
@@ -140,9 +141,17 @@ class Repository:
         return found[2] if found and found[1] == "blob" else None
 
     def tip(self, ref: str) -> str | None:
-        """The commit that a ref (without the prefix) is at."""
-        found = self._object(f"{self.prefix}/{ref}")
-        return found[0] if found else None
+        """The commit that a ref (without the prefix) is at; None where there is no such ref. Raises StoreError for one
+        that is damaged, since what it had is not to be taken for nothing."""
+        name = f"{self.prefix}/{ref}"
+        for _ in range(2):
+            if found := self._object(name):
+                return found[0]
+            if not (self.git_dir / name).is_file():
+                return None
+            self.close()  # it may have been made, or packed, just now
+        hint = "see what is left with chain doctor; chain sync brings back what a remote has, once the file is removed"
+        raise StoreError(f"{self.git_dir / name} is damaged: it names no commit that is there", hint=hint)
 
     def commit(self, spec: str) -> Commit | None:
         """The commit that a full ref or an id stands for."""
@@ -258,7 +267,7 @@ class Repository:
         """Make the bare fallback where there is no repository. Raises StoreError."""
         try:
             fresh = not self.exists
-            self.state.mkdir(parents=fresh, exist_ok=True)
+            self.state.mkdir(parents=True, exist_ok=True)
             if fresh:
                 ignore = self.git_dir.parent / ".gitignore"
                 if not ignore.exists():

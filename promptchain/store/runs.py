@@ -62,6 +62,12 @@ class Runs:
         """Commit runs that wait: whole segments, and days that are over; with `everything` all of them.
 
         Returns how many. A crash at any instant loses none and doubles none. Raises StoreError."""
+        try:
+            return self._flush(everything=everything)
+        except OSError as exc:
+            raise StoreError(f"the spool cannot be emptied: {exc.strerror or exc}: {exc.filename}") from exc
+
+    def _flush(self, *, everything: bool) -> int:
         if not everything and not is_due(self.spool) and not self.spool.claims():
             return 0
         meta.check(self._repo)
@@ -94,10 +100,11 @@ class Runs:
             if tip and self._repo.read(f"{tip}:{path}") is not None:
                 break
             lines = []
-            for run_id in ids:
+            for run_id in list(ids):
                 record = self.spool.read(run_id)
                 if record is None:
                     self.spool.set_aside(run_id)
+                    ids.remove(run_id)
                 else:
                     lines.append(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
             if not lines:

@@ -68,11 +68,13 @@ class Spool:
         return []
 
     def read(self, run_id: str) -> dict[str, Any] | None:
-        """A record; None where it is gone, or no record."""
+        """A record; None where it is gone, or no record. Raises StoreError where it cannot be read just now."""
         try:
             found = json.loads(self.path(run_id).read_bytes())
-        except (OSError, ValueError, RecursionError):
+        except (FileNotFoundError, ValueError, RecursionError):
             return None
+        except OSError as exc:
+            raise StoreError(f"the record {self.path(run_id)} cannot be read: {exc.strerror or exc}") from exc
         return found if isinstance(found, dict) and found.get("id") == run_id else None
 
     def set_aside(self, run_id: str) -> None:

@@ -52,4 +52,6 @@ def _change(path: str, content: bytes | str | None) -> bytes:
 def _quoted(path: str) -> bytes:
     """A path in quotes, with everything but plain characters as octal numbers."""
     plain = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._- @%+="
-    return b'"%s"' % b"".join(bytes([byte]) if byte in plain else b"\\%03o" % byte for byte in path.encode())
+    return b'"%s"' % b"".join(
+        bytes([byte]) if byte in plain else b"\\%03o" % byte for byte in path.encode("utf-8", "surrogateescape")
+    )

@@ -7,7 +7,9 @@ remote has it, and the report says so.
 
 from __future__ import annotations
 
+import random
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,13 +17,13 @@ from promptchain.errors import StoreError, UsageError
 from promptchain.location import SLUG
 from promptchain.store import meta
 from promptchain.store.index import segments
-from promptchain.store.repo import REMOTE, TRIES, Moved, Repository
+from promptchain.store.repo import PREFIX, REMOTE, TRIES, Moved, Repository
 from promptchain.store.runs import Runs
 from promptchain.store.stream import NewCommit
-from promptchain.store.versions import ChainTree, Label, Version, Versions, content_place, encode, place
+from promptchain.store.versions import MOST, ChainTree, Label, Version, Versions, content_place, encode, place
 
 _REMOTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
-_SECRET = re.compile(r"(?<=://)[^/@\s]*@")
+_SECRET = re.compile(r"(?<=://)[^/\s]*@|\?\S*(?=\s|$)")
 """A name or a password in a URL, which has no place in what others see."""
 
 _RACE = ("fetch first", "non-fast-forward", "stale info", "failed to update ref", "cannot lock ref", "incorrect old")
@@ -47,9 +49,21 @@ class LabelKept:
     ours: int
 
 
+@dataclass(frozen=True, slots=True)
+class LabelMoved:
+    """A label that one side has learnt of. version: where it is now; 0 where it was deleted."""
+
+    chain: str
+    label: str
+    version: int
+
+
 @dataclass
 class Report:
-    """What a sync did. fetched, pushed: versions that came and went, by chain; runs: likewise, in segments."""
+    """What a sync did. fetched, pushed: versions that came and went, by chain; runs: likewise, in segments.
+
+    changed: whether either side has anything new at all.
+    """
 
     remote: str
     fetched: dict[str, int] = field(default_factory=dict)
@@ -57,7 +71,10 @@ class Report:
     segments_fetched: int = 0
     segments_pushed: int = 0
     renumbered: list[Renumbered] = field(default_factory=list)
+    labels_fetched: list[LabelMoved] = field(default_factory=list)
+    labels_pushed: list[LabelMoved] = field(default_factory=list)
     labels_kept: list[LabelKept] = field(default_factory=list)
+    changed: bool = False
 
 
 def remotes(repo: Repository) -> list[str]:
@@ -74,11 +91,18 @@ def sync(repo: Repository, remote: str, *, runs: bool = False) -> Report:
     if runs:
         Runs(repo).flush(everything=True)
     report = Report(_told(remote))
-    tracking = _tracking(remote)
+    tracking = _tracking(remote, repo.prefix)
     said = ""
-    for _ in range(TRIES):
-        report.pushed, report.segments_pushed = {}, 0
-        _fetch(repo, remote, tracking, runs=runs)
+    for attempt in range(TRIES):
+        report.pushed, report.segments_pushed, report.labels_pushed = {}, 0, []
+        try:
+            _fetch(repo, remote, tracking, runs=runs)
+        except StoreError as exc:
+            said = exc.message
+            if attempt < TRIES - 1 and any(word in said for word in ("cannot lock ref", "but expected", ".lock'")):
+                time.sleep(random.random() * 0.1 * (attempt + 1))  # another sync of this clone is at it
+                continue
+            raise
         merged = _Merge(repo, tracking, report).all(runs=runs)
         rejected, said = _push(repo, remote, merged, tracking)
         if not rejected:
@@ -93,11 +117,12 @@ def _told(text: str) -> str:
     return _SECRET.sub("", text)
 
 
-def _tracking(remote: str) -> str:
+def _tracking(remote: str, prefix: str) -> str:
     """The refs that keep what was last fetched from a remote; outside of the prefix, so that they are never pushed."""
     name = remote if _REMOTE.fullmatch(remote) and ".." not in remote and "//" not in remote else ""
     slug = re.sub(r"[^A-Za-z0-9]+", "-", name or _told(remote)).strip("-") or "remote"
-    return f"refs/promptchain-remote/{slug[-80:]}"
+    own = "" if prefix == PREFIX else "-" + re.sub(r"[^A-Za-z0-9]+", "-", prefix)[-80:]
+    return f"refs/promptchain-remote/{slug[-80:]}{own}"
 
 
 def _fetch(repo: Repository, remote: str, tracking: str, *, runs: bool) -> None:
@@ -120,7 +145,8 @@ def _fetch(repo: Repository, remote: str, tracking: str, *, runs: bool) -> None:
         repo.run("fetch", *flags, "--", remote, *specs, options=checked, env=REMOTE)
     except StoreError as exc:
         names = remotes(repo)
-        hint = f"remotes: {', '.join(names)}" if names else "this repository has no remote: git remote add origin URL"
+        hint = f"remotes: {', '.join(names)}; or give an https or ssh URL, or the path of a repository"
+        hint = hint if names else "give an https or ssh URL, the path of a repository, or: git remote add origin URL"
         raise StoreError(f"nothing could be fetched from {_told(remote)}: {_told(exc.message)}", hint=hint) from exc
 
 
@@ -206,36 +232,70 @@ class _Merge:
         return ours if self._repo.is_ancestor(theirs, ours) else None
 
     def _chain(self, chain: str, ours: str | None, theirs: str | None) -> str:
-        mine, other = self._versions.tree(chain, ours), self._versions.tree(chain, theirs)
-        had, there = set(mine.numbers()) if ours else set(), set(other.numbers()) if theirs else set()
+        mine, other = self._side(chain, ours), self._side(chain, theirs)
+        had, there = set(mine.numbers()), set(other.numbers())
         ref = f"chains/{chain}"
-        settled = self._settled(ref, ours, theirs)
+        # One that has ours in its past and yet not all versions of ours is joined: nothing is lost, whoever wrote it.
+        whole = (
+            ours is None or theirs is None or ours == theirs or mine.identities().keys() <= other.identities().keys()
+        )
+        settled = self._settled(ref, ours, theirs) if whole or self._is_ahead(ours, theirs) else None
         if settled is not None:
             self._count(self._report.fetched, chain, len(there - had))
             self._count(self._report.pushed, chain, len(had - there))
+            self._labels(mine, other, self._versions.tree(chain, settled))
             return settled
         assert ours is not None
         assert theirs is not None
         base = self._repo.merge_base(ours, theirs)
         changes = _joined(self._repo, mine, other, self._versions.tree(chain, base) if base else None, self._report)
-        commit = NewCommit(ref, f"merge with {self._report.remote}", (theirs, ours), changes)
+        commit = NewCommit(ref, "merge", (theirs, ours), changes)
         sha = self._write(commit, ours)
         now = set(self._versions.tree(chain, sha).numbers())
         self._count(self._report.fetched, chain, len(now) - len(had))
         self._count(self._report.pushed, chain, len(now) - len(there))
+        self._labels(mine, other, self._versions.tree(chain, sha))
         return sha
+
+    def _side(self, chain: str, commit: str | None) -> ChainTree:
+        """What one side has of a chain; without a commit, nothing."""
+        if commit:
+            return self._versions.tree(chain, commit)
+        return ChainTree(chain, None, lambda path: {}, lambda path: {})  # noqa: ARG005
+
+    def _is_ahead(self, ours: str | None, theirs: str | None) -> bool:
+        return bool(ours and theirs) and self._repo.is_ancestor(str(theirs), str(ours))
+
+    def _labels(self, mine: ChainTree, other: ChainTree, merged: ChainTree) -> None:
+        """Tell which labels either side has elsewhere now."""
+        now = {name: label.identity for name, label in merged.labels().items()}
+        sides = ((mine, self._report.labels_fetched), (other, self._report.labels_pushed))
+        self._report.changed |= any(side.tip != merged.tip for side, _ in sides)
+        if mine.tip and mine.tip != merged.tip:
+            numbers = merged.identities()
+            moved_to = ((old, numbers.get(identity, old)) for identity, old in mine.identities().items())
+            self._report.renumbered += [Renumbered(merged.chain, old, new) for old, new in moved_to if old != new]
+        for side, moved in sides:
+            before = {name: label.identity for name, label in side.labels().items()}
+            for name in sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
+                if any((kept.chain, kept.label) == (merged.chain, name) for kept in self._report.labels_kept):
+                    continue  # that is told otherwise
+                label = merged.labels().get(name)
+                at = merged.at(label) if label else None
+                moved.append(LabelMoved(merged.chain, name, at.number if at else 0))
 
     def _runs(self, ref: str, ours: str | None, theirs: str | None) -> str:
         mine, other = segments(self._repo, ours), segments(self._repo, theirs)
         self._report.segments_fetched += len(other.keys() - mine.keys())
         self._report.segments_pushed += len(mine.keys() - other.keys())
+        self._report.changed |= ours != theirs
         settled = self._settled(ref, ours, theirs)
         if settled is not None:
             return settled
         assert ours is not None
         assert theirs is not None
         new = {path: sha for path, sha in mine.items() if path not in other}
-        return self._write(NewCommit(ref, f"merge with {self._report.remote}", (theirs, ours), new), ours)
+        return self._write(NewCommit(ref, "merge", (theirs, ours), new), ours)
 
     def _write(self, commit: NewCommit, ours: str) -> str:
         """Write a merge, whose first parent is the other side's commit, onto the ref that is at `ours`."""
@@ -266,6 +326,8 @@ def _joined(
                 changes |= _manifest(other, number, message=version.message)
         else:
             free += 1
+            if free >= MOST:
+                raise StoreError(f"{report.remote} has made up a number for '{mine.chain}': v{free - 1}")
             number = numbers[version.identity] = free
             changes |= _copied(repo, mine, version, number)
             if (restored := _restored(mine, version, numbers)) != version.restores:
@@ -274,8 +336,6 @@ def _joined(
             changes[content_place(version.content)] = encode({"version": number})
         if number != version.number:
             changes[f"aliases/v{version.number}@{repo.writer}"] = encode({"version": number})
-            if version.identity not in known:
-                report.renumbered.append(Renumbered(mine.chain, version.number, number))
     for alias, at in mine.aliases().items():
         if alias not in other.aliases() and (aliased := mine.version(at)) and aliased.identity in numbers:
             changes[f"aliases/{alias}"] = encode({"version": numbers[aliased.identity]})

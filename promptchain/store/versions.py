@@ -29,10 +29,14 @@ LATEST = "latest"
 _Change = tuple["Version", dict[str, bytes | str | None], str]
 """What comes of a write, the files that change, and the commit's message."""
 
-_NUMBER = re.compile(r"v?([1-9][0-9]{0,8})")
-_PLAIN_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+MOST = 10**8
+"""A number that no version reaches; beyond it are those that somebody made up."""
+
+_NUMBER = re.compile(r"v?([1-9][0-9]{0,7})")
+_PLAIN_NUMBER = re.compile(r"0|[1-9][0-9]{0,7}")
 _ALIAS = re.compile(r"v[1-9][0-9]{0,8}@[0-9a-z]{1,16}")
 _CONTENT = re.compile(r"[0-9a-f]{4,64}")
+_WHOLE_CONTENT = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,7 @@ class ChainTree:
     tip: str | None
     read: Callable[[str], Mapping[str, Any]] = field(repr=False)
     entries: Callable[[str], Mapping[str, Any]] = field(repr=False)
+    _identities: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def numbers(self) -> Iterator[int]:
         """The numbers of the versions, the newest first."""
@@ -118,6 +123,8 @@ class ChainTree:
 
     def find(self, content: str) -> Version | None:
         """The newest version with this content."""
+        if not _WHOLE_CONTENT.fullmatch(content):
+            return None
         number = self.read(content_place(content)).get("version")
         found = self.version(number) if isinstance(number, int) else None
         return found if found and found.content == content else None
@@ -127,7 +134,8 @@ class ChainTree:
         return sorted(name for name in self.entries(f"contents/{beginning[:2]}") if name.startswith(beginning))
 
     def labels(self) -> dict[str, Label]:
-        names = sorted(name.removesuffix(".json") for name in self.entries("labels"))
+        found = (name.removesuffix(".json") for name in self.entries("labels"))
+        names = sorted(name for name in found if SLUG.fullmatch(name))
         return {name: _label(name, self.read(f"labels/{name}.json")) for name in names}
 
     def aliases(self) -> dict[str, int]:
@@ -139,7 +147,15 @@ class ChainTree:
         found = self.version(label.number)
         if found and found.identity == label.identity:
             return found
-        return next((v for v in map(self.version, self.numbers()) if v and v.identity == label.identity), None)
+        number = self.identities().get(label.identity)
+        return self.version(number) if number else None
+
+    def identities(self) -> dict[str, int]:
+        """The number of each version by its identity; all manifests are read, once."""
+        if not self._identities:
+            found = (version for version in map(self.version, self.numbers()) if version)
+            self._identities.update({version.identity: version.number for version in found})
+        return self._identities
 
 
 class Versions:
@@ -156,7 +172,7 @@ class Versions:
     def tree(self, chain: str, commit: str | None = None) -> ChainTree:
         """The chain's tip, or a given commit of it. Raises StoreError for the format of a newer release."""
         meta.check(self._repo, writing=False)
-        tip = commit or self._repo.tip(f"chains/{chain}")
+        tip = commit or (self._repo.tip(f"chains/{chain}") if SLUG.fullmatch(chain) else None)
 
         def read(path: str) -> Mapping[str, Any]:
             return as_mapping(self._repo.read(f"{tip}:{path}")) if tip else {}
@@ -206,6 +222,8 @@ class Versions:
     def _resolve(self, tree: ChainTree, ref: str, latest: Version) -> Version | None:
         if ref == LATEST:
             return latest
+        if _WHOLE_CONTENT.fullmatch(ref) and (found := tree.find(ref)):
+            return found  # what a run cites is no label's to take
         if (match := _NUMBER.fullmatch(ref)) and (found := tree.version(int(match.group(1)))):
             return found
         if label := tree.labels().get(ref):
@@ -338,6 +356,8 @@ class Versions:
         self._write(chain, change)
 
     def _new(self, version: Version, snapshot: Snapshot) -> _Change:
+        if version.number >= MOST:
+            raise StoreError(f"the chain '{version.chain}' has no number left", hint="somebody made one up: chain log")
         version = replace(version, created=_now(), author=self._author(), writer=self._repo.writer)
         folder = place(version.number)
         changes: dict[str, bytes | str | None] = {f"{folder}/manifest.json": encode(_manifest(version, snapshot))}
@@ -406,9 +426,11 @@ def _manifest(version: Version, snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _version(chain: str, number: int, manifest: Mapping[str, Any]) -> Version:
-    """A manifest as a Version; what newer writers add is passed over."""
+def _version(chain: str, number: int, manifest: Mapping[str, Any]) -> Version | None:
+    """A manifest as a Version; what newer writers add is passed over. None for what is no manifest."""
     content = str(manifest.get("content", ""))
+    if not _WHOLE_CONTENT.fullmatch(content):
+        return None
     message, restores = manifest.get("message"), manifest.get("restores")
     return Version(
         chain=chain,

@@ -225,7 +225,7 @@ def test_a_record_cannot_command_the_terminal(demo: Workspace) -> None:
         ]
     )
     record = run(demo, evil)
-    hostile = {**record, "id": "0" * 26, "chain": evil, "model": evil, "status": evil, "started": evil, "error": evil}
+    hostile = {**record, "id": "0" * 26, "chain": evil, "model": evil, "started": evil, "error": evil}
     (demo.spool / f"{'0' * 26}.json").write_text(json.dumps(hostile))
     for words in (
         ["runs"],

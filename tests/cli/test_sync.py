@@ -76,11 +76,11 @@ def test_the_whole_story(clones: Clones) -> None:
     assert own_state(ann.root) == head
 
     done = clones.at(ann, "sync")
-    assert (done.code, done.out) == (0, "demo: 3 versions pushed\n")
+    assert (done.code, done.out) == (0, "demo: 3 versions pushed\ndemo: label production at v1, pushed\n")
     assert own_state(ann.root) == head
     before = own_state(bob.root)
     done = clones.at(bob, "sync")
-    assert (done.code, done.out) == (0, "demo: 3 versions fetched\n")
+    assert (done.code, done.out) == (0, "demo: 3 versions fetched\ndemo: label production at v1, fetched\n")
     assert own_state(bob.root) == before
     assert clones.labels(bob) == {"production": "v1"}
     assert clones.at(bob, "runs").out == ""
@@ -125,7 +125,7 @@ def test_versions_of_the_same_number_are_told_apart(clones: Clones) -> None:
     done = clones.at(clones.bob, "sync")
     assert done.code == 0
     assert done.err == "demo@v2 is v3 now: on origin that number is another version's\n"
-    assert done.out == "demo: 1 version fetched, 1 version pushed\n"
+    assert done.out == "demo: 1 version fetched, 1 version pushed\ndemo: label beta at v3, pushed\n"
     assert clones.versions(clones.bob) == {"v3": "Of Bob.", "v2": "Of Ann.", "v1": "Common."}
     assert clones.labels(clones.bob) == {"beta": "v3"}
     newest = clones.at(clones.bob, "log", "demo", "-n", "1", "--json").json[0]

@@ -214,7 +214,7 @@ def test_garbage_in_a_tree_hides_nothing(repo: Repository, versions: Versions) -
 @pytest.mark.parametrize(
     "odd",
     [{"files": 5}, {"files": {"a": 1}}, {"files": [1, None]}, {"uses": []}, {"uses": {"python": 3}},
-     {"message": {"a": 1}}, {"restores": "x"}, {"path": 7}, {"created": []}, {"content": None}, {"identity": 5},
+     {"message": {"a": 1}}, {"restores": "x"}, {"path": 7}, {"created": []}, {"identity": 5},
      {"meaning": []}, {"author": {}}],
 )  # fmt: skip
 def test_a_manifest_with_other_types_is_no_traceback(repo: Repository, versions: Versions, odd: dict[str, Any]) -> None:
@@ -231,6 +231,39 @@ def test_a_manifest_with_other_types_is_no_traceback(repo: Repository, versions:
     else:
         assert isinstance(versions.snapshot(version).content, str)
     commit(repo, "b")
+
+
+@pytest.mark.parametrize("odd", [None, "", "a\nb", "../x", "A" * 64, 5])
+def test_a_manifest_without_a_content_id_is_none(repo: Repository, versions: Versions, odd: Any) -> None:
+    commit(repo, "a")
+    manifest = versions.tree("demo").read(f"{place(1)}/manifest.json")
+    put(repo, {f"{place(1)}/manifest.json": encode({**manifest, "content": odd})})
+    assert versions.log("demo") == []
+    assert commit(repo, "b") == [2]
+
+
+def test_a_number_that_somebody_made_up_makes_no_other_vanish(repo: Repository, versions: Versions) -> None:
+    commit(repo, "a")
+    manifest = versions.tree("demo").read(f"{place(1)}/manifest.json")
+    put(repo, {f"{place(999_999_999)}/manifest.json": encode(manifest)})
+    assert commit(repo, "b", "c") == [2, 3]
+    put(repo, {f"{place(99_999_999)}/manifest.json": encode(manifest)})
+    with pytest.raises(StoreError, match="has no number left"):
+        commit(repo, "d")
+    assert {version.number for version in versions.log("demo")} == {1, 2, 3, 99_999_999}
+
+
+def test_a_label_named_like_a_content_id_does_not_stand_for_another(repo: Repository, versions: Versions) -> None:
+    commit(repo, "a", "b")
+    versions.label("demo", content("a"), versions.resolve("demo", "v2"))
+    assert versions.resolve("demo", content("a")).number == 1
+
+
+@pytest.mark.parametrize("chain", ["x@{u}", "support:./x", "../x", "a b", ""])
+def test_a_name_that_no_chain_has_is_none(repo: Repository, versions: Versions, chain: str) -> None:
+    commit(repo, "a")
+    assert versions.tree(chain).tip is None
+    assert versions.find(chain, content("a")) is None
 
 
 def test_a_content_id_that_leads_elsewhere_is_not_followed(repo: Repository, versions: Versions) -> None:

@@ -15,7 +15,7 @@ from promptchain.store import sync as sync_module
 from promptchain.store.index import Query
 from promptchain.store.repo import Repository
 from promptchain.store.runs import Runs
-from promptchain.store.sync import LabelKept, Renumbered, Report, remotes, sync
+from promptchain.store.sync import LabelKept, LabelMoved, Renumbered, Report, remotes, sync
 from promptchain.store.versions import Versions
 from tests.store import kit
 from tests.store.kit import (
@@ -54,13 +54,15 @@ def test_versions_go_and_come(team: Team) -> None:
     a, b = team.clone("a"), team.clone("b")
     commit(a, "one", "two")
     label(a, "production", "v1")
-    assert sync(a, "origin") == Report("origin", pushed={"demo": 2})
-    assert sync(b, "origin") == Report("origin", fetched={"demo": 2})
+    told = [LabelMoved("demo", "production", 1)]
+    assert sync(a, "origin") == Report("origin", pushed={"demo": 2}, labels_pushed=told, changed=True)
+    assert sync(b, "origin") == Report("origin", fetched={"demo": 2}, labels_fetched=told, changed=True)
     assert (texts(b), labels(b)) == ({1: "one", 2: "two"}, {"production": "one"})
     commit(b, "three")
-    assert sync(b, "origin") == Report("origin", pushed={"demo": 1})
+    assert sync(b, "origin") == Report("origin", pushed={"demo": 1}, changed=True)
     commit(a, "other", chain="other")
-    assert sync(a, "origin") == Report("origin", fetched={"demo": 1}, pushed={"other": 1})
+    assert sync(a, "origin") == Report("origin", fetched={"demo": 1}, pushed={"other": 1}, changed=True)
+    assert sync(a, "origin") == Report("origin")
     settle(a, b)
     assert a.tip("meta") == b.tip("meta")
 
@@ -75,7 +77,10 @@ def test_what_both_made_under_one_number_is_renumbered(team: Team) -> None:
     label(b, "mine", "v2")
     sync(a, "origin")
     report = sync(b, "origin")
-    assert report.renumbered == [Renumbered("demo", 2, 5)]
+    assert sorted(report.renumbered, key=lambda moved: moved.before) == [
+        Renumbered("demo", 2, 5),
+        Renumbered("demo", 3, 4),
+    ]
     assert (report.fetched, report.pushed) == ({"demo": 2}, {"demo": 1})
     settle(a, b)
     assert texts(a) == {1: "one", 2: "two of a", 3: "three of a", 4: "both", 5: "two of b"}
