@@ -132,7 +132,17 @@ class History:
             if "origin" not in names and len(names) > 1:
                 raise UsageError("which remote?", hint=f"one of {', '.join(names)}")
             remote = "origin" if "origin" in names else names[0]
+        own = self.root / ".promptchain" / "store.git"
+        if runs and Path(remote).resolve() == own and own != self.repo.git_dir:
+            self._flush(own)  # what was kept before there was a repository; nobody else empties that spool any more
         return sync(self.repo, remote, runs=runs)
+
+    def _flush(self, git_dir: Path) -> None:
+        from promptchain.store.repo import Repository
+        from promptchain.store.runs import Runs
+
+        with Repository(git_dir, self.settings.prefix) as repo:
+            Runs(repo).flush(everything=True)
 
     def _has_file(self, name: str) -> bool:
         return any((self.root / location.CHAINS / f"{name}{suffix}").is_file() for suffix in (".yaml", ".yml"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -344,3 +345,19 @@ TestStory = Story.TestCase
 TestStory.settings = settings(
     max_examples=12 * kit.STRESS, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+def test_a_record_that_cannot_be_read_just_now_is_kept(
+    repo: Repository, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool(repo, at(1))
+
+    def fail(self: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", fail)
+        with pytest.raises(StoreError, match="cannot be read: Too many open files"):
+            runs.flush(everything=True)
+    assert runs.flush(everything=True) == 1
+    assert recorded(repo) == [at(1)]

@@ -15,7 +15,7 @@ from promptchain.store import sync as sync_module
 from promptchain.store.index import Query
 from promptchain.store.repo import Repository
 from promptchain.store.runs import Runs
-from promptchain.store.sync import LabelKept, LabelMoved, Renumbered, Report, remotes, sync
+from promptchain.store.sync import LabelKept, LabelMoved, Renumbered, Report, _told, remotes, sync
 from promptchain.store.versions import Versions
 from tests.store import kit
 from tests.store.kit import (
@@ -89,6 +89,44 @@ def test_what_both_made_under_one_number_is_renumbered(team: Team) -> None:
     assert labels(a) == {"mine": "two of b"}
     assert Versions(b).resolve("demo", content("two of b")).number == 5
     check_dense(a)
+
+
+def test_a_second_remote_changes_no_number_in_silence(team: Team, tmp_path: Path) -> None:
+    """What one remote gave a number, another may have given otherwise; who learns of it is told."""
+    a, b, c = team.clone("a"), team.clone("b"), team.clone("c")
+    second = str(tmp_path / "second.git")
+    git(tmp_path, "init", "-q", "--bare", second)
+    commit(a, "one")
+    settle(a, b, c)
+    commit(b, "of b")
+    commit(c, "of c")
+    sync(b, "origin")
+    sync(c, second)
+    sync(a, "origin")
+    sync(a, second)
+    sync(a, "origin")
+    assert sync(b, "origin").renumbered == [Renumbered("demo", 2, 3)]
+    assert texts(b) == {1: "one", 2: "of c", 3: "of b"}
+
+
+def test_a_remote_that_lost_a_version_gets_it_back(team: Team) -> None:
+    """Somebody wrote a commit on top of ours in which one of our versions is missing."""
+    a, b = team.clone("a"), team.clone("b")
+    commit(a, "one", "two")
+    settle(a, b)
+    kit.put(b, {f"versions/0/2/{name}": None for name in ("manifest.json", "source.yaml")})
+    git(b.git_dir, "push", "-q", "origin", "refs/promptchain/chains/demo")
+    report = sync(a, "origin")
+    assert texts(a) == {1: "one", 2: "two"}
+    assert report.pushed == {"demo": 1}
+    sync(b, "origin")
+    assert texts(b) == {1: "one", 2: "two"}
+
+
+def test_no_password_of_an_address_is_written(team: Team) -> None:
+    assert kit.git(team.clone("a").git_dir, "log", "--all", "--format=%B").count("@") == 0
+    for address in ("https://u:p@ss@h/x.git", "https://h/x.git?private_token=abc"):
+        assert not {"ss@", "abc"} & {part for part in ("ss@", "abc") if part in _told(address)}
 
 
 def test_a_restored_version_still_says_of_which(team: Team) -> None:
