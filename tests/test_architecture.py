@@ -52,6 +52,7 @@ ROWS = (
     "store",
     "store.snapshot",
     "store.stream",
+    "store.objects",
     "store.spool",
     "store.repo",
     "store.meta",

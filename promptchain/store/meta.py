@@ -6,7 +6,8 @@ import json
 import os
 
 from promptchain.errors import StoreError
-from promptchain.store.repo import Repository, as_mapping
+from promptchain.store.objects import as_mapping
+from promptchain.store.repo import Repository
 from promptchain.store.stream import NewCommit
 
 FORMAT = 1

@@ -11,15 +11,15 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
 from promptchain.errors import StoreError, UsageError
-from promptchain.store import stream
+from promptchain.store import objects, stream
+from promptchain.store.objects import Commit, Entry
 from promptchain.store.stream import NewCommit
 
 INSTALL = "install git 2.36 or newer; versions and runs are kept in it"
@@ -61,25 +61,6 @@ REMOTE = {"GIT_ALLOW_PROTOCOL": "https:ssh:file"}
 """The environment of the commands that talk to a remote; what only reads does not fetch what a partial clone lacks."""
 
 _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What a tree has under a name. sha: of the object."""
-
-    sha: str
-    is_tree: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """A commit, as far as the store reads it. author: "Name <email>"."""
-
-    sha: str
-    tree: str
-    parents: tuple[str, ...]
-    author: str
-    message: str
 
 
 class Moved(Exception):
@@ -156,12 +137,12 @@ class Repository:
     def commit(self, spec: str) -> Commit | None:
         """The commit that a full ref or an id stands for."""
         found = self._object(spec)
-        return _commit(found[0], found[2]) if found and found[1] == "commit" else None
+        return objects.commit(found[0], found[2]) if found and found[1] == "commit" else None
 
     def tree(self, spec: str) -> dict[str, Entry]:
         """The entries of a tree, given as `ref:path` or by its id; empty where there is none."""
         found = self._object(spec)
-        return dict(_entries(found[2])) if found and found[1] == "tree" else {}
+        return dict(objects.entries(found[2])) if found and found[1] == "tree" else {}
 
     def refs(self, under: str = "", prefix: str | None = None) -> dict[str, str]:
         """The refs below `under` (without the prefix), and the commits they are at."""
@@ -493,34 +474,3 @@ def _hint(said: str) -> str | None:
     if "Permission denied" in said or "Read-only" in said:
         return "the git folder must be writable"
     return None
-
-
-def _commit(sha: str, data: bytes) -> Commit:
-    """A commit object (git-cat-file(1)): header lines, an empty line, the message."""
-    head, _, message = data.decode("utf-8", "replace").partition("\n\n")
-    lines = [line.partition(" ") for line in head.splitlines()]
-    parents = tuple(value for key, _, value in lines if key == "parent")
-    tree = next(value for key, _, value in lines if key == "tree")
-    author = next(value for key, _, value in lines if key == "author").rpartition("> ")[0] + ">"
-    return Commit(sha, tree, parents, author, message)
-
-
-def _entries(data: bytes) -> Iterator[tuple[str, Entry]]:
-    """The entries of a raw tree object: mode, space, name, NUL, and the 20 bytes of the id."""
-    at = 0
-    while at < len(data):
-        end = data.index(b"\0", at)
-        mode, _, name = data[at:end].partition(b" ")
-        yield name.decode("utf-8", "surrogateescape"), Entry(data[end + 1 : end + 21].hex(), mode == b"40000")
-        at = end + 21
-
-
-def as_mapping(data: bytes | None) -> Mapping[str, Any]:
-    """A JSON object of the store; empty where there is none, or something else."""
-    import json
-
-    with suppress(ValueError, RecursionError):
-        found = json.loads(data or b"{}")
-        if isinstance(found, dict):
-            return found
-    return {}

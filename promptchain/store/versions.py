@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from promptchain.errors import StoreError, UsageError, known_or_nearest
 from promptchain.location import SLUG
 from promptchain.store import meta
-from promptchain.store.repo import TRIES, Moved, Repository, as_mapping
+from promptchain.store.objects import as_mapping
+from promptchain.store.repo import TRIES, Moved, Repository
 from promptchain.store.stream import NewCommit
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ class Versions:
 
     def __init__(self, repo: Repository) -> None:
         self._repo = repo
+        self._readable = False  # not known yet; a format does not change under a command
 
     def chains(self) -> list[str]:
         """The names of the chains that have versions. Raises StoreError."""
@@ -171,7 +173,9 @@ class Versions:
 
     def tree(self, chain: str, commit: str | None = None) -> ChainTree:
         """The chain's tip, or a given commit of it. Raises StoreError for the format of a newer release."""
-        meta.check(self._repo, writing=False)
+        if not self._readable:
+            meta.check(self._repo, writing=False)
+            self._readable = True
         tip = commit or (self._repo.tip(f"chains/{chain}") if SLUG.fullmatch(chain) else None)
 
         def read(path: str) -> Mapping[str, Any]:
@@ -253,9 +257,8 @@ class Versions:
         source = self._repo.read(f"{folder}/source.yaml")
         paths = [str(path) for path in _list(manifest.get("files"))]
         files = {path: self._repo.read(f"{folder}/files/{stored(path)}") for path in paths}
-        variants = {
-            name: self._repo.read(f"{folder}/variants/{name}") for name in self._repo.tree(f"{folder}/variants")
-        }
+        kept = self._repo.tree(f"{folder}/variants") if "variants" in self._repo.tree(folder) else {}
+        variants = {name: self._repo.read(f"{folder}/variants/{name}") for name in kept}
         whole = {path: text for path, text in files.items() if text is not None}
         if source is None or len(whole) < len(files):
             raise StoreError(f"{version.name} cannot be read whole", hint="chain doctor")

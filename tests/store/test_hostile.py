@@ -163,11 +163,11 @@ def test_a_format_that_is_not_readable_is_not_read(repo: Repository, versions: V
     version = versions.resolve("demo", "v1")
     newer(repo, min_reader=99)
     for read in (
-        lambda: versions.log("demo"),
-        lambda: versions.resolve("demo", "v1"),
-        lambda: versions.snapshot(version),
-        lambda: versions.find("demo", content("a")),
-        lambda: versions.chains(),
+        lambda: Versions(repo).log("demo"),
+        lambda: Versions(repo).resolve("demo", "v1"),
+        lambda: Versions(repo).snapshot(version),
+        lambda: Versions(repo).find("demo", content("a")),
+        lambda: Versions(repo).chains(),
         lambda: Runs(repo).select(Query()),
         lambda: Runs(repo).find("last"),
     ):
