@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -159,7 +160,9 @@ def _since(text: str) -> str:
 
 def _row(row: RunRow, version: str) -> tuple[str, ...]:
     used = (seconds(row.seconds), str(row.tokens), dollars(row.cost))
-    cells = (row.id, when(row.started), version, row.status, *used, row.model or "")
+    # On a terminal the beginning, which is the time and two characters of chance: enough to name it by.
+    name = row.id[:12] if sys.stdout.isatty() else row.id
+    cells = (name, when(row.started), version, row.status, *used, row.model or "")
     return tuple(printable(" ".join(cell.split())) for cell in cells)  # others may have written them
 
 
@@ -196,8 +199,6 @@ def show(
 
 
 def _print(record: dict[str, Any], version: str) -> None:
-    import sys
-
     totals = record.get("totals") or {}
     tokens = (totals.get("prompt_tokens") or 0) + (totals.get("completion_tokens") or 0)
     used = f"{seconds(record.get('seconds') or 0)}, {tokens} tokens, {dollars(totals.get('cost'))}"
@@ -227,8 +228,6 @@ def _print(record: dict[str, Any], version: str) -> None:
 
 
 def _print_values(title: str, values: dict[str, Any]) -> None:
-    import sys
-
     say("")
     say(style(title, "1", sys.stdout))
     for name, value in values.items():
