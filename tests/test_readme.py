@@ -52,7 +52,7 @@ def test_the_recording_is_of_a_run_like_this(project: Path) -> None:
     shutil.copytree(ROOT / "chains", project / "chains", dirs_exist_ok=True)
     done = subprocess.run([CHAIN, *shlex.split(command)], cwd=project, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    shown, recorded_outputs = yaml.safe_load(done.stdout), yaml.safe_load("".join(recorded.splitlines(True)[3:-1]))
+    shown, recorded_outputs = yaml.safe_load(done.stdout), yaml.safe_load("".join(recorded.splitlines(True)[3:-2]))
     assert list(shown) == list(recorded_outputs) == ["intent", "reply", "check"]
     assert all(f" {step} " in recorded.splitlines()[row] for row, step in enumerate(shown))
 
