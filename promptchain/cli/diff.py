@@ -31,17 +31,12 @@ def diff(
         ),
     ],
     rendered: Annotated[
-        bool, typer.Option("--rendered", help="Compare the messages that would be sent, on one example.")
-    ] = False,
-    pairs: Annotated[
-        list[str] | None,
+        bool,
         typer.Option(
-            "-i",
-            metavar="NAME=VALUE",
-            help="With --rendered: an input, or what a step is taken to have given. NAME=@FILE reads a file."
-            " Without any, the first row of the test's dataset.",
+            "--rendered", help="Compare the messages that would be sent: on -i, else on a row of the test data."
         ),
-    ] = None,
+    ] = False,
+    pairs: options.RenderedInputs = None,
     input: options.InputFile = None,
     model: options.Models = None,
     step: Annotated[str | None, typer.Option("--step", help="Only this step.", autocompletion=complete.steps)] = None,

@@ -19,6 +19,15 @@ Inputs = Annotated[
     list[str] | None,
     typer.Option("-i", metavar="NAME=VALUE", help="An input; NAME=@FILE reads a file.", autocompletion=complete.inputs),
 ]
+RenderedInputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-i",
+        metavar="NAME=VALUE",
+        help="With --rendered: an input, or what a step is taken to have given. NAME=@FILE reads a file.",
+        autocompletion=complete.inputs,
+    ),
+]
 InputFile = Annotated[
     str | None,
     typer.Option("--input", metavar="FILE", help="A JSON or YAML file with the inputs; - is standard input."),

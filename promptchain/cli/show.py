@@ -23,15 +23,7 @@ def show(
     rendered: Annotated[
         bool, typer.Option("--rendered", help="Print the exact messages that would be sent, without sending them.")
     ] = False,
-    pairs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-i",
-            metavar="NAME=VALUE",
-            help="With --rendered: an input, or what a step is taken to have given. NAME=@FILE reads a file.",
-            autocompletion=complete.inputs,
-        ),
-    ] = None,
+    pairs: options.RenderedInputs = None,
     model: options.Models = None,
     json: options.Json = False,
 ) -> None:
