@@ -11,29 +11,16 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from promptchain.criteria import Assertion, Test
+from promptchain.model import Model
 from promptchain.types import TEXT, Type, parse_fields, parse_type
 
 KINDS = ("prompt", "retrieve", "python", "chain")
 
-ASSERTIONS = frozenset(
-    """equals contains icontains contains-any contains-all icontains-any icontains-all starts-with regex is-json
-    contains-json is-xml contains-xml is-html is-sql contains-sql is-refusal levenshtein rouge-n bleu f1 latency
-    cost tokens perplexity similar is-valid-function-call tool-call-f1 python webhook llm-rubric factuality
-    answer-relevance context-recall context-faithfulness context-relevance select-best assert-set schema""".split()  # noqa: SIM905
-)
-"""The names an assertion's `type` may have; any of them may be negated with `not-`."""
-
-
 MAX_STEPS = 2000
-
-
-class Model(BaseModel):
-    """Data that lives in a file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
 
 
 class Text(Model):
@@ -121,20 +108,6 @@ class Fallback(Model):
             message = "must be a model, or a mapping with the key 'model', not {what}"
             raise PydanticCustomError("fallback", message, {"what": describe(value)})
         return {"model": value}
-
-
-class Assertion(Model):
-    """One check of a step's or the chain's output; names and meanings are promptfoo's."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, hide_input_in_errors=True)
-
-    type: str
-    step: str | None = None
-    value: Any = None
-    threshold: float | None = None
-    weight: float = 1.0
-    metric: str | None = None
-    transform: str | None = None
 
 
 class _Step(Model):
@@ -285,18 +258,6 @@ Step = Annotated[
 ]
 
 
-class Test(Model):
-    """How the chain is tested: rows, and what must hold of each."""
-
-    __test__ = False  # not a test class for pytest
-
-    dataset: str | tuple[str, ...] | None = None
-    assert_: Annotated[tuple[Assertion, ...], Field(alias="assert")] = ()
-    gate: dict[str, Any] = {}
-    repeat: Annotated[int, Field(ge=1, le=1000)] = 1
-    judge: str | None = None
-
-
 class Chain(Model):
     """A chain file. `name` is the file's stem and no key of the file."""
 
@@ -357,6 +318,8 @@ def file_schema() -> dict[str, Any]:
     definitions["Retry"] = {"anyOf": [{"type": "integer", "minimum": 0}, definitions["Retry"]]}
     definitions["ForEach"] = {"anyOf": [text, definitions["ForEach"]]}
     definitions["Fallback"] = {"anyOf": [text, definitions["Fallback"]]}
+    least = definitions["Gate"]["properties"]
+    least["min"] = {"anyOf": [least["min"]["additionalProperties"], least["min"]]}
     for key in ("inputs", "outputs"):
         schema["properties"][key]["type"] = ["object", "null"]
     for model in (schema, *definitions.values()):

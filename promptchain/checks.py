@@ -11,7 +11,8 @@ from itertools import islice
 from typing import Any
 
 from promptchain import plan, template
-from promptchain.chain import ASSERTIONS, Assertion, Chain, PromptStep, TemplateText, describe
+from promptchain.chain import Chain, PromptStep, TemplateText, describe
+from promptchain.criteria import ASSERTIONS, Assertion
 from promptchain.document import find_word
 from promptchain.errors import known_or_nearest, nearest
 from promptchain.template import ITEM, Reference, TemplateFault

@@ -24,6 +24,8 @@ ROWS = (
     "types",
     "sandbox",
     "template",
+    "model",
+    "criteria",
     "chain",
     "plan",
     "checks",

@@ -26,7 +26,7 @@ class Subject:
     output: text, or a JSON value. values: what templates and expressions may name: the chain's inputs, `expected`, the
     value of each step, `outputs` and `output`. seconds: the model's time, also of answers that came from the cache.
     cost: US dollars, likewise; None where a price is unknown. logprobs: of each token that the model wrote, where it
-    told them. retries: replies that were asked for again since they did not fit the type. tools: as the step lists them.
+    told them. retries: replies asked for again since they did not fit the type. tools: as the step lists them.
     """
 
     output: Any
@@ -50,7 +50,7 @@ class Subject:
 class Spec:
     """One assertion, ready to be applied: no templates are left in it.
 
-    type: without `not-`, which is no concern of the functions. options: the keys beside the common ones, `provider` say.
+    type: without `not-`, which is no concern of the functions. options: keys beside the common ones, `provider` say.
     """
 
     type: str

@@ -1,0 +1,88 @@
+"""How a chain is tested, as its file says it: assertions, the gate, the dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, field_validator
+
+from promptchain.model import Model
+
+ASSERTIONS = frozenset(
+    """equals contains icontains contains-any contains-all icontains-any icontains-all starts-with regex is-json
+    contains-json is-xml contains-xml is-html contains-html is-sql contains-sql is-refusal levenshtein rouge-n bleu f1
+    latency cost tokens perplexity perplexity-score similar is-valid-function-call tool-call-f1 python webhook
+    llm-rubric model-graded-closedqa factuality answer-relevance context-recall context-faithfulness context-relevance
+    select-best assert-set schema""".split()  # noqa: SIM905
+)
+"""The names an assertion's `type` may have; any of them may be negated with `not-`."""
+
+CHAIN = "chain"
+"""The word that stands for the chain as a whole where a gate names steps."""
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Assertion(Model):
+    """One check of a step's or the chain's output; names and meanings are promptfoo's.
+
+    step, output: what is looked at; without either the chain's outputs. assert_: those of an `assert-set`. What other
+    keys a type takes (`provider`, say) is in `options`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, hide_input_in_errors=True)
+
+    type: str
+    step: str | None = None
+    output: str | None = None
+    value: Any = None
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    metric: str | None = None
+    transform: str | None = None
+    assert_: Annotated[tuple[Assertion, ...], Field(alias="assert")] = ()
+
+    @property
+    def name(self) -> str:
+        """The type without `not-`."""
+        return self.type.removeprefix("not-")
+
+    @property
+    def negated(self) -> bool:
+        return self.type.startswith("not-")
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        return self.model_extra or {}
+
+
+class Gate(Model):
+    """When a test counts as failed: exit code 100.
+
+    min: the least score of a step, of a metric or of the `chain`. no_worse_than: a label or version whose score the
+    chain's must reach, less `margin`.
+    """
+
+    min: dict[str, Share] = {}
+    no_worse_than: Annotated[str, Field(min_length=1)] | None = None
+    margin: Share = 0.0
+
+    @field_validator("min", mode="before")
+    @classmethod
+    def _of_the_chain(cls, value: Any) -> Any:
+        """A bare number is the chain's."""
+        return {CHAIN: value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class Test(Model):
+    """How the chain is tested: rows, and what must hold of each. judge, embedder: the models that assertions ask."""
+
+    __test__ = False  # not a test class for pytest
+
+    dataset: str | tuple[str, ...] | None = None
+    assert_: Annotated[tuple[Assertion, ...], Field(alias="assert")] = ()
+    gate: Gate = Gate()
+    repeat: Annotated[int, Field(ge=1, le=1000)] = 1
+    judge: Annotated[str, Field(min_length=1)] | None = None
+    embedder: Annotated[str, Field(min_length=1)] | None = None
