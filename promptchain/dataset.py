@@ -1,4 +1,4 @@
-"""Rows of data, one at a time: JSON Lines or CSV, read as a stream so that a file of any length will do."""
+"""Rows of data, one at a time: JSON Lines or CSV, read as a stream so that a file of any length will do; or YAML."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from promptchain import document
 from promptchain.chain import Chain, describe
-from promptchain.errors import PromptChainError, UsageError, Where
+from promptchain.errors import InvalidFileError, PromptChainError, UsageError, Where
 from promptchain.inputs import coerce
 
 MAX_ROW = 64 * 1024 * 1024
 """Bytes of one row: of one line of JSON, or of one cell."""
 
-COLUMNS = frozenset({"id", "expected", "assert", "metadata", "description", "threshold"})
-"""What a row may hold beside a chain's inputs; and every name that begins with `__`, as promptfoo's columns do."""
+COLUMNS = frozenset({"id", "expected", "assert", "metadata", "description", "threshold", "options"})
+"""What a row may hold beside a chain's inputs; and every name that begins with `__`, as promptfoo's columns do, or with
+`expected.`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row. line: where it begins in the file, from 1. error: why it cannot be used; `inputs` is empty then.
 
-    ignored: keys that are neither inputs of the chain nor columns of a dataset.
+    ignored: keys that are neither inputs of the chain nor columns of a dataset. beside: all that is no input, as it
+    stands in the row. text: cells of a CSV file, where a number is a text yet.
     """
 
     line: int
@@ -32,18 +35,20 @@ class Row:
     id: str | None = None
     ignored: tuple[str, ...] = ()
     error: str | None = None
+    beside: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    text: bool = field(default=False, compare=False)
 
 
 def rows(path: Path, chain: Chain) -> Iterator[Row]:
-    """The rows of a .jsonl or .csv file, in order. A broken row is a Row with an error.
+    """The rows of a .jsonl, .csv or .yaml file, in order. A broken row is a Row with an error.
 
     Raises UsageError for another kind of file, PromptChainError where the file cannot be read.
     """
-    kinds = {".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv}
+    kinds = {".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".yaml": _yaml, ".yml": _yaml, ".json": _yaml}
     read = kinds.get(path.suffix.lower())
     if read is None:
-        hint = "rows are JSON Lines (.jsonl: one JSON object to a line) or CSV (.csv, with a header)"
-        raise UsageError(f"'{path}' is neither .jsonl nor .csv", hint=hint)
+        hint = "rows are JSON Lines (.jsonl: one JSON object to a line), CSV (.csv, with a header) or a list (.yaml)"
+        raise UsageError(f"'{path}' is neither .jsonl nor .csv nor .yaml", hint=hint)
     try:
         yield from read(path, chain)
     except FileNotFoundError:
@@ -79,6 +84,22 @@ def _json_row(line: int, raw: bytes, chain: Chain) -> Row:
     return _row(line, data, chain)
 
 
+def _yaml(path: Path, chain: Chain) -> Iterator[Row]:
+    """A list of mappings; JSON is YAML."""
+    try:
+        source = document.read(path)
+    except InvalidFileError as exc:
+        first = exc.problems[0]
+        raise PromptChainError(first.message, where=first.where, hint=first.hint) from None
+    if source.value is None:
+        return
+    if not isinstance(source.value, list):
+        message = f"the rows are a list of mappings, not {describe(source.value)}"
+        raise PromptChainError(message, where=Where(str(path), 1))
+    for index, data in enumerate(source.value):
+        yield _row(source.where((index,)).line or 1, data, chain)
+
+
 def _row(line: int, data: Any, chain: Chain) -> Row:
     if not isinstance(data, dict):
         return Row(line, error=f"a row is a JSON object, not {describe(data)}")
@@ -89,17 +110,20 @@ def _row(line: int, data: Any, chain: Chain) -> Row:
     return _sorted_out(line, data, chain)
 
 
-def _sorted_out(line: int, data: Mapping[str, Any], chain: Chain) -> Row:
-    inputs, ignored = {}, []
+def _sorted_out(line: int, data: Mapping[str, Any], chain: Chain, *, text: bool = False) -> Row:
+    inputs, ignored, beside = {}, [], {}
     declared = chain.input_type.fields()
     for name, value in data.items():
-        special = name in COLUMNS or name.startswith("__")
+        special = name in COLUMNS or name.startswith(("__", "expected."))
         if name in declared or (not special and chain.input_type.field(name) is not None):
             inputs[name] = value
-        elif not special:
+            continue
+        beside[name] = value
+        if not special:
             ignored.append(name)
     own = data.get("id")
-    return Row(line, inputs, str(own) if isinstance(own, str | int) else None, tuple(ignored))
+    named = str(own) if isinstance(own, str | int) and own != "" else None
+    return Row(line, inputs, named, tuple(ignored), beside=beside, text=text)
 
 
 def _csv(path: Path, chain: Chain) -> Iterator[Row]:
@@ -168,4 +192,4 @@ def _cells(line: int, header: list[str], cells: list[str], chain: Chain) -> Row:
                 data[name] = coerce(chain, name, data[name])
     except PromptChainError as exc:
         return Row(line, error=exc.message)
-    return _sorted_out(line, data, chain)
+    return _sorted_out(line, data, chain, text=True)

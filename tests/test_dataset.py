@@ -95,7 +95,7 @@ def test_columns_beside_the_inputs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "kind", "message"),
     [
-        ("rows.txt", b"", UsageError, "'.*rows.txt' is neither .jsonl nor .csv; rows are"),
+        ("rows.txt", b"", UsageError, "'.*rows.txt' is neither .jsonl nor .csv nor .yaml; rows are"),
         ("rows.csv", b"q,q\n1,2", PromptChainError, "rows.csv:1: the column 'q' is there twice"),
         ("rows.csv", "q,ü\n1,2".encode("latin-1"), PromptChainError, "rows.csv:1: the header is not UTF-8"),
         ("rows.csv", b'"q', PromptChainError, "rows.csv:1: the header is not CSV"),
@@ -111,6 +111,30 @@ def test_files_that_cannot_be_read(
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(PromptChainError, match="cannot be read: Is a directory"):
         list(dataset.rows(tmp_path / "folder.jsonl", CHAIN))
+
+
+@pytest.mark.parametrize("name", ["rows.yaml", "rows.yml", "rows.json"])
+def test_a_list_of_mappings(name: str, tmp_path: Path) -> None:
+    content = b"""[{"q": "x", "n": 3},\n "no",\n {"vars": {"q": "y"}, "id": 7}]\n"""
+    first, broken, last = read(tmp_path, name, content)
+    assert (first, last) == (Row(1, {"q": "x", "n": 3}), Row(3, {"q": "y"}, id="7"))
+    assert (broken.line, broken.error) == (2, "a row is a JSON object, not a text")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"a: 1", "rows.yaml:1: the rows are a list of mappings, not a mapping"), (b"- [", "rows.yaml:2:1: the indentation or a bracket is off")],
+)
+def test_yaml_that_is_no_list_of_rows(content: bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(PromptChainError, match=message):
+        read(tmp_path, "rows.yaml", content)
+
+
+def test_what_is_no_input_stays_beside(tmp_path: Path) -> None:
+    (row,) = read(tmp_path, "rows.csv", b"q,expected.a,more,__expected\nx,y,z,w\n")
+    assert (row.beside, row.ignored, row.text) == (
+        {"expected.a": "y", "more": "z", "__expected": "w"}, ("more",), True
+    )  # fmt: skip
 
 
 def test_no_rows(tmp_path: Path) -> None:

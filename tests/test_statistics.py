@@ -1,0 +1,85 @@
+"""Intervals and tests against figures that are printed elsewhere, and against brute force."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptchain.statistics import paired, quantile, share, sign_test
+
+
+@pytest.mark.parametrize(
+    ("passed", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilsons_interval_is_that_of_newcombes_table(passed: int, n: int, low: float, high: float) -> None:
+    """Newcombe, Statistics in Medicine 17 (1998), 857-872, table I, method 3."""
+    found = share([1.0] * passed + [0.0] * (n - passed))
+    assert found is not None
+    assert (round(found.low, 4), round(found.high, 4), found.n) == (low, high, n)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=50))
+def test_an_interval_holds_its_estimate(scores: list[float]) -> None:
+    found = share(scores)
+    assert found is not None
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=50))
+def test_more_of_the_same_narrows_the_interval(scores: list[float]) -> None:
+    few, many = share(scores), share(scores * 4)
+    assert few is not None
+    assert many is not None
+    assert many.high - many.low < few.high - few.low
+
+
+@given(st.integers(0, 9), st.integers(0, 9))
+def test_the_sign_test_counts_coins(better: int, worse: int) -> None:
+    n = better + worse
+    tosses = [sum(coins) for coins in product((0, 1), repeat=n)]
+    as_uneven = sum(min(heads, n - heads) <= min(better, worse) for heads in tosses)
+    assert math.isclose(sign_test(better, worse), min(1.0, as_uneven / len(tosses)), abs_tol=1e-9)
+
+
+def test_the_sign_test_of_thousands_is_a_number() -> None:
+    assert sign_test(5000, 5000) == 1.0
+    assert 0 <= sign_test(10_000, 9_000) < 1e-9
+
+
+@given(st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0]), min_size=1, max_size=60))
+def test_a_difference_turns_with_its_sides(differences: list[float]) -> None:
+    there, back = paired(differences), paired([-d for d in differences])
+    assert there is not None
+    assert back is not None
+    assert there.low <= there.value <= there.high
+    assert (there.better, there.worse, there.p) == (back.worse, back.better, back.p)
+    assert math.isclose(there.low, -back.high, abs_tol=1e-12)
+
+
+def test_bonett_and_prices_interval_of_counted_pairs() -> None:
+    """By hand: 10 pairs, 4 better, 1 worse: p12 = 5/12, p21 = 2/12."""
+    found = paired([1.0] * 4 + [-1.0] + [0.0] * 5)
+    assert found is not None
+    half = 1.959963984540054 * math.sqrt((5 / 12 + 2 / 12 - (3 / 12) ** 2) / 12)
+    assert math.isclose(found.low, 3 / 12 - half)
+    assert math.isclose(found.high, 3 / 12 + half)
+    assert found.value == pytest.approx(0.3)
+
+
+def test_nothing_says_nothing() -> None:
+    assert share([]) is None
+    assert paired([]) is None
+    assert quantile([], 0.5) is None
+    assert sign_test(0, 0) == 1.0
+
+
+@given(st.lists(st.floats(0, 10), min_size=1), st.floats(0, 1))
+def test_a_quantile_is_one_of_the_values_with_enough_below(values: list[float], q: float) -> None:
+    found = quantile(values, q)
+    assert found in values
+    assert sum(value <= found for value in values) >= q * len(values)
