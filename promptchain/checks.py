@@ -12,7 +12,8 @@ from typing import Any
 
 from promptchain import plan, template
 from promptchain.chain import Chain, PromptStep, TemplateText, describe
-from promptchain.criteria import ASSERTIONS, Assertion
+from promptchain.criteria import Assertion, flattened
+from promptchain.criteria_checks import assertion_flaws, gate_flaws
 from promptchain.document import find_word
 from promptchain.errors import known_or_nearest, nearest
 from promptchain.template import ITEM, Reference, TemplateFault
@@ -92,6 +93,7 @@ class _Check:
         yield from _secrets(chain.params, ("params",))
         for index, assertion in enumerate(chain.test.assert_ if chain.test else ()):
             yield from self._assertion(assertion, ("test", "assert", index), in_step=None)
+        yield from self._gate()
         yield from self._cycles()
 
     def _inputs(self) -> Iterator[Fault]:
@@ -215,14 +217,16 @@ class _Check:
         return _hint(name, known, "names") if known else f"declare it: inputs: {{{short(name)}: string}}"
 
     def _assertion(self, assertion: Assertion, path: Path, in_step: str | None) -> Iterator[Fault]:
-        name = assertion.type.removeprefix("not-")
-        if name not in ASSERTIONS:
-            negation = assertion.type[: len(assertion.type) - len(name)]
-            hint = known_or_nearest(negation + short(name), [negation + known for known in ASSERTIONS], "assertions")
-            yield Fault((*path, "type"), f"unknown assertion '{short(assertion.type)}'", hint)
-        if in_step is None and assertion.step is not None and assertion.step not in self.steps and self.sure:
-            message = f"unknown step '{short(assertion.step)}'"
-            yield Fault((*path, "step"), message, _hint(assertion.step, self.steps, "steps"))
+        for flaw in assertion_flaws(assertion, self.chain, on=in_step):
+            if self.sure or flaw.path[-1:] != ("step",):  # the step may be one whose own faults keep it out
+                yield Fault((*path, *flaw.path), flaw.message, flaw.hint, key=flaw.key)
+
+    def _gate(self) -> Iterator[Fault]:
+        if self.chain.test is None or not self.sure or set(self.steps) - set(self.chain.steps):
+            return
+        metrics = {part.metric for part in flattened(self.chain.test.assert_) if part.metric}
+        for flaw in gate_flaws(self.chain.test.gate, self.chain, metrics):
+            yield Fault(("test", "gate", *flaw.path), flaw.message, flaw.hint, key=flaw.key)
 
     def _cycles(self) -> Iterator[Fault]:
         """One circle after another, at most ten, of the steps whose templates can be read."""

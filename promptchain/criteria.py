@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, field_validator
 
 from promptchain.model import Model
 
-ASSERTIONS = frozenset(
-    """equals contains icontains contains-any contains-all icontains-any icontains-all starts-with regex is-json
-    contains-json is-xml contains-xml is-html contains-html is-sql contains-sql is-refusal levenshtein rouge-n bleu f1
-    latency cost tokens perplexity perplexity-score similar is-valid-function-call tool-call-f1 python webhook
-    llm-rubric model-graded-closedqa factuality answer-relevance context-recall context-faithfulness context-relevance
-    select-best assert-set schema""".split()  # noqa: SIM905
-)
+
+@dataclass(frozen=True, slots=True)
+class Takes:
+    """What an assertion takes. value: the kinds its `value` may be of, as `chain.describe` calls them; empty where it
+    takes none. needed: without it there is nothing to check. threshold: it is one, and has no default."""
+
+    value: tuple[str, ...] = ()
+    needed: bool = False
+    threshold: bool = False
+
+
+_ANY = ("a text", "a number", "true or false", "a list", "a mapping", "empty")
+_WORDS = Takes(("a text", "a number"), needed=True)
+_LIST = Takes(("a list", "a text", "a number"), needed=True)
+_SCHEMA = Takes(("a mapping", "a text"))
+_TEXTS = Takes(("a text", "a list"), needed=True)
+_QUESTION = Takes(("a text", "a mapping", "a list"), needed=True)
+_LIMIT = Takes(threshold=True)
+_NOTHING = Takes()
+
+ASSERTIONS: Mapping[str, Takes] = {
+    "equals": Takes(_ANY, needed=True),
+    **dict.fromkeys(("contains", "icontains", "starts-with", "regex", "levenshtein"), _WORDS),
+    **dict.fromkeys(("contains-any", "contains-all", "icontains-any", "icontains-all"), _LIST),
+    **dict.fromkeys(("is-json", "contains-json", "schema"), _SCHEMA),
+    **dict.fromkeys(("is-xml", "contains-xml", "is-sql", "contains-sql"), Takes(("a mapping", "a list", "a text"))),
+    **dict.fromkeys(("is-html", "contains-html", "is-refusal", "context-faithfulness", "context-relevance"), _NOTHING),
+    **dict.fromkeys(("rouge-n", "bleu", "f1", "similar"), _TEXTS),
+    **dict.fromkeys(("latency", "cost", "tokens"), _LIMIT),
+    **dict.fromkeys(("perplexity", "perplexity-score", "answer-relevance"), _NOTHING),
+    "is-valid-function-call": Takes(("a list", "a mapping", "a text")),
+    "tool-call-f1": Takes(("a list", "a text"), needed=True),
+    **dict.fromkeys(("python", "webhook"), Takes(("a text",), needed=True)),
+    **dict.fromkeys(("llm-rubric", "model-graded-closedqa", "factuality", "context-recall", "select-best"), _QUESTION),
+    "assert-set": _NOTHING,
+}
 """The names an assertion's `type` may have; any of them may be negated with `not-`."""
+
+OPTIONS = frozenset({"provider", "context", "config", "rubricPrompt", "contextTransform", "description"})
+"""The keys that assertions may have beside those of the model."""
 
 CHAIN = "chain"
 """The word that stands for the chain as a whole where a gate names steps."""
@@ -55,6 +88,13 @@ class Assertion(Model):
     @property
     def options(self) -> Mapping[str, Any]:
         return self.model_extra or {}
+
+
+def flattened(assertions: Iterable[Assertion]) -> Iterator[Assertion]:
+    """The assertions, and those in an assert-set."""
+    for assertion in assertions:
+        yield assertion
+        yield from assertion.assert_
 
 
 class Gate(Model):

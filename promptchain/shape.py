@@ -270,6 +270,8 @@ def _subject(path: Path) -> str:
 
 def _example(path: Path) -> str | None:
     key = next((part for part in reversed(path) if isinstance(part, str)), "")
+    if path[-2:-1] == ("min",):  # a name that the user chose
+        return None
     example = _RULES.get(key, ("", None))[1]
     return f"for example {example}" if example else None
 

@@ -79,7 +79,9 @@ def sign_test(better: int, worse: int) -> float:
     if n == 0:
         return 1.0
     # In logarithms: 2**n is no float from 1,024 changed examples on.
-    logs = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2) for k in range(least + 1)]
+    logs = [
+        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2) for k in range(least + 1)
+    ]
     highest = max(logs)
     tail = math.exp(highest) * math.fsum(math.exp(log - highest) for log in logs)
     return min(1.0, round(2 * tail, 12))

@@ -34,7 +34,7 @@ steps:
     model: openai/gpt-5-mini
     fallbacks: [local/smollm2, {model: openai/gpt-5, on: [error, refusal]}]
     retry: {errors: 1, parse: 2, assert: 1}
-    assert: [{type: not-contains, value: x, anything: goes}]
+    assert: [{type: not-contains, value: x, context: goes}]
   help:
     retrieve: {from: [docs/*.md], query: "{{ message }}", top_k: 2, mode: lexical}
   fix:
@@ -173,7 +173,22 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
      "6:58: unknown assertion 'not-equal'; did you mean 'not-equals'?\n"
      "8:3: unknown key 'asert'; did you mean 'assert'?\n"
      "10:14: unknown step 'b'; known steps: a\n"
+     "10:23: 'equals' needs a value; value: what it should be\n"
      "11:7: item 2 of 'assert' must be a mapping, not a text ('equals'); for example assert: [{type: contains, value: card}]"),
+    ("assertions that cannot say anything", S + "  a:\n    prompt: x\n    output: [yes, no]\n  n:\n    prompt: y\n    output: integer\ntest:\n  assert:\n    - {step: a, type: equals, value: yess}\n    - {step: n, type: is-sql}\n    - {step: a, type: contains-any, value: {b: 1}}\n    - {step: a, type: latency}\n    - {type: contains, value: x, treshold: 1}\n    - {type: contains, value: '{{ a'}\n    - {type: assert-set}\n    - {type: assert-set, assert: [{type: contans, value: x}]}\n    - {output: b, step: a, type: is-json}\n    - {type: equals, value: x, assert: [{type: is-json}]}\n  gate: {min: {b: 0.5}}\n",
+     "12:38: step 'a' never gives 'yess'; did you mean 'yes'?\n"
+     "13:23: 'is-sql' is for texts, and step 'n' gives integer; use equals\n"
+     "14:44: 'contains-any' takes a list or a text or a number, not a mapping\n"
+     "15:23: 'latency' needs a threshold; threshold: the most that is allowed, in milliseconds\n"
+     "16:34: unknown key 'treshold'; did you mean 'threshold'?\n"
+     "17:31: in the template: '{{' is never closed; close it with '}}'\n"
+     "18:14: an assert-set without assertions; assert: [{type: contains, value: card}]\n"
+     "19:42: unknown assertion 'contans'; did you mean 'contains'?\n"
+     "20:8: an assertion looks at a step or at an output, not at both; remove one\n"
+     "21:32: only an assert-set has assertions of its own; type: assert-set\n"
+     "22:16: unknown step or metric 'b'; known names: a, chain, n"),
+    ("gate out of range", S + "  a:\n    prompt: x\ntest:\n  gate: {min: {chain: 2}, margin: -1}\n",
+     "7:23: 'chain' must be at most 1, not 2\n7:35: 'margin' must be at least 0, not -1"),
     ("test a text", "steps:\n  a:\n    prompt: x\ntest: rows.jsonl\n",
      "4:7: 'test' must be a mapping, not a text ('rows.jsonl'); for example test: {dataset: rows.jsonl}"),
     # names and types
