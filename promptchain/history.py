@@ -1,4 +1,4 @@
-"""What the store keeps of a project: versions, labels and runs. Light: no chain is loaded to look back."""
+"""What the store keeps of a project: versions, labels, runs and evaluations. Light: no chain is loaded to look back."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from promptchain.errors import UsageError, known_or_nearest
 from promptchain.location import SLUG, StoreSettings
 
 if TYPE_CHECKING:
+    from promptchain.store.evaluations import Evaluations
     from promptchain.store.index import RunRow
     from promptchain.store.repo import Repository
     from promptchain.store.runs import Runs
@@ -59,6 +60,12 @@ class History:
         from promptchain.store.runs import Runs
 
         return Runs(self.repo)
+
+    @cached_property
+    def evaluations(self) -> Evaluations:
+        from promptchain.store.evaluations import Evaluations
+
+        return Evaluations(self.repo)
 
     def resolve(self, reference: str) -> Version:
         """The version that `NAME@REF` stands for; without @REF the newest. Raises UsageError."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from promptchain.chain import Demo, Format, PromptStep
-from promptchain.errors import StoreError
+from promptchain.errors import Fault, StoreError
 from promptchain.lm.protocol import Usage
 
 MAX_DEPTH = 100
@@ -77,8 +77,9 @@ class Status(StrEnum):
 class Call(Record):
     """One try at a model. cost: US dollars, None where the price is unknown. seconds: until the reply was whole.
 
-    reply: the raw text, kept where the step's value is not that very text. error: why the try did not count.
-    max_tokens: what a ceiling lowered the limit to.
+    cached: the reply came from the response cache; cost and seconds are those of the call that it was had with, and
+    are not spent again. reply: the raw text, kept where the step's value is not that very text. error: why the try did
+    not count. max_tokens: what a ceiling lowered the limit to. logprobs: of each token written, where they were told.
     """
 
     model: str
@@ -93,10 +94,12 @@ class Call(Record):
     reply: _Text | None = None
     error: _Text | None = None
     max_tokens: int | None = None
+    logprobs: Annotated[tuple[float, ...], Field(exclude_if=lambda told: not told)] = ()
 
 
 class StepRun(Record):
-    """One step of a run. started: seconds after the run began. items: the runs of a `for_each`, in order."""
+    """One step of a run. started: seconds after the run began. items: the runs of a `for_each`, in order. fault: why
+    the model's call failed, where it is that which failed the step."""
 
     status: Status
     value: JsonValue = None
@@ -107,6 +110,7 @@ class StepRun(Record):
     items: tuple[StepRun, ...] = ()
     error: _Text | None = None
     hint: _Text | None = None
+    fault: Fault | None = None
     warnings: tuple[str, ...] = ()
 
     def all_calls(self) -> Iterator[Call]:

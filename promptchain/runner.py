@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
@@ -12,7 +12,7 @@ from jinja2 import TemplateError
 
 from promptchain import template
 from promptchain.chain import Chain, PromptStep, describe
-from promptchain.errors import PromptChainError, UsageError, known_or_nearest
+from promptchain.errors import ModelError, PromptChainError, UsageError, known_or_nearest
 from promptchain.events import Event, ItemEnded, Observer, StepEnded, StepRetried, StepStarted, StepText
 from promptchain.lm.calls import Caller, Retry
 from promptchain.lm.protocol import LM
@@ -53,6 +53,10 @@ class BoundPlan:
     plan: Plan
     prompts: Mapping[str, BoundPrompt]
     model: str | None
+
+    def sampled(self, sample: int) -> BoundPlan:
+        """The plan for the `sample`-th draw of the same: its answers are kept apart from those of the others."""
+        return replace(self, prompts={name: replace(bound, sample=sample) for name, bound in self.prompts.items()})
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -114,15 +118,17 @@ async def run(
     record: Callable[[Run], None] | None = None,
     stream: bool = False,
     given: Mapping[str, StepRun] | None = None,
+    forced: Mapping[str, Any] | None = None,
 ) -> Run:
     """Run the plan on checked inputs. A step that fails fails the run, but never raises: the Run says it.
 
     observe: receives events as they happen; with `stream` also the pieces of the replies.
-    given: steps that are not run, since this is what came of them.
+    given: steps that are not run, since this is what came of them. forced: values that later steps see in place of what
+    a step gives; it runs all the same.
     record: called once with the Run, also when the run is cancelled, before CancelledError goes on.
     Raises CancelledError when cancelled, and what `observe` raises; a ceiling that is reached is said by the Run.
     """
-    execution = _Execution(bound, inputs, caller, observe, stream, given or {})
+    execution = _Execution(bound, inputs, caller, observe, stream, given or {}, forced or {})
     try:
         await execution.execute()
     except BaseException:  # cancelled; or an observer failed, a broken pipe say
@@ -150,7 +156,9 @@ def _done(outcome: Outcome) -> StepRun:
 
 def _failed(error: PromptChainError) -> StepRun:
     calls = error.calls if isinstance(error, StepError) else ()
-    return StepRun(status=Status.FAILED, error=error.message, hint=error.hint, calls=calls)
+    cause = error.__cause__ if isinstance(error, StepError) else error
+    fault = cause.fault if isinstance(cause, ModelError) else None
+    return StepRun(status=Status.FAILED, error=error.message, hint=error.hint, fault=fault, calls=calls)
 
 
 def _evaluate(parsed: Template, values: Mapping[str, Any], what: str) -> Any:
@@ -178,6 +186,7 @@ class _Execution:
         observe: Observer | None,
         stream: bool,
         given: Mapping[str, StepRun],
+        forced: Mapping[str, Any],
     ) -> None:
         self._bound = bound
         self._inputs = dict(inputs)
@@ -186,6 +195,7 @@ class _Execution:
         self._observe = observe
         self._stream = stream
         self._given = given
+        self._forced = forced
         self._steps: dict[str, StepRun] = {}
         self._began: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -292,12 +302,12 @@ class _Execution:
             update={"started": round(began, 6), "seconds": round(perf_counter() - self._start - began, 6)}
         )
         self._steps[node.id] = result
-        self._values[node.id] = result.value
+        self._values[node.id] = self._forced.get(node.id, result.value)
         self._emit(StepEnded(node.id, result))
 
     def _without_running(self, node: Node) -> StepRun | None:
         """How the step ends where it need not run: what it needs failed or was skipped, or its `when` is false."""
-        states = {other: self._steps[other].status for other in sorted(node.after)}
+        states = {other: self._steps[other].status for other in sorted(node.after) if other not in self._forced}
         for other, status in states.items():
             if status in (Status.FAILED, Status.BLOCKED):
                 return StepRun(status=Status.BLOCKED, error=f"step '{other}' did not give a value")
@@ -349,7 +359,7 @@ class _Execution:
             index, first = failed[0]
             more = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
             error = f"item {index + 1} of {len(runs)}: {first.error}{more}"
-            return StepRun(status=Status.FAILED, items=runs, error=error, hint=first.hint)
+            return StepRun(status=Status.FAILED, items=runs, error=error, hint=first.hint, fault=first.fault)
         warnings = (f"{len(failed)} of {len(runs)} items failed, and are null",) if failed else ()
         return StepRun(status=Status.DONE, value=[item.value for item in runs], items=runs, warnings=warnings)
 

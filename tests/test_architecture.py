@@ -44,15 +44,26 @@ ROWS = (
     "diff",
     "diff_runs",
     "events",
+    "statistics",
     "inputs",
     "dataset",
     "promptfoo",
     "examples",
     "steps",
     "steps.*",
+    "assertions",
+    "assertions.protocol",
+    "assertions.*",
     "runner",
     "replay",
     "batch",
+    "results",
+    "scorer",
+    "blame",
+    "evaluate",
+    "summary",
+    "comparison",
+    "gates",
     "location",
     "store",
     "store.snapshot",
@@ -71,6 +82,10 @@ ROWS = (
     "settings",
     "project",
     "recording",
+    "testing",
+    "evaluations",
+    "reports",
+    "reports.*",
     "health",
     "api",
     "",  # the package itself, which offers what `api` has
@@ -79,7 +94,7 @@ ROWS = (
 )
 """From the foundation up; where two rows fit a module, the one without a star is its own."""
 
-SIBLINGS = ("lm", "steps", "cli")
+SIBLINGS = ("lm", "steps", "assertions", "reports", "cli")
 """Rooms whose modules may import each other."""
 
 LM_MAY_IMPORT = {"errors": "*", "document": ("lm.scripted", "lm.settings")}

@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "run:run",
     "runs": "runs:app",
     "replay": "replay:replay",
+    "test": "test:command",
     "diff": "diff:diff",
     "commit": "versions:commit",
     "log": "versions:log",
@@ -89,8 +90,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,  # rich would treble the time that --help takes
     pretty_exceptions_enable=False,
-    help="Run, check, version and compare chains of LLM prompts: YAML files in chains/.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Start with: chain check",
+    help="Run, check, test, version and compare chains of LLM prompts: YAML files in chains/.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 100 a test failed, 130 interrupted. Start with: chain check",
 )
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from promptchain.cli import complete, options
-from promptchain.cli.output import note, print_json, printable, say, style, table, warn, when
+from promptchain.cli.output import note, plural, print_json, printable, say, style, table, takes_unicode, warn, when
 
 if TYPE_CHECKING:
     from promptchain.history import History
     from promptchain.store.versions import Version
+
+_LOOKED_AT = 20
+"""The newest evaluations of a version, among which a log looks for its scores."""
 
 
 def commit(
@@ -51,7 +55,9 @@ def log(
     limit: Annotated[int | None, typer.Option("-n", "--limit", min=0, help="At most so many versions.")] = None,
     json: options.Json = False,
 ) -> None:
-    """List the versions of a chain, the newest first: when, labels, what changed, and the message.
+    """List the versions of a chain, the newest first: when, labels, what changed, the message, and its scores.
+
+    A score is the share of examples in which everything held, with its 95 % interval, as `chain test` found it last.
 
     Example: chain log support -n 5
     """
@@ -62,16 +68,71 @@ def log(
             history.check_chain(name)
         chains = history.versions.chains() if name is None else [name]
         found = [version for chain in chains for version in history.versions.log(chain, limit)]
-    found.sort(key=lambda version: (version.created, version.number), reverse=True)
-    found = found[:limit]
+        found.sort(key=lambda version: (version.created, version.number), reverse=True)
+        found = found[:limit]
+        evaluations = _evaluations(history, found, None if json else _LOOKED_AT)
     if json:
-        print_json([version.to_json() for version in found])
+        print_json([{**version.to_json(), "evaluations": own} for version, own in zip(found, evaluations, strict=True)])
         return
     if not found and limit != 0:
         note("no versions yet; a run keeps one, and so does `chain commit NAME`")
     if found:
         rows = [_row(version, with_chain=name is None) for version in found]
-        table(rows, header=("version", "when", "labels", "changes", "message"))
+        header: tuple[str, ...] = ("version", "when", "labels", "changes", "message")
+        scores = [_scores(own) for own in evaluations]
+        if any(scores):
+            between = "\n" if sys.stdout.isatty() else "; "
+            rows = [(*row, between.join(own)) for row, own in zip(rows, scores, strict=True)]
+            header += ("score",)
+        table(rows, header=header)
+
+
+def _evaluations(history: History, versions: Sequence[Version], limit: int | None) -> list[list[Mapping[str, Any]]]:
+    """What is kept of testing each version, the newest first."""
+    from promptchain.errors import StoreError
+
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for chain in dict.fromkeys(version.chain for version in versions):
+        contents = [version.content for version in versions if version.chain == chain]
+        try:
+            own = history.evaluations.summaries(chain, contents, limit)
+        except StoreError as exc:  # the versions can be listed all the same
+            warn(printable(exc.message))
+            continue
+        found |= {(chain, content): summaries for content, summaries in own.items()}
+    return [found.get((version.chain, version.content), []) for version in versions]
+
+
+def _scores(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The newest score on each choice of models, in words; the newest of a part of the examples only where there is
+    none of them all."""
+    found: dict[str, str] = {}
+    whole: set[str] = set()
+    for evaluation in evaluations:
+        score, models = evaluation.get("score"), evaluation.get("models")
+        if not isinstance(models, dict) or not (told := _score(score if isinstance(score, dict) else {})):
+            continue  # nothing could be scored; or a remote sent it, and it is no evaluation
+        name = _cell(" + ".join(dict.fromkeys(map(str, models.values()))))
+        part = bool(evaluation.get("words") or evaluation.get("stopped"))
+        if name not in found or not (part or name in whole):
+            share, examples = told
+            found[name] = f"{share} {name}, {examples}" + " (a part)" * part
+            whole |= set() if part else {name}
+    return list(found.values())
+
+
+def _score(score: Mapping[str, Any]) -> tuple[str, str] | None:
+    """As "72 % [65-78]" and "168 examples"."""
+    found = [score.get(name) for name in ("value", "low", "high")]
+    shares = [float(share) for share in found if isinstance(share, int | float) and 0 <= share <= 1]
+    count = score.get("n")
+    if len(shares) < 3 or not isinstance(count, int):
+        return None
+    value, low, high = (round(100 * share) for share in shares)
+    if 0 < shares[0] < 1:
+        value = min(99, max(1, value))  # not quite all, or nearly none
+    dash = "–" if takes_unicode(sys.stdout) else "-"
+    return f"{value} % [{low}{dash}{high}]", plural(count, "example")
 
 
 def _row(version: Version, *, with_chain: bool) -> tuple[str, ...]:

@@ -44,9 +44,10 @@ class CacheStats:
 class CachedLM:
     """Asks `inner` only what no process has asked before; the key is the whole request and the model's identity.
 
-    Errors and answers cut off by a content filter are not kept. An answer from the cache has `cached` set, costs
-    nothing, and goes to `on_text` in one piece. Identical requests in flight at once are made once: the others wait,
-    and one of them takes over where the first fails or is cancelled.
+    Errors and answers cut off by a content filter are not kept. An answer from the cache has `cached` set, since it
+    costs nothing now, with the cost and latency that it was had with, and goes to `on_text` in one piece. Identical
+    requests in flight at once are made once: the others wait, and one of them takes over where the first fails or is
+    cancelled.
 
     Any number of processes and threads may share the file. It is touched on one thread of this object's own, so the
     event loop never waits for the disk or for another process. Whatever is wrong with the file, calls go on: a broken
@@ -70,19 +71,18 @@ class CachedLM:
         self._closed = False
 
     async def complete(self, request: Request, on_text: OnText | None = None) -> Response:
-        started = time.perf_counter()
         flight = (asyncio.get_running_loop(), self._key(request))
         while (leader := self._flights.get(flight)) is not None:
             # Unlike awaiting the future itself, this leaves it alone when the waiting task is cancelled.
             await asyncio.wait([leader])
             if (answer := leader.result()) is not None:
-                return self._hit(answer, started, on_text)
+                return self._hit(answer, on_text)
         landing = self._flights[flight] = flight[0].create_future()
         answer = None
         try:
             answer = await self._on_thread(self._file.get, flight[1])
             if answer is not None:
-                return self._hit(answer, started, on_text)
+                return self._hit(answer, on_text)
             self._misses += 1
             answer = await self._inner.complete(request, on_text)
             if answer.finish is not Finish.FILTER:
@@ -94,9 +94,8 @@ class CachedLM:
 
     async def lookup(self, request: Request, on_text: OnText | None = None) -> Response | None:
         """The answer, if it is in the cache; the model is never asked."""
-        started = time.perf_counter()
         answer = await self._on_thread(self._file.get, self._key(request))
-        return None if answer is None else self._hit(answer, started, on_text)
+        return None if answer is None else self._hit(answer, on_text)
 
     async def remember(self, request: Request, response: Response) -> None:
         """Keep an answer that was had in another way."""
@@ -125,11 +124,11 @@ class CachedLM:
     def _key(self, request: Request) -> str:
         return request.key(self._inner.identity(request.model))
 
-    def _hit(self, answer: Response, started: float, on_text: OnText | None) -> Response:
+    def _hit(self, answer: Response, on_text: OnText | None) -> Response:
         self._hits += 1
         if on_text is not None:
             on_text(answer.text)
-        return replace(answer, cached=True, cost=0.0, latency=time.perf_counter() - started)
+        return replace(answer, cached=True)
 
     async def _on_thread(self, work: Callable[..., _T], *arguments: object) -> _T | None:
         """What `work` returns; None where it takes too long. It is done to the end even then, and if this task is
@@ -293,6 +292,8 @@ def _dump(answer: Response) -> bytes:
     with surrogates passed through, every Python string comes back the same."""
     value = asdict(answer) | {"created": time.time()}
     del value["cached"]
+    if not answer.logprobs:
+        del value["logprobs"]
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
@@ -301,6 +302,8 @@ def _load(value: bytes) -> Response | None:
     try:
         read = json.loads(value.decode("utf-8", "surrogatepass"))
         usage = Usage(**read["usage"])
-        return Response(read["text"], Finish(read["finish"]), usage, read["cost"], read["latency"])
+        logprobs = tuple(map(float, read.get("logprobs", ())))
+        finish = Finish(read["finish"])
+        return Response(read["text"], finish, usage, read["cost"], read["latency"], logprobs=logprobs)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

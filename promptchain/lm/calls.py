@@ -119,6 +119,11 @@ class Caller:
         return self._exhausted
 
     @property
+    def budget(self) -> Budget:
+        """The ceilings of the command."""
+        return self._budget
+
+    @property
     def spent(self) -> Spent:
         """What the calls came to so far; a cost that is not known counts nothing."""
         return self._budget.spent

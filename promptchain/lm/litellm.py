@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
+import math
 import os
 import re
 import socket
@@ -45,20 +47,35 @@ class LiteLLM:
         """See `LM.complete`. Neither time limit nor retries: both are the caller's."""
         arguments = _arguments(request)
         with translated(request):
-            loading = _load()
-            litellm = loading.result() if loading.done() else await asyncio.shield(asyncio.wrap_future(loading))
-            await _close_with_loop(litellm)
-        _quiet()
+            litellm = await _ready()
         started = time.perf_counter()
+        logprobs: list[float] = []
         if on_text is None:
             with translated(request):
                 reply = await litellm.acompletion(**arguments)
                 text, finish = _read(reply, request)
+                logprobs += _logprobs(reply.choices[0])
         else:
-            reply, text, finish = await _stream(litellm, arguments, request, on_text)
+            reply, text, finish = await _stream(litellm, arguments, request, on_text, logprobs)
         latency = time.perf_counter() - started
         usage = _usage(getattr(reply, "usage", None))
-        return Response(text, finish, usage, _cost(litellm, reply, request.model, usage), latency)
+        cost = _cost(litellm, reply, request.model, usage)
+        return Response(text, finish, usage, cost, latency, logprobs=tuple(logprobs))
+
+    async def embed(self, request: Request) -> Response:
+        """The embedding of the request's one message, as a JSON list of numbers; else like `complete`."""
+        arguments = _connection(request)
+        with translated(request):
+            litellm = await _ready()
+            started = time.perf_counter()
+            reply = await litellm.aembedding(input=[request.messages[0].content], **arguments)
+            vector = [float(number) for number in reply.data[0]["embedding"]]
+        latency = time.perf_counter() - started
+        usage = _usage(reply.usage)
+        reported = (getattr(reply, "_hidden_params", None) or {}).get("response_cost")
+        price = catalog.capabilities(request.model).price
+        cost = float(reported) if reported else price.of(usage) if price else None
+        return Response(json.dumps(vector), Finish.STOP, usage, cost, latency)
 
     def capabilities(self, model: str) -> Capabilities:
         """See `LM.capabilities`: what litellm's data file says."""
@@ -142,10 +159,20 @@ def _import(result: Future[Any]) -> None:
         return
     gc.freeze()  # litellm's half a million objects stay; no collection during the calls need go through them
     litellm.suppress_debug_info = True  # it prints advice on errors to the terminal
+    litellm.DEFAULT_MAX_RETRIES = 0  # OpenAI's embeddings take `max_retries=0` for not given
     if "LITELLM_LOG" not in os.environ:
         for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
     result.set_result(litellm)
+
+
+async def _ready() -> Any:
+    """litellm, loaded and quiet; its connections close with the running loop."""
+    loading = _load()
+    litellm = loading.result() if loading.done() else await asyncio.shield(asyncio.wrap_future(loading))
+    await _close_with_loop(litellm)
+    _quiet()
+    return litellm
 
 
 _quieted: object = None
@@ -195,20 +222,22 @@ async def _closer(litellm: Any, loop: asyncio.AbstractEventLoop) -> AsyncGenerat
 # --- request and reply ----------------------------------------------------------------------------------------------
 
 
-def _arguments(request: Request) -> dict[str, Any]:
-    """What litellm.acompletion is called with. Raises ModelError for what is sure to fail, before the slow import."""
+def _connection(request: Request) -> dict[str, Any]:
+    """What litellm is called with, whatever it is asked. Raises ModelError for what is sure to fail, before the slow
+    import."""
     arguments: dict[str, Any] = {"timeout": _NO_TIMEOUT} | dict(request.params)
-    arguments.pop("stream", None)  # on_text decides
     _base(request.model, request.params)
     if not catalog.has_key(request.model, request.params):
         arguments["api_key"] = "none"  # a server of the user's own asks for none, litellm insists on one
-    arguments |= {
-        "model": request.model,
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-        "num_retries": 0,
-        "max_retries": 0,
-        "drop_params": False,  # a parameter that the provider does not know is an error, not ignored
-    }
+    # A parameter that the provider does not know is an error, not ignored.
+    return arguments | {"model": request.model, "num_retries": 0, "max_retries": 0, "drop_params": False}
+
+
+def _arguments(request: Request) -> dict[str, Any]:
+    """What litellm.acompletion is called with. Raises as `_connection`."""
+    arguments = _connection(request)
+    arguments.pop("stream", None)  # on_text decides
+    arguments["messages"] = [{"role": message.role, "content": message.content} for message in request.messages]
     if request.schema is not None:
         name = re.sub(r"[^A-Za-z0-9_-]+", "_", str(request.schema.get("title", ""))).strip("_")[:64] or "reply"
         strict = request.schema.get("type") == "object" and is_closed(request.schema)
@@ -255,9 +284,9 @@ def is_closed(schema: object) -> bool:
 
 
 async def _stream(
-    litellm: Any, arguments: dict[str, Any], request: Request, on_text: OnText
+    litellm: Any, arguments: dict[str, Any], request: Request, on_text: OnText, logprobs: list[float]
 ) -> tuple[Any, str, Finish]:
-    """The last chunk (it has the usage), the whole text, and why it ended."""
+    """The last chunk (it has the usage), the whole text, and why it ended. `logprobs` is added to."""
     with translated(request):
         arguments |= {"stream": True, "stream_options": {"include_usage": True}}
         stream = await litellm.acompletion(**arguments)
@@ -273,6 +302,7 @@ async def _stream(
                 choice = chunk.choices[0] if chunk.choices else None
                 piece = (choice.delta.content or "") if choice else ""
                 reason = (choice.finish_reason if choice else None) or reason
+                logprobs += _logprobs(choice)
             last = chunk if getattr(chunk, "usage", None) else last
             if piece:
                 pieces.append(piece)
@@ -300,6 +330,16 @@ def _read(reply: Any, request: Request) -> tuple[str, Finish]:
             redact(f"{request.model} refused: {first_line(refusal)}"), fault=Fault.REFUSED, model=request.model
         )
     return text, _FINISH.get(str(choice.finish_reason), Finish.STOP)
+
+
+def _logprobs(choice: Any) -> list[float]:
+    """Of each token of a reply, or of a piece of one; none where the provider does not tell."""
+    told = getattr(choice, "logprobs", None)
+    if not told:
+        return []
+    tokens = (told.get("content") if isinstance(told, Mapping) else getattr(told, "content", None)) or ()
+    found = (token.get("logprob") if isinstance(token, Mapping) else token.logprob for token in tokens)
+    return [float(number) for number in found if isinstance(number, int | float) and math.isfinite(number)]
 
 
 def _usage(raw: Any) -> Usage:

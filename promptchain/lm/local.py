@@ -349,7 +349,7 @@ def _generate(server: Any, job: _Job) -> Response | None:
     text = "".join(reply.pieces)
     if job.request.schema is not None and reply.finish is Finish.STOP and "stop" not in job.body and not _is_json(text):
         raise _unheld(model)
-    return Response(text=text, finish=reply.finish, usage=reply.usage, cost=0.0, latency=latency)
+    return Response(text, reply.finish, reply.usage, cost=0.0, latency=latency, logprobs=tuple(reply.logprobs))
 
 
 class _Reply:
@@ -360,6 +360,7 @@ class _Reply:
         self.pieces: list[str] = []
         self.finish: Finish | None = None
         self.usage = Usage()
+        self.logprobs: list[float] = []
         self.failure: ModelError | None = None
 
     def take(self, chunk: dict[str, Any]) -> bool:
@@ -397,6 +398,8 @@ class _Reply:
                 self._check_held()
                 if not self._job.stopped:
                     self._job.send(piece)
+            if told := choice.get("logprobs"):
+                self.logprobs += [token["logprob"] for token in told.get("content") or ()]
             if reason := choice.get("finish_reason"):
                 self.finish = _FINISHES.get(reason, Finish.STOP)
         if usage := chunk.get("usage"):

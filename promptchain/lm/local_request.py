@@ -48,6 +48,7 @@ _PARAMS: dict[str, tuple[Callable[[object], bool], str]] = {
     "presence_penalty": (_number, "a number"),
     "frequency_penalty": (_number, "a number"),
     "repeat_penalty": (_number, "a number"),
+    "logprobs": (lambda value: isinstance(value, bool), "true or false"),
 }
 
 
@@ -57,6 +58,8 @@ def body_of(request: Request) -> dict[str, Any]:
     params.setdefault("max_tokens", limit or DEFAULT_MAX_TOKENS)
     # llama.cpp has 32 bits for a seed, and the last value of them means a random one.
     params["seed"] = (params.get("seed", DEFAULT_SEED) + request.sample) % 0xFFFFFFFF
+    if params.pop("logprobs", False):
+        params |= {"logprobs": True, "top_logprobs": 1}  # the token's own is what is read, and 20 would be sent
     if stop := params.pop("stop", None):
         params["stop"] = [utf8(word) for word in ([stop] if isinstance(stop, str) else stop)]
     body = {

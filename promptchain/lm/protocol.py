@@ -82,8 +82,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A model's answer. `cost` in US dollars, None where the price is unknown; `latency` in seconds;
-    `cached` when it came from the response cache and cost nothing now."""
+    """A model's answer. `cost` in US dollars, None where the price is unknown; `latency` in seconds.
+
+    cached: it came from the response cache, so that nothing was spent now; cost and latency are those of the call that
+    it was had with. logprobs: the natural logarithm of the probability of each token written, where the params ask for
+    them (`logprobs: true`) and the model tells.
+    """
 
     text: str
     finish: Finish = Finish.STOP
@@ -91,6 +95,7 @@ class Response:
     cost: float | None = None
     latency: float = 0.0
     cached: bool = False
+    logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

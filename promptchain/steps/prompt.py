@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from promptchain import render
@@ -22,7 +22,8 @@ OnRetry = Callable[[str, float], None]
 class BoundPrompt:
     """A prompt step with everything that is settled before inputs are known.
 
-    models: the step's own and its fallbacks, with what each can do. timeout: seconds for one call.
+    models: the step's own and its fallbacks, with what each can do. timeout: seconds for one call. sample: tells a
+    draw from other draws of the same request.
     """
 
     step: PromptStep
@@ -31,6 +32,7 @@ class BoundPrompt:
     models: tuple[tuple[str, Capabilities], ...]
     timeout: float | None
     retry: Retry = field(default_factory=Retry)
+    sample: int = 0
 
     @property
     def model(self) -> str:
@@ -39,9 +41,10 @@ class BoundPrompt:
     def request(self, values: Mapping[str, Any], index: int = 0) -> Request:
         """The request to the step's model, or to the `index`-th of its models. Raises PromptChainError."""
         model, capabilities = self.models[index]
-        return render.render(
+        request = render.render(
             self.step, self.variant, values, model=model, params=self.params, capabilities=capabilities
         )
+        return replace(request, sample=self.sample) if self.sample else request
 
     def format(self, index: int = 0) -> Format:
         return render.resolve_format(self.step, self.variant, self.models[index][1])
@@ -165,6 +168,7 @@ def _record(model: str, form: Format, answer: Answer, *, error: str | None = Non
         reply=response.text if keep else None,
         error=error,
         max_tokens=answer.max_tokens,
+        logprobs=response.logprobs,
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from promptchain.errors import StoreError, UsageError
 from promptchain.location import SLUG
-from promptchain.store import meta
+from promptchain.store import evaluations, meta
 from promptchain.store.index import segments
 from promptchain.store.repo import PREFIX, REMOTE, TRIES, Moved, Repository
 from promptchain.store.runs import Runs
@@ -60,7 +60,8 @@ class LabelMoved:
 
 @dataclass
 class Report:
-    """What a sync did. fetched, pushed: versions that came and went, by chain; runs: likewise, in segments.
+    """What a sync did. fetched, pushed: versions that came and went, by chain; runs: likewise, in segments;
+    evaluations: likewise, of all chains.
 
     changed: whether either side has anything new at all.
     """
@@ -70,6 +71,8 @@ class Report:
     pushed: dict[str, int] = field(default_factory=dict)
     segments_fetched: int = 0
     segments_pushed: int = 0
+    evaluations_fetched: int = 0
+    evaluations_pushed: int = 0
     renumbered: list[Renumbered] = field(default_factory=list)
     labels_fetched: list[LabelMoved] = field(default_factory=list)
     labels_pushed: list[LabelMoved] = field(default_factory=list)
@@ -94,7 +97,8 @@ def sync(repo: Repository, remote: str, *, runs: bool = False) -> Report:
     tracking = _tracking(remote, repo.prefix)
     said = ""
     for attempt in range(TRIES):
-        report.pushed, report.segments_pushed, report.labels_pushed = {}, 0, []
+        report.pushed, report.labels_pushed = {}, []
+        report.segments_pushed = report.evaluations_pushed = 0
         try:
             _fetch(repo, remote, tracking, runs=runs)
         except StoreError as exc:
@@ -128,7 +132,7 @@ def _tracking(remote: str, prefix: str) -> str:
 def _fetch(repo: Repository, remote: str, tracking: str, *, runs: bool) -> None:
     if remote.startswith("-") or not remote.strip():
         raise UsageError(f"'{_told(remote)}' is no remote", hint=f"remotes: {', '.join(remotes(repo)) or 'none'}")
-    parts = ("meta*", "chains/*", *(["runs/*"] if runs else []))
+    parts = ("meta*", "chains/*", "evaluations/*", *(["runs/*"] if runs else []))
     specs = [f"+{repo.prefix}/{part}:{tracking}/{part}" for part in parts]
     # No refmap: a mirror's own refspec would also move our refs, back to where the remote has them.
     flags = (
@@ -208,6 +212,8 @@ class _Merge:
                 kind, _, name = ref.partition("/")
                 if kind == "chains" and SLUG.fullmatch(name):
                     merged[ref] = self._chain(name, ours.get(ref), theirs.get(ref))
+                elif kind == "evaluations" and SLUG.fullmatch(name):
+                    merged[ref] = self._evaluations(ref, ours.get(ref), theirs.get(ref))
                 elif kind == "runs" and runs and re.fullmatch(r"[0-9]{4}-[0-9]{2}", name):
                     merged[ref] = self._runs(ref, ours.get(ref), theirs.get(ref))
             first = theirs.get("meta")
@@ -289,9 +295,23 @@ class _Merge:
         self._report.segments_fetched += len(other.keys() - mine.keys())
         self._report.segments_pushed += len(mine.keys() - other.keys())
         self._report.changed |= ours != theirs
-        settled = self._settled(ref, ours, theirs)
-        if settled is not None:
-            return settled
+        return self._settled(ref, ours, theirs) or self._union(ref, ours, theirs, mine, other)
+
+    def _evaluations(self, ref: str, ours: str | None, theirs: str | None) -> str:
+        if ours is not None and ours == theirs:
+            return ours  # without reading either
+        mine, other = evaluations.entries(self._repo, ours), evaluations.entries(self._repo, theirs)
+        self._report.evaluations_fetched += evaluations.count(other.keys() - mine.keys())
+        self._report.evaluations_pushed += evaluations.count(mine.keys() - other.keys())
+        self._report.changed = True
+        # As with versions, one that has ours in its past and yet not all of ours is joined.
+        whole = theirs is None or mine.keys() <= other.keys() or self._is_ahead(ours, theirs)
+        return (whole and self._settled(ref, ours, theirs)) or self._union(ref, ours, theirs, mine, other)
+
+    def _union(
+        self, ref: str, ours: str | None, theirs: str | None, mine: Mapping[str, str], other: Mapping[str, str]
+    ) -> str:
+        """Two sides whose files have names that are never given twice."""
         assert ours is not None
         assert theirs is not None
         new = {path: sha for path, sha in mine.items() if path not in other}

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def path(tmp_path: Path) -> Path:
 # hits and misses
 
 
-def test_what_was_asked_before_is_not_asked_again_and_costs_nothing(path: Path) -> None:
+def test_what_was_asked_before_is_not_asked_again_and_keeps_its_price_and_time(path: Path) -> None:
     first = CachedLM(ScriptedLM([FULL]), path)
     assert ask(first, "hi") == [FULL]
     first.close()
@@ -49,8 +50,7 @@ def test_what_was_asked_before_is_not_asked_again_and_costs_nothing(path: Path) 
     (answer,) = ask(second, "hi")
     second.close()
     assert (answer.text, answer.finish, answer.usage) == ("Paris", Finish.STOP, Usage(5, 2, 1))
-    assert (answer.cached, answer.cost) == (True, 0.0)
-    assert 0 < answer.latency < 1
+    assert (answer.cached, answer.cost, answer.latency) == (True, 0.25, 1.5), "those that it was had with"
     assert inner.requests == []
 
 
@@ -131,6 +131,7 @@ RESPONSES = st.builds(
     st.builds(Usage, st.integers(0, 10**12), st.integers(0, 10**12), st.integers(0, 10**12)),
     st.none() | st.floats(0, 1e6),
     st.floats(0, 1e6),
+    logprobs=st.lists(st.floats(-1e6, 0), max_size=3).map(tuple),
 )
 
 
@@ -146,7 +147,7 @@ def test_every_text_comes_back_as_it_was(path: Path) -> None:
     def check(text: str, answer: Response) -> None:
         back = asyncio.run(there_and_back(text, answer))
         assert back is not None
-        assert (back.text, back.finish, back.usage) == (answer.text, answer.finish, answer.usage)
+        assert back == replace(answer, cached=True)
 
     check()
     assert asyncio.run(there_and_back("x", Response("\ud83d\ude00"))).text == "\ud83d\ude00"  # type: ignore[union-attr]
@@ -167,6 +168,20 @@ def test_the_value_is_json_with_the_original_cost_and_latency(path: Path) -> Non
     assert path.stat().st_mode & 0o077 == 0, "answers may be private"
 
 
+def test_an_entry_from_before_there_were_logprobs_is_an_answer(path: Path) -> None:
+    lm = CachedLM(ScriptedLM([replace(FULL, logprobs=(-0.5, -2.25))]), path)
+    ask(lm, "hi")
+    assert ask(lm, "hi")[0].logprobs == (-0.5, -2.25)
+    lm.close()
+    db = sqlite3.connect(path)
+    with db:
+        db.execute("UPDATE responses SET value = CAST(json_remove(CAST(value AS TEXT), '$.logprobs') AS BLOB)")
+    db.close()
+    lm = CachedLM(ScriptedLM([]), path)
+    assert ask(lm, "hi") == [replace(FULL, cached=True)]
+    lm.close()
+
+
 # one flight at a time
 
 
@@ -178,7 +193,7 @@ def test_identical_requests_in_flight_are_made_once(path: Path) -> None:
     assert len(inner.requests) == 1
     assert [answer.text for answer in answers] == ["Paris"] * 10
     assert sorted(answer.cached for answer in answers) == [False] + [True] * 9
-    assert sum(answer.cost or 0 for answer in answers) == 0.25
+    assert sum(answer.cost or 0 for answer in answers if not answer.cached) == 0.25
 
 
 def test_different_requests_do_not_wait_for_each_other(path: Path) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -103,6 +104,35 @@ def test_streams_pieces_as_they_come() -> None:
     assert (response.text, response.finish, response.usage) == ("one two three", Finish.STOP, Usage(12, 3, 5))
     assert times[2] - times[0] > 0.08
     assert server.bodies[0]["stream_options"] == {"include_usage": True}
+
+
+TOLD = {"content": [{"token": "a", "logprob": -0.25, "bytes": [97], "top_logprobs": []},
+                    {"token": "b", "logprob": -1.5, "bytes": [98], "top_logprobs": []}]}  # fmt: skip
+
+
+def test_log_probabilities_are_read_where_they_are_told() -> None:
+    message = {"role": "assistant", "content": "ab"}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": TOLD}
+    whole = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+    with Loopback([Reply(body=whole), Reply("ab")]) as server:
+        assert complete(ask(server, logprobs=True)).logprobs == (-0.25, -1.5)
+        assert complete(ask(server, logprobs=True)).logprobs == ()
+    assert server.bodies[0]["logprobs"] is True
+
+
+def test_log_probabilities_of_a_stream() -> None:
+    common = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    told = [{"content": [token]} for token in TOLD["content"]]
+    choices = [
+        {"index": 0, "delta": {"content": "a"}, "finish_reason": None, "logprobs": told[0]},
+        {"index": 0, "delta": {"content": "b"}, "finish_reason": None, "logprobs": told[1]},
+        {"index": 0, "delta": {}, "finish_reason": "stop"},
+    ]
+    events = [json.dumps(common | {"choices": [choice]}) for choice in choices] + ["[DONE]"]
+    stream = "".join(f"data: {event}\n\n" for event in events)
+    with Loopback([Reply(body=stream, headers={"Content-Type": "text/event-stream"})]) as server:
+        response = complete(ask(server, logprobs=True), lambda _: None)
+    assert (response.text, response.logprobs) == ("ab", (-0.25, -1.5))
 
 
 def test_an_error_of_the_listener_is_the_listeners() -> None:

@@ -74,6 +74,15 @@ def test_it_answers(lm: LocalLM) -> None:
 
 
 @pytest.mark.model
+def test_log_probabilities_are_told_where_they_are_asked_for(lm: LocalLM) -> None:
+    told = answer(lm, ask(params={"logprobs": True, "max_tokens": 4}))
+    assert len(told.logprobs) == told.usage.completion_tokens == 4
+    assert all(-30 < number <= 0 for number in told.logprobs)
+    assert answer(lm, ask(params={"max_tokens": 4, "logprobs": False})).logprobs == ()
+    assert "logprobs must be true or false, not 3" in refusal(lm, ask(params={"logprobs": 3})).message
+
+
+@pytest.mark.model
 def test_text_is_streamed_on_the_loops_thread_before_the_answer_is_there(lm: LocalLM) -> None:
     pieces: list[tuple[str, int]] = []
     response = answer(

@@ -1,0 +1,1 @@
+"""What an output is checked for: one small function for each assertion, in a dict."""

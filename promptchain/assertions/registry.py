@@ -1,0 +1,32 @@
+"""Every assertion by its name: those that need nothing but the output, and those that ask somebody."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from promptchain.assertions import code, expressions
+from promptchain.assertions.functions import FUNCTIONS
+from promptchain.assertions.judged import JUDGED
+from promptchain.assertions.protocol import AskingCheck, Check, Spec, Subject, Verdict
+from promptchain.assertions.rag import RAG
+from promptchain.assertions.similarity import SIMILARITY
+from promptchain.assertions.structure import STRUCTURE
+from promptchain.assertions.text import TEXT
+from promptchain.assertions.usage import USAGE
+
+if TYPE_CHECKING:
+    from promptchain.assertions.grader import Grader
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+async def python(subject: Subject, spec: Spec, grader: Grader) -> Verdict:
+    """An expression, or `module:function` of the project."""
+    if isinstance(spec.value, str) and _FUNCTION.fullmatch(spec.value.strip()):
+        return await code.function(subject, spec, grader)
+    return expressions.expression(subject, spec)
+
+
+CHECKS: dict[str, Check] = {**TEXT, **STRUCTURE, **SIMILARITY, **USAGE, **FUNCTIONS}
+ASKING: dict[str, AskingCheck] = {**JUDGED, **RAG, **code.CODE, "python": python}

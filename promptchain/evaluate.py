@@ -1,0 +1,268 @@
+"""Tests a chain: runs it on every example, applies its assertions, and finds out which step is to blame."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from promptchain import blame, results, runner, scorer, template
+from promptchain.assertions.apply import Checked
+from promptchain.criteria import Assertion, flattened
+from promptchain.errors import BudgetError
+from promptchain.examples import Example
+from promptchain.lm.calls import Caller
+from promptchain.records import Run, Status, StepRun
+from promptchain.results import ExampleResult, State, StepResult
+from promptchain.runner import BoundPlan
+
+if TYPE_CHECKING:
+    from promptchain.assertions.grader import Grader
+
+MAX_KEPT = 1_000
+"""Characters of a value that a result keeps, so that a dataset of any size can be reported on."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an evaluation is. total: tries, examples times repeats. stopped: why it ended early."""
+
+    total: int
+    results: list[ExampleResult] = field(default_factory=list)
+    passed: int = 0
+    failed: int = 0
+    errors: int = 0
+    stopped: str | None = None
+
+    @property
+    def done(self) -> int:
+        return self.passed + self.failed + self.errors
+
+    def add(self, result: ExampleResult) -> None:
+        self.results.append(result)
+        self.count(result.state)
+
+    def count(self, state: State) -> None:
+        self.passed += state is State.PASSED
+        self.failed += state is State.FAILED
+        self.errors += state is State.ERROR
+
+
+Watch = Callable[[Progress], None]
+
+
+async def evaluate(
+    bound: BoundPlan,
+    assertions: tuple[Assertion, ...],
+    examples: Iterable[Example],
+    caller: Caller,
+    grader: Grader,
+    progress: Progress,
+    *,
+    repeat: int = 1,
+    at_once: int = 16,
+    max_errors: int = 10,
+    watch: Watch | None = None,
+) -> Progress:
+    """Test the chain on all examples, `repeat` times each, `at_once` at a time; their results, in the order of the
+    examples, are in `progress`, also those of an evaluation that is cancelled.
+
+    It stops early (`progress.stopped`) at a ceiling that is reached, and when more than `max_errors` examples could not
+    be scored for reasons that are not the chain's. Raises CancelledError.
+    """
+    tested = [_Tested(bound.sampled(n) if n else bound, assertions, caller, grader) for n in range(repeat)]
+    work = enumerate((example, sample) for example in examples for sample in range(repeat))
+    order: dict[int, int] = {}
+
+    def going() -> bool:
+        return progress.stopped is None
+
+    async def worker() -> None:
+        for number, (example, sample) in work:
+            if not going():
+                return
+            try:
+                result = await tested[sample].example(example, sample)
+            except BudgetError as exc:
+                progress.stopped = progress.stopped or exc.message
+                return
+            if not going():  # another's reason to stop may well be this one's
+                return
+            order[id(result)] = number
+            progress.add(result)
+            if progress.errors > max_errors:
+                progress.stopped = f"{progress.errors} examples could not be scored; the last: {result.problem}"
+            if watch:
+                watch(progress)
+
+    tasks = [asyncio.create_task(worker()) for _ in range(max(1, min(at_once, progress.total)))]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        progress.results.sort(key=lambda result: order[id(result)])
+    return progress
+
+
+class _Tested:
+    """A chain on its models, with all that is needed to test it on an example."""
+
+    def __init__(self, bound: BoundPlan, assertions: tuple[Assertion, ...], caller: Caller, grader: Grader) -> None:
+        self._bound = bound
+        self._plan = bound.plan
+        self._assertions = assertions
+        self._caller = caller
+        self._grader = grader
+
+    async def example(self, example: Example, sample: int) -> ExampleResult:
+        """The result of one try. Raises BudgetError where a ceiling leaves no room for all of it."""
+        assertions = self._assertions + example.assertions
+        run = await self._run(example)
+        scored = await scorer.score(self._plan, run, example, assertions, self._grader)
+        steps = {name: _step(step, scored.checks, name) for name, step in run.steps.items()}
+        result = ExampleResult(
+            id=example.id,
+            where=example.where,
+            sample=sample,
+            state=scored.state,
+            score=scored.score,
+            checks=scored.checks,
+            steps=steps,
+            inputs=_cut(example.inputs),
+            outputs=_cut(run.outputs),
+            first=blame.first_failed(self._plan, steps) if scored.state is State.FAILED else None,
+            problem=scored.problem,
+            seconds=scorer.longest_way(self._plan, run.steps),
+            description=example.description,
+        )
+        gold = example.gold(self._plan.chain)
+        if scored.state is State.ERROR or not any(assertion.step for assertion in assertions):
+            return result
+        on_gold = await self._on_gold(example, run, result, assertions, gold)
+        mended = {
+            name: await self._mended(example, run, name, gold[name], assertions)
+            for name in blame.candidates(self._plan, run, result, gold)
+        }
+        tried: dict[str, bool | None] = {}
+        if scored.state is State.FAILED:
+            tried = {**dict.fromkeys(gold, False), **mended}
+        steps = {
+            name: replace(step, gold=on_gold.get(name), mends=tried.get(name)) for name, step in result.steps.items()
+        }
+        return replace(result, steps=steps)
+
+    async def _run(
+        self,
+        example: Example,
+        given: Mapping[str, StepRun] | None = None,
+        forced: Mapping[str, Any] | None = None,
+    ) -> Run:
+        run = await runner.run(self._bound, example.inputs, self._caller, given=given, forced=forced)
+        if self._caller.exhausted and run.status is not Status.DONE:
+            raise BudgetError(run.error or "a ceiling is reached", hint=run.hint)
+        return run
+
+    async def _on_gold(
+        self,
+        example: Example,
+        run: Run,
+        result: ExampleResult,
+        assertions: tuple[Assertion, ...],
+        gold: Mapping[str, Any],
+    ) -> dict[str, bool | None]:
+        """Whether each step passes when the steps before it give what is expected of them. A step that nothing was
+        expected before has no such score, but for those at the beginning."""
+        differ = {name for name, value in gold.items() if run.steps[name].value != value}
+        checked = {assertion.step for assertion in assertions}
+        passed: dict[str, bool | None] = {}
+        again: set[str] = set()
+        for name in self._plan.nodes:
+            before = self._plan.upstream(name)
+            if not before or before & gold.keys():
+                passed[name] = result.steps[name].passed
+                if before & differ and name in checked:
+                    again.add(name)
+        if not again:
+            return passed
+        needed = again.union(*map(self._plan.upstream, again))
+        needed = {name for name in needed if name in again or self._plan.upstream(name) & differ}
+        stays = {name: step for name, step in run.steps.items() if name not in needed}
+        other = await self._run(example, given=stays, forced=gold)
+        # Only their own assertions: those on other steps were not run for this.
+        own = [assertion for assertion in assertions if assertion.step in again]
+        values = other.model_copy(update={"steps": _with_values(other, gold, again)})
+        scored = await scorer.score(self._plan, values, example, own, self._grader)
+        return passed | {name: _step(other.steps[name], scored.checks, name).passed for name in again}
+
+    async def _mended(
+        self, example: Example, run: Run, name: str, value: Any, assertions: tuple[Assertion, ...]
+    ) -> bool | None:
+        """Whether the example passes with the expected value in the step's place; None where it could not be told."""
+        given = blame.as_expected(self._plan, run, name, value, self._looked_at(assertions))
+        other = await self._run(example, given=given)
+        scored = await scorer.score(self._plan, other, example, assertions, self._grader)
+        return None if scored.state is State.ERROR else scored.state is State.PASSED
+
+    def _looked_at(self, assertions: tuple[Assertion, ...]) -> frozenset[str]:
+        """The steps that an assertion looks at, with all before them."""
+        found = {assertion.step for assertion in flattened(assertions) if assertion.step is not None}
+        for assertion in assertions:
+            if assertion.step is None:
+                outputs = self._plan.outputs
+                own = outputs.get(assertion.output or "")
+                texts = list(outputs.values()) if own is None else [own]
+                found |= {ref.name for text in texts for ref in template.parse(text).references}
+        found &= self._plan.nodes.keys()
+        return frozenset(found.union(*map(self._plan.upstream, found)))
+
+
+def _with_values(run: Run, gold: Mapping[str, Any], own: set[str]) -> dict[str, StepRun]:
+    """The steps of a run on expected values, as the assertions of the steps `own` see them."""
+    return {
+        name: step.model_copy(update={"value": gold[name], "status": Status.DONE, "fault": None})
+        if name in gold and name not in own
+        else step
+        for name, step in run.steps.items()
+    }
+
+
+def _step(step: StepRun, checks: Iterable[Checked], name: str) -> StepResult:
+    own = [check for check in checks if check.assertion.step == name and check.counts]
+    calls = list(step.all_calls())
+    return StepResult(
+        status=step.status,
+        passed=_passed(step, own),
+        seconds=results.seconds(step),
+        cost=results.cost(step),
+        tokens=results.tokens(step),
+        calls=len(calls),
+        new_calls=sum(not call.cached for call in calls),
+        retries=scorer.retries(step),
+        value=_short(step.value),
+        error=step.error,
+    )
+
+
+def _passed(step: StepRun, checks: list[Checked]) -> bool | None:
+    """Whether a step did what it must; None where nothing says so."""
+    if step.status is Status.FAILED:
+        return False if step.fault is None or step.fault in scorer.OWN_FAULTS else None
+    if step.status is not Status.DONE or not checks:
+        return None
+    verdicts = [check.passed for check in checks]
+    return False if False in verdicts else None if None in verdicts else True
+
+
+def _cut(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _short(value) for name, value in values.items()}
+
+
+def _short(value: Any) -> Any:
+    """The value, or the beginning of its text where it is long."""
+    if isinstance(value, bool | int | float) or value is None:
+        return value
+    text = value if isinstance(value, str) else template.to_text(value)
+    return value if len(text) <= MAX_KEPT else text[: MAX_KEPT - 1] + "…"

@@ -1,0 +1,1 @@
+"""What testing came to, for other programs: JUnit XML, Markdown, GitHub's annotations."""

@@ -1,0 +1,104 @@
+"""Annotations of a GitHub workflow: lines on its standard output that GitHub shows beside files."""
+
+# No `from __future__ import annotations`: the function's name is taken by it.
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from promptchain.errors import Where
+from promptchain.reports import numbers
+from promptchain.reports.numbers import clean, count, line
+from promptchain.results import State
+
+if TYPE_CHECKING:
+    from promptchain.results import ExampleResult
+    from promptchain.testing import Evaluation, Verdict
+
+_LONGEST = 2_000
+"""Characters of a message; GitHub folds it after a few lines."""
+
+_LINE_ENDS = re.compile("\r\n|[\r\x85\u2028\u2029]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    title: str
+    message: str
+    where: Where | None = None
+
+
+def annotations(verdicts: Sequence["Verdict"], *, limit: int = 10) -> list[str]:
+    """Workflow commands, one to a line to be printed: an error for each evaluation that ended early, each missed gate,
+    and each example that flipped to failed, or that failed where neither gate nor comparison decides; a warning for
+    each example that could not be scored.
+
+    limit: of each kind, the last of which counts the rest; GitHub shows the first 10 of a step.
+    """
+    missed = [note for verdict in verdicts for note in _missed(verdict)]
+    failed = [note for verdict in verdicts for note in _failed(verdict)]
+    unscored = [note for verdict in verdicts for note in _unscored(verdict.evaluation)]
+    return [*_shown("error", [*missed, *failed], limit), *_shown("warning", unscored, limit)]
+
+
+def _missed(verdict: "Verdict") -> Iterator[_Note]:
+    evaluation = verdict.evaluation
+    file = Where(f"chains/{evaluation.case.chain.name}.yaml")
+    if evaluation.stopped:
+        yield _Note(f"{numbers.name(evaluation)}: ended early", evaluation.stopped, file)
+    for miss in verdict.misses:
+        yield _Note(f"{numbers.name(evaluation)}: gate missed", miss.message, file)
+
+
+def _failed(verdict: "Verdict") -> Iterator[_Note]:
+    evaluation = verdict.evaluation
+    if verdict.comparison:
+        before = verdict.comparison.names[0]
+        failing = numbers.firsts(evaluation, State.FAILED)
+        for flip in verdict.comparison.worse:
+            yield _note(evaluation, failing.get(flip.id, flip.after), f"fails, and passed with {before}")
+    elif not verdict.gated:
+        for result in numbers.firsts(evaluation, State.FAILED).values():
+            yield _note(evaluation, result, "fails")
+
+
+def _unscored(evaluation: "Evaluation") -> Iterator[_Note]:
+    for result in numbers.firsts(evaluation, State.ERROR).values():
+        yield _note(evaluation, result, "could not be scored")
+
+
+def _note(evaluation: "Evaluation", result: "ExampleResult", what: str) -> _Note:
+    title = f"{numbers.name(evaluation)}: {line(result.id, 100)} {what}"
+    return _Note(title, "\n".join(numbers.failures(result)), result.where)
+
+
+def _shown(kind: str, notes: Sequence[_Note], limit: int) -> list[str]:
+    if len(notes) <= limit:
+        return [_command(kind, note) for note in notes]
+    if limit < 1:
+        return []
+    rest = len(notes) - (limit - 1)
+    last = _Note(f"{count(rest, 'more')}", f"{count(rest, f'more {kind}')}; the test's report has them all")
+    return [*(_command(kind, note) for note in notes[: limit - 1]), _command(kind, last)]
+
+
+def _command(kind: str, note: _Note) -> str:
+    """The syntax is that of GitHub's documentation, "Workflow commands"; the escapes are @actions/core's."""
+    where = note.where
+    given = {"file": where and clean(where.file), "line": where and where.line, "title": line(note.title)}
+    properties = ",".join(f"{name}={_property(str(value))}" for name, value in given.items() if value)
+    return f"::{kind} {properties}::{_message(note.message)}"
+
+
+def _message(text: str) -> str:
+    text = clean(text)
+    return _escaped(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")
+
+
+def _property(text: str) -> str:
+    return _escaped(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _escaped(text: str) -> str:
+    text = _LINE_ENDS.sub("\n", text)
+    return text.replace("%", "%25").replace("\n", "%0A")

@@ -1,0 +1,91 @@
+"""What came of testing a chain: by example, and by step in each example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from promptchain.assertions.apply import Checked
+from promptchain.errors import Where
+from promptchain.records import Status, StepRun
+
+
+class State(StrEnum):
+    """How an example ended. ERROR: it could not be scored, for a reason that is not the chain's."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """One step in one example.
+
+    passed: all that decides about it held, on what the steps before really gave; None where nothing decides, or it
+    was not run. gold: likewise, on expected values in place of what they gave. mends: the example would pass were this
+    step's output the expected one; None where that was not tried.
+    seconds, cost, tokens: of its calls, also of those whose answer came from the cache; new_calls are those that did
+    not. retries: replies that did not fit.
+    """
+
+    status: Status
+    passed: bool | None = None
+    gold: bool | None = None
+    mends: bool | None = None
+    seconds: float = 0.0
+    cost: float | None = 0.0
+    tokens: int = 0
+    calls: int = 0
+    new_calls: int = 0
+    retries: int = 0
+    value: Any = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleResult:
+    """One example, tried once. sample: which try, from 0. score: the weighted mean of its assertions. first: the first
+    step, in the order they run, at which something failed; None where only the chain's outputs did. problem: why it
+    could not be scored, or why the run failed. seconds: along the longest way through the chain."""
+
+    id: str
+    where: Where
+    sample: int
+    state: State
+    score: float | None
+    checks: tuple[Checked, ...]
+    steps: Mapping[str, StepResult]
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    first: str | None = None
+    problem: str | None = None
+    seconds: float = 0.0
+    description: str = ""
+
+    @property
+    def failures(self) -> tuple[Checked, ...]:
+        """The assertions that failed it."""
+        return tuple(check for check in self.checks if check.counts and check.passed is False)
+
+    @property
+    def errors(self) -> tuple[Checked, ...]:
+        """The assertions that could not say anything."""
+        return tuple(check for check in self.checks if check.counts and check.error)
+
+
+def seconds(step: StepRun) -> float:
+    """The model's time in a step: its tries one after the other; of the items of a `for_each`, the longest."""
+    return sum(call.seconds for call in step.calls) + max((seconds(item) for item in step.items), default=0.0)
+
+
+def cost(step: StepRun) -> float | None:
+    """US dollars that the step's answers were had for, also those from the cache; None where a price is unknown."""
+    found = [call.cost for call in step.all_calls() if call.error is None or call.cost is not None]
+    return None if None in found else sum(each for each in found if each is not None)
+
+
+def tokens(step: StepRun) -> int:
+    return sum(call.prompt_tokens + call.completion_tokens for call in step.all_calls())

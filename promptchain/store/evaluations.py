@@ -1,0 +1,179 @@
+"""What testing chains came to: `refs/promptchain/evaluations/<chain>`, whose tip's tree holds every evaluation.
+
+<content[:2]>/<content>/<id>.json            in numbers; content: of the version that was tested
+<content[:2]>/<content>/<id>.examples.json   by example, which a log need not read
+
+Nothing is ever changed in it, so that two sides are brought together by having all of both. A promptchain that knows
+nothing of it neither fetches nor pushes it, and leaves what is here as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from promptchain.errors import StoreError, UsageError
+from promptchain.location import SLUG
+from promptchain.store import meta
+from promptchain.store.objects import Entry, as_mapping
+from promptchain.store.repo import TRIES, Moved, Repository
+from promptchain.store.spool import RUN_ID
+from promptchain.store.stream import NewCommit
+
+EXAMPLES = "examples"
+"""The part of an evaluation that is kept apart: a list."""
+
+REST = f".{EXAMPLES}.json"
+"""How the name of the file with that part ends."""
+
+MAX_DEPTH = 12
+"""How deep a summary may be nested; ours are half of that."""
+
+_CONTENT = re.compile(r"[0-9a-f]{64}")
+_PATH = re.compile(rf"([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})/({RUN_ID.pattern})(\.{EXAMPLES})?\.json")
+
+
+class Evaluations:
+    """The evaluations of every chain in a repository."""
+
+    def __init__(self, repo: Repository) -> None:
+        self._repo = repo
+
+    def of(self, chain: str, content: str, limit: int | None = None) -> list[Mapping[str, Any]]:
+        """Those of one content, the newest first; see `summaries`."""
+        return self.summaries(chain, [content], limit).get(content, [])
+
+    def summaries(
+        self, chain: str, contents: Iterable[str] | None = None, limit: int | None = None
+    ) -> dict[str, list[Mapping[str, Any]]]:
+        """For each of the contents (all) that has any, its evaluations without their examples, the newest first, and at
+        most `limit` of them. What cannot be read is passed over; `id` and `content` are what the tree says.
+
+        They may come from a remote: what they hold beside those two is finite JSON, and may have any shape.
+        Raises StoreError for a damaged ref, or the format of a newer release.
+        """
+        found: dict[str, list[Mapping[str, Any]]] = {}
+        for content, folder in self._folders(chain, contents):
+            names = self._repo.tree(folder.sha)
+            ids = sorted((name[:-5] for name in names if RUN_ID.fullmatch(name[:-5])), reverse=True)
+            own: list[Mapping[str, Any]] = []
+            for evaluation in ids:
+                if limit is not None and len(own) >= limit:
+                    break
+                if summary := self._summary(content, evaluation, names.get(f"{evaluation}.json")):
+                    own.append(summary)
+            if own:
+                found[content] = own
+        return found
+
+    def read(self, chain: str, reference: str) -> Mapping[str, Any]:
+        """The whole evaluation with this id, or the only one whose id begins so; it may have any shape.
+
+        Raises UsageError where there is none, or several; StoreError for one that is damaged."""
+        tip = self._tip(chain)
+        paths = entries(self._repo, tip)
+        found = {match[3]: path for path in paths if (match := _PATH.fullmatch(path)) and not match[4]}
+        ids = sorted(each for each in found if reference and each.startswith(reference.lower()))
+        if not ids:
+            hint = f"chain log {chain} --json lists them" if found else f"chain test {chain} makes one"
+            raise UsageError(f"the chain '{chain}' has no evaluation '{reference}'", hint=hint)
+        if len(ids) > 1:
+            hint = f"give more of it: {', '.join(ids[:5])}"
+            raise UsageError(f"'{reference}' is the beginning of {len(ids)} evaluations", hint=hint)
+        path = found[ids[0]]
+        summary = self._summary(path.split("/")[1], ids[0], Entry(paths[path], is_tree=False))
+        rest = as_mapping(self._repo.read(paths.get(path.removesuffix(".json") + REST, "0" * 40))).get(EXAMPLES)
+        if not summary or not isinstance(rest, list):
+            raise StoreError(f"the evaluation {ids[0]} cannot be read whole", hint="chain doctor")
+        return {**summary, EXAMPLES: rest}
+
+    def write(self, chain: str, content: str, evaluation: str, data: Mapping[str, Any]) -> None:
+        """Keep an evaluation, whole, JSON without secrets. evaluation: its id. It is on disk when this returns.
+
+        Raises StoreError; UsageError for what cannot be the name of a chain."""
+        if not SLUG.fullmatch(chain):
+            raise UsageError(f"'{chain}' cannot be a chain's name", hint="small letters, digits, - and _, at most 64")
+        path = f"{content[:2]}/{content}/{evaluation}"
+        if not _PATH.fullmatch(f"{path}.json"):
+            raise StoreError(f"'{content}' is no content id, or '{evaluation}' no id of an evaluation")
+        summary = {name: value for name, value in data.items() if name != EXAMPLES}
+        changes: dict[str, bytes | str | None] = {
+            f"{path}.json": _encode(summary),
+            f"{path}{REST}": _encode({EXAMPLES: data.get(EXAMPLES, [])}),
+        }
+        meta.check(self._repo)
+        ref, message = f"evaluations/{chain}", f"{evaluation} of {content[:12]}"
+        with self._repo.lock():
+            for _ in range(TRIES):
+                tip = self._repo.tip(ref)
+                commit = NewCommit(ref, message, (tip,) if tip else (), changes)
+                try:
+                    self._repo.write([*meta.first(self._repo), commit])
+                except Moved:
+                    continue
+                return
+        raise StoreError(f"others keep writing to {ref}", hint="try again")
+
+    def _tip(self, chain: str) -> str | None:
+        meta.check(self._repo, writing=False)
+        return self._repo.tip(f"evaluations/{chain}") if SLUG.fullmatch(chain) else None
+
+    def _folders(self, chain: str, contents: Iterable[str] | None) -> Iterator[tuple[str, Entry]]:
+        """The trees of the contents (all) that have evaluations."""
+        tip = self._tip(chain)
+        if tip is None:
+            return
+        root = self._repo.tree(f"{tip}:")
+        # Each bucket is read once: to ask git for what is not there would take as long as to read it.
+        buckets: dict[str, Mapping[str, Entry]] = {}
+
+        def bucket(name: str) -> Mapping[str, Entry]:
+            if name not in buckets:
+                buckets[name] = self._repo.tree(root[name].sha) if name in root else {}
+            return buckets[name]
+
+        wanted = (name for first in root for name in bucket(first)) if contents is None else dict.fromkeys(contents)
+        for content in wanted:
+            if _CONTENT.fullmatch(content) and (folder := bucket(content[:2]).get(content)):
+                yield content, folder
+
+    def _summary(self, content: str, evaluation: str, entry: Entry | None) -> Mapping[str, Any] | None:
+        found = as_mapping(self._repo.read(entry.sha)) if entry else {}
+        if not found or not _is_plain(found, MAX_DEPTH):
+            return None
+        own = {name: value for name, value in found.items() if name != EXAMPLES}
+        return {**own, "id": evaluation, "content": content}
+
+
+def entries(repo: Repository, commit: str | None) -> dict[str, str]:
+    """The files of a commit of evaluations by their paths, and the ids of their blobs."""
+    if commit is None:
+        return {}
+    found: dict[str, str] = {}
+    for line in repo.run("ls-tree", "-r", "-z", "--full-tree", commit).split("\0"):
+        about, _, path = line.partition("\t")
+        if about.split()[1:2] == ["blob"] and _PATH.fullmatch(path):
+            found[path] = about.split()[2]
+    return found
+
+
+def count(paths: Iterable[str]) -> int:
+    """How many evaluations these files are."""
+    return sum(not path.endswith(REST) for path in paths)
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether JSON that was read can be written again: it has no infinity, and is not nested beyond measure."""
+    if isinstance(value, dict | list):
+        parts = value.values() if isinstance(value, dict) else value
+        return depth > 0 and all(_is_plain(part, depth - 1) for part in parts)
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _encode(data: Mapping[str, Any]) -> bytes:
+    """As JSON, in the order that was given. What is no Unicode becomes an escape that JSON knows."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace") + b"\n"

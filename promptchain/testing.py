@@ -1,0 +1,243 @@
+"""Has chains of a project tested: finds their data, their models and their judges, and keeps what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptchain import comparison, document, evaluate, examples, gates, inputs
+from promptchain.chain import Chain
+from promptchain.comparison import Comparison
+from promptchain.criteria import Assertion, Gate, Test
+from promptchain.errors import PromptChainError, UsageError, Where
+from promptchain.evaluate import Progress, Watch
+from promptchain.examples import Example, Examples
+from promptchain.gates import Miss
+from promptchain.lm.budget import Spent
+from promptchain.lm.calls import Caller
+from promptchain.lm.protocol import LM
+from promptchain.project import Project
+from promptchain.results import ExampleResult
+from promptchain.runner import BoundPlan
+from promptchain.summary import Summary, summarise
+
+if TYPE_CHECKING:
+    from promptchain.assertions.grader import JudgeSpent
+
+MAX_FILES = 1000
+
+
+@dataclass(frozen=True)
+class Case:
+    """A chain to be tested on one choice of models. name: as a table heads it. reference: as it was asked for."""
+
+    name: str
+    reference: str
+    chain: Chain
+    bound: BoundPlan
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What testing a case came to. stopped: why it ended early. judges: what the assertions' own calls took.
+
+    version: the name of the version in the store, where it could be kept. content: its content id.
+    """
+
+    case: Case
+    data: Examples
+    results: tuple[ExampleResult, ...]
+    summary: Summary
+    stopped: str | None
+    judges: JudgeSpent
+    spent: Spent
+    seconds: float
+    repeat: int = 1
+    version: str | None = None
+    content: str | None = None
+
+    @property
+    def models(self) -> dict[str, str]:
+        """The model of each step."""
+        return {name: prompt.model for name, prompt in self.case.bound.prompts.items()}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a chain passed: `misses` of its gate decide, and where it has none, whether any example failed."""
+
+    evaluation: Evaluation
+    comparison: Comparison | None
+    misses: tuple[Miss, ...]
+    gated: bool
+
+    @property
+    def passed(self) -> bool:
+        if self.misses or self.evaluation.stopped:
+            return False
+        return self.gated or not self.evaluation.summary.failed
+
+
+def tested(chain: Chain) -> Test:
+    """How a chain is tested. Raises UsageError where nothing says so."""
+    if chain.test is None:
+        hint = "for example test: {dataset: rows.jsonl, assert: [{type: contains, value: card}]}"
+        raise UsageError(f"the chain '{chain.name}' has no `test:`", hint=hint)
+    return chain.test
+
+
+def data(project: Project, chain: Chain, words: Iterable[str] = (), files: Sequence[Path] = ()) -> Examples:
+    """The examples of a chain, all read and checked. files: in place of those that the chain names. words: see
+    `examples.survey`. Raises UsageError, InvalidFileError, PromptChainError."""
+    found = list(files) or dataset_files(project, chain)
+
+    def shown(path: Path) -> str:
+        try:
+            return path.resolve().relative_to(project.root.resolve()).as_posix()
+        except ValueError:
+            return str(path)
+
+    return examples.survey(chain, found, shown, words)
+
+
+def dataset_files(project: Project, chain: Chain) -> list[Path]:
+    """The files of a chain's `test: {dataset: …}`, whose patterns count from the chain's folder. Raises UsageError."""
+    named = tested(chain).dataset
+    if not named:
+        hint = "test: {dataset: rows.jsonl}; or give it with --dataset"
+        raise UsageError(f"the chain '{chain.name}' names no dataset", hint=hint)
+    found: dict[Path, None] = {}
+    for pattern in [named] if isinstance(named, str) else named:
+        matches = _matching(project.folder, pattern)
+        if not matches:
+            where = Where(f"{project.folder.name}/{chain.name}.yaml")
+            raise UsageError(f"no file '{pattern}' beside the chain", where=where, hint="make it, or name another")
+        found |= dict.fromkeys(matches)
+    return list(found)
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    if not any(sign in pattern for sign in "*?["):
+        return [folder / pattern] if (folder / pattern).is_file() else []
+    try:
+        return sorted(path for path in folder.glob(pattern) if path.is_file())[:MAX_FILES]
+    except (ValueError, NotImplementedError):  # an absolute pattern
+        return []
+
+
+def assertions(project: Project, chain: Chain) -> tuple[Assertion, ...]:
+    """The chain's assertions, those of steps and of the whole, with the files that they name read in.
+
+    Raises PromptChainError.
+    """
+    own = tuple(
+        assertion.model_copy(update={"step": name}) for name, step in chain.steps.items() for assertion in step.assert_
+    )
+    return tuple(_with_file(assertion, project) for assertion in own + (chain.test.assert_ if chain.test else ()))
+
+
+def _with_file(assertion: Assertion, project: Project) -> Assertion:
+    parts = tuple(_with_file(part, project) for part in assertion.assert_)
+    if parts:
+        assertion = assertion.model_copy(update={"assert_": parts})
+    value = assertion.value
+    if not isinstance(value, str) or not value.startswith("file://"):
+        return assertion
+    name = value.removeprefix("file://").removeprefix("./")
+    path = project.folder / name
+    if not path.resolve().is_relative_to(project.root.resolve()):
+        raise UsageError(f"the file '{name}' of the assertion '{assertion.type}' lies outside the project")
+    if path.suffix in (".json", ".yaml", ".yml"):
+        return assertion.model_copy(update={"value": document.read(path, f"{project.folder.name}/{name}").value})
+    text = document.read_text(path, f"{project.folder.name}/{name}")
+    return assertion.model_copy(update={"value": text})
+
+
+def suited(case: Case, found: Iterable[Example]) -> list[Example]:
+    """The examples with the inputs that a case's chain takes, which may be another version. Raises UsageError."""
+    declared = case.chain.input_type.fields()
+    adapted = []
+    for example in found:
+        given = {name: value for name, value in example.inputs.items() if name in declared}
+        try:
+            adapted.append(replace(example, inputs=inputs.check(case.chain, given)))
+        except PromptChainError as exc:
+            raise UsageError(f"{case.name} takes other inputs: {exc.message}", where=example.where) from None
+    return adapted
+
+
+async def evaluate_case(
+    project: Project,
+    case: Case,
+    found: Iterable[Example],
+    data: Examples,
+    checks: tuple[Assertion, ...],
+    lm: LM,
+    caller: Caller,
+    progress: Progress,
+    *,
+    setting: Test,
+    repeat: int = 1,
+    at_once: int = 16,
+    max_errors: int = 10,
+    watch: Watch | None = None,
+) -> Evaluation:
+    """Test one case on the examples `found`, which are those of `data`, or suited to another version.
+
+    Raises PromptChainError, CancelledError; `progress` then has what was done.
+    """
+    from promptchain.assertions.grader import Grader
+
+    grader = Grader(
+        lm,
+        caller,
+        judge=setting.judge,
+        embedder=setting.embedder,
+        root=project.root,
+        timeout=project.settings.timeout,
+        budget=caller.budget,
+    )
+    began, before = time.perf_counter(), caller.spent
+    done = await evaluate.evaluate(
+        case.bound,
+        checks,
+        found,
+        caller,
+        grader,
+        progress,
+        repeat=repeat,
+        at_once=at_once,
+        max_errors=max_errors,
+        watch=watch,
+    )
+    return Evaluation(
+        case=case,
+        data=data,
+        results=tuple(done.results),
+        summary=summarise(case.bound.plan, done.results),
+        stopped=done.stopped,
+        judges=grader.spent,
+        spent=_less(caller.spent, before),
+        seconds=time.perf_counter() - began,
+        repeat=repeat,
+    )
+
+
+def _less(now: Spent, before: Spent) -> Spent:
+    return Spent(calls=now.calls - before.calls, tokens=now.tokens - before.tokens, cost=now.cost - before.cost)
+
+
+def verdict(evaluation: Evaluation, gate: Gate, before: Evaluation | None) -> Verdict:
+    """Hold an evaluation against the gate, and against another evaluation of the same examples."""
+    compared, found = None, gates.misses(gate, evaluation.summary)
+    if before is not None:
+        compared = comparison.compare((before.case.name, evaluation.case.name), before.results, evaluation.results)
+        found += gates.regressions(compared, gate.margin)
+    return Verdict(evaluation, compared, tuple(found), gated=bool(gate.min) or before is not None)
+
+
+def keep(project: Project, verdict: Verdict, words: Sequence[str] = ()) -> None:
+    """Have an evaluation in the store, so that a log can show it. Raises StoreError."""
