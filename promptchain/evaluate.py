@@ -29,7 +29,7 @@ class Progress:
     """How far an evaluation is. total: tries, examples times repeats. stopped: why it ended early."""
 
     total: int
-    results: list[ExampleResult] = field(default_factory=list)
+    results: list[ExampleResult] = field(default_factory=list, repr=False)  # asyncio shows what a task returns
     passed: int = 0
     failed: int = 0
     errors: int = 0

@@ -24,8 +24,8 @@ from promptchain.types import Type
 MAX_PROBLEMS = 20
 """Rows that are told of; the others are counted."""
 
-_KEPT = 5_000
-"""So many examples are kept in memory once read; more are read again each time."""
+_KEPT = 32 * 1024 * 1024
+"""Bytes of files whose examples are kept in memory; larger ones are read again each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +74,40 @@ def survey(chain: Chain, files: Iterable[Path], shown: Callable[[Path], str], wo
     """
     paths, chosen = tuple(files), tuple(words)
     found = _Survey(chain)
-    for path in paths:
-        for row in dataset.rows(path, chain):
-            found.add(row, Where(shown(path), row.line))
+    small = sum(_size(path) for path in paths) <= _KEPT
+    kept: list[Example] = []
+    count = 0
+    for example in _read(found, paths, shown):
+        if matches(example, chosen):
+            count += 1
+            if small:
+                kept.append(example)
     if found.problems:
         raise InvalidFileError(found.reported())
     if not found.count:
         raise UsageError(f"there are no rows in {', '.join(map(shown, paths))}", hint="add examples, one to a line")
-
-    def read() -> Iterator[Example]:
-        again = _Survey(chain)
-        for path in paths:
-            for row in dataset.rows(path, chain):
-                example = again.add(row, Where(shown(path), row.line))
-                if example and matches(example, chosen):
-                    yield example
-
-    kept = list(read()) if found.count <= _KEPT else None
-    count = (len(kept) if kept is not None else sum(1 for _ in read())) if chosen else found.count
     if not count:
         raise UsageError(f"none of the {found.count} examples fits the filter {' '.join(chosen)}", hint=_FILTER_HINT)
-    names = tuple(shown(path) for path in paths)
-    return Examples(count, found.digest(), names, found.warnings(), read if kept is None else lambda: kept)
+
+    def read() -> Iterable[Example]:
+        return kept if small else (e for e in _read(_Survey(chain), paths, shown) if matches(e, chosen))
+
+    return Examples(count, found.digest(), tuple(shown(path) for path in paths), found.warnings(), read)
+
+
+def _read(found: _Survey, paths: Iterable[Path], shown: Callable[[Path], str]) -> Iterator[Example]:
+    for path in paths:
+        name = shown(path)
+        for row in dataset.rows(path, found.chain):
+            if example := found.add(row, Where(name, row.line)):
+                yield example
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # reading it will tell
+        return 0
 
 
 _FILTER_HINT = "a filter is an id, perhaps with *, or NAME=VALUE of an input, an expected value or another column"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ class Evaluation:
 
     case: Case
     data: Examples
-    results: tuple[ExampleResult, ...]
+    results: tuple[ExampleResult, ...] = field(repr=False)
     summary: Summary
     stopped: str | None
     judges: JudgeSpent

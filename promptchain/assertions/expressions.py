@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 MAX_EXPRESSION = 10_000
 MAX_STEPS = 100_000
 MAX_SECONDS = 2.0
-MAX_MADE = 10_000_000
-"""Characters and items that all parts of an expression may make together."""
+MAX_MADE = 5_000_000
+"""Characters and items, those in items too, that all parts of an expression may make together: a list that holds another a
+thousand times is small in memory, and takes long to compare."""
 
 MAX_BITS = 4096
 """Of a whole number."""
@@ -158,7 +159,8 @@ def _evaluator(names: Mapping[str, Any]) -> EvalWithCompoundTypes:
             if handler is None:
                 raise FeatureNotAvailable(f"{type(node).__name__} cannot be used in an expression")
             result = handler(node)
-            if not isinstance(node, ast.Name | ast.Constant | ast.Attribute):
+            taken = isinstance(node, ast.Subscript) and not isinstance(node.slice, ast.Slice)
+            if not taken and not isinstance(node, ast.Name | ast.Constant | ast.Attribute):
                 self.made += _size(result)
                 if self.made > MAX_MADE:
                     raise FeatureNotAvailable("it makes too much")
@@ -187,7 +189,7 @@ def _evaluator(names: Mapping[str, Any]) -> EvalWithCompoundTypes:
 def _size(value: Any) -> int:
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
         raise ValueError("a number is too large")
-    return len(value) if isinstance(value, str | list | tuple | set | dict) else 0
+    return _total(value, MAX_MADE)
 
 
 def _bounded_method(value: Any, name: str) -> Callable[..., Any]:
@@ -276,8 +278,8 @@ def _text(value: Any) -> str:
 def _total(value: Any, most: int) -> int:
     """How much a value holds; it stops counting beyond `most`."""
     if not isinstance(value, list | tuple | set | dict):
-        return 8 + (len(value) if isinstance(value, str) else 0)
-    total = 8
+        return len(value) if isinstance(value, str) else 1
+    total = 1
     for part in [*value.items()] if isinstance(value, dict) else value:
         total += _total(part, most - total)
         if total > most:

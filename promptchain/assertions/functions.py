@@ -214,10 +214,20 @@ def _blocks(text: str) -> Iterator[Any]:
         except (ValueError, RecursionError):
             failed += 1
             continue
-        before, after = text.rfind("\n", 0, start.start()) + 1, text.find("\n", end)
         position = end
-        if not text[before : start.start()].strip() and not text[end : after if after >= 0 else None].strip():
+        if _begins_line(text, start.start()) and _REST_OF_LINE.match(text, end):
             yield value
+
+
+_REST_OF_LINE = re.compile(r"[^\S\n]*+(?:\n|\Z)")
+
+
+def _begins_line(text: str, position: int) -> bool:
+    while position > 0 and text[position - 1] != "\n":
+        position -= 1
+        if not text[position].isspace():
+            return False
+    return True
 
 
 FUNCTIONS: dict[str, Check] = {

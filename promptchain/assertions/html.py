@@ -34,6 +34,7 @@ _ENDS_P = keywords(
 _FORMATTING = keywords("a b big code em font i nobr s small strike strong tt u")
 _TABLE = keywords("table tbody thead tfoot tr")
 _IN_TABLE_ONLY = keywords("caption col colgroup tbody td tfoot th thead tr")
+_SPECIAL = _ENDS_P | _IN_TABLE_ONLY | {"button", "object", "select", "template"}
 
 
 def is_html(subject: Subject, spec: Spec) -> Verdict:  # noqa: ARG001
@@ -58,7 +59,7 @@ _SIGNS = (  # how much each of them tells
 )
 _OPENING = re.compile(r"<[a-zA-Z][a-zA-Z0-9-]*+(?:>|\s[^>]*+>)")
 _CLOSING = re.compile(r"</[a-zA-Z][a-zA-Z0-9-]*+\s*+>")
-_CLOSED = re.compile(r"<[a-zA-Z][a-zA-Z0-9-]*+(?:/>|\s[^>]*+(?<=/)>)")
+_CLOSED = re.compile(r"<[a-zA-Z][a-zA-Z0-9-]*+(?:\s|/\Z)")
 
 
 def contains_html(subject: Subject, spec: Spec) -> Verdict:  # noqa: ARG001
@@ -66,8 +67,9 @@ def contains_html(subject: Subject, spec: Spec) -> Verdict:  # noqa: ARG001
     text = text_of(subject)
     signs = 0
     if len(text) <= MAX_HTML:
-        signs += (_OPENING.search(text) is not None) + (_CLOSING.search(text) is not None)
-        signs += _CLOSED.search(text) is not None
+        tags = text[: text.rfind(">") + 1]  # what ends nowhere would be looked for again and again
+        signs += (_OPENING.search(tags) is not None) + (_CLOSING.search(tags) is not None)
+        signs += any(part.endswith("/") and _CLOSED.search(part) is not None for part in tags.split(">"))
         signs += 0 <= text.find("<!--") < text.rfind("-->") - 3
         signs += sum(weight for weight, sign in _SIGNS if sign.search(text))
     return verdict(signs >= 2, f"it should contain HTML, and is {shown(text)}", f"it contains HTML: {shown(text)}")
@@ -186,7 +188,7 @@ class _Page:
             if name in self.stack and any(part not in _FORMATTING for part in self._above(name)):
                 self.stack.remove(name)  # what is not for formatting stays open, and takes the format in
                 return
-        if name in self.stack:
+        if name in self.stack and (name in _SPECIAL or not _SPECIAL.intersection(self._above(name))):
             del self.stack[len(self.stack) - 1 - self.stack[::-1].index(name) :]
 
 

@@ -31,7 +31,7 @@ _NOTE = 600
 _ENTITIES = str.maketrans({sign: f"&#{ord(sign)};" for sign in "&<>|\\`$"})
 _SIGNS = re.compile(r"([*_~\[\]#])")
 _LINKING = re.compile(r"(@|#|\bGH-|:(?=//)|\bwww(?=\.))", re.IGNORECASE)
-_BLOCK = re.compile(r"^(?:[-+=]|(\d+)([.)]))")
+_BLOCK = re.compile(r"^(?:[-+=]|(\d+)([.)])(?=\s|$))")
 _APART = "\u200b"
 
 
@@ -173,9 +173,9 @@ def _matrix(group: Sequence[Verdict]) -> _Section:
         ["p95", *(seconds(summary.p95) for summary in summaries)],
         ["not scored", *(f"{summary.errors:,}" for summary in summaries)],
     ]
-    title = f"#### {escaped(group[0].evaluation.case.chain.name)}: models compared"
-    text = f"{title}\n\n{_table(['model', *_columns(group)], rows)}"
-    return _Section(2, ("comparison of models", "comparisons of models"), text)
+    title = f"#### {escaped(group[0].evaluation.case.chain.name)}, side by side"
+    text = f"{title}\n\n{_table(['measure', *_columns(group)], rows)}"
+    return _Section(2, ("comparison side by side", "comparisons side by side"), text)
 
 
 def _step_score(summary: Summary, name: str) -> Interval | None:

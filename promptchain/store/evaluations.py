@@ -32,6 +32,9 @@ REST = f".{EXAMPLES}.json"
 MAX_DEPTH = 12
 """How deep a summary may be nested; ours are half of that."""
 
+_FEW = 100
+"""So many contents are looked for one by one."""
+
 _CONTENT = re.compile(r"[0-9a-f]{64}")
 _PATH = re.compile(rf"([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})/({RUN_ID.pattern})(\.{EXAMPLES})?\.json")
 
@@ -56,8 +59,7 @@ class Evaluations:
         Raises StoreError for a damaged ref, or the format of a newer release.
         """
         found: dict[str, list[Mapping[str, Any]]] = {}
-        for content, folder in self._folders(chain, contents):
-            names = self._repo.tree(folder.sha)
+        for content, names in self._folders(chain, contents):
             ids = sorted((name[:-5] for name in names if RUN_ID.fullmatch(name[:-5])), reverse=True)
             own: list[Mapping[str, Any]] = []
             for evaluation in ids:
@@ -121,24 +123,21 @@ class Evaluations:
         meta.check(self._repo, writing=False)
         return self._repo.tip(f"evaluations/{chain}") if SLUG.fullmatch(chain) else None
 
-    def _folders(self, chain: str, contents: Iterable[str] | None) -> Iterator[tuple[str, Entry]]:
-        """The trees of the contents (all) that have evaluations."""
+    def _folders(self, chain: str, contents: Iterable[str] | None) -> Iterator[tuple[str, Mapping[str, Entry]]]:
+        """The files of the contents (all) that have evaluations."""
         tip = self._tip(chain)
         if tip is None:
             return
-        root = self._repo.tree(f"{tip}:")
-        # Each bucket is read once: to ask git for what is not there would take as long as to read it.
-        buckets: dict[str, Mapping[str, Entry]] = {}
-
-        def bucket(name: str) -> Mapping[str, Entry]:
-            if name not in buckets:
-                buckets[name] = self._repo.tree(root[name].sha) if name in root else {}
-            return buckets[name]
-
-        wanted = (name for first in root for name in bucket(first)) if contents is None else dict.fromkeys(contents)
-        for content in wanted:
-            if _CONTENT.fullmatch(content) and (folder := bucket(content[:2]).get(content)):
-                yield content, folder
+        wanted = None if contents is None else [c for c in dict.fromkeys(contents) if _CONTENT.fullmatch(c)]
+        if wanted is not None and len(wanted) <= _FEW:
+            yield from ((content, self._repo.tree(f"{tip}:{content[:2]}/{content}")) for content in wanted)
+            return
+        # Of many, what is there is found out first: to ask git for what is not takes as long as to read it.
+        buckets = (entry for entry in self._repo.tree(f"{tip}:").values() if entry.is_tree)
+        there = {content: entry for bucket in buckets for content, entry in self._repo.tree(bucket.sha).items()}
+        for content in there if wanted is None else wanted:
+            if _CONTENT.fullmatch(content) and (entry := there.get(content)):
+                yield content, self._repo.tree(entry.sha)
 
     def _summary(self, content: str, evaluation: str, entry: Entry | None) -> Mapping[str, Any] | None:
         found = as_mapping(self._repo.read(entry.sha)) if entry else {}

@@ -6,9 +6,12 @@ import os
 import pty
 import re
 import subprocess
+from typing import Any
 
 import pytest
 
+from promptchain.history import History
+from promptchain.records import new_run_id
 from tests.cli.git_kit import git, own_state, replace
 from tests.cli.version_kit import intent
 from tests.workspace import CHAIN, Workspace
@@ -194,6 +197,110 @@ def test_log_on_a_narrow_terminal_is_folded(three: Workspace) -> None:
     assert all(len(line.rstrip()) <= 60 for line in shown.splitlines())
     assert len(shown.splitlines()) > 4
     assert all(word in shown for word in ("version", "labels", "v3", "production", "Careful"))
+
+
+def evaluated(workspace: Workspace, ref: str, value: float = 0.72, model: str = "local/smollm2", **more: Any) -> None:
+    """Keep an evaluation of a version of `demo`."""
+    score = {"value": value, "low": value - 0.07, "high": min(1.0, value + 0.06), "n": 168}
+    data = {"models": {"intent": model, "draft": model}, "score": score, "examples": [["e1", 1.0, None, {}]], **more}
+    with History.find(workspace.root) as history:
+        history.evaluations.write("demo", history.at("demo", ref).content, new_run_id(), data)
+
+
+def scores(workspace: Workspace, *words: str) -> list[str]:
+    """The column behind the messages, by line."""
+    return ["\t".join(line.split("\t")[5:]) for line in workspace.invoke("log", *words).out.splitlines()]
+
+
+def test_log_shows_the_newest_score_on_each_model(three: Workspace) -> None:
+    before = three.invoke("log", "demo").out.splitlines()
+    evaluated(three, "v1", 0.5)
+    evaluated(three, "v3", 0.1)
+    evaluated(three, "v3", 0.999, "ollama/qwen3")
+    evaluated(three, "v3")
+    both = {"intent": "local/smollm2", "draft": "ollama/qwen3"}
+    evaluated(three, "v3", 1.0, models=both)
+    after = three.invoke("log", "demo").out.splitlines()
+    assert scores(three, "demo") == [
+        "100 % [93–100] local/smollm2 + ollama/qwen3, 168 examples; "
+        "72 % [65–78] local/smollm2, 168 examples; 99 % [93–100] ollama/qwen3, 168 examples",
+        "",
+        "50 % [43–56] local/smollm2, 168 examples",
+    ]
+    assert after[1] == before[1]
+    assert scores(three, "-n", "1")[0].startswith("100 % [93–100] local")
+    newest = re.sub(r"\x1b\[[0-9;]*m", "", on_terminal(three, 200, "log", "demo")).splitlines()
+    assert newest[0].endswith("score") or "score" in newest[0]
+    assert "72 % [65–78] local/smollm2, 168 examples" in newest[2]
+
+
+def test_log_takes_a_score_of_all_examples_before_one_of_some(three: Workspace) -> None:
+    evaluated(three, "v1", 0.2, words=["e*"])
+    evaluated(three, "v2", 0.5)
+    evaluated(three, "v2", 0.6)
+    evaluated(three, "v2", 0.2, words=["e*"])
+    evaluated(three, "v2", 0.3, stopped="at a ceiling")
+    assert scores(three, "demo") == [
+        "",
+        "60 % [53–66] local/smollm2, 168 examples",
+        "20 % [13–26] local/smollm2, 168 examples (a part)",
+    ]
+
+
+def test_a_version_that_came_back_has_its_scores(three: Workspace) -> None:
+    evaluated(three, "v1")
+    three.invoke("rollback", "demo", "v1")
+    assert [bool(score) for score in scores(three, "demo")] == [True, False, False, True]
+
+
+def test_log_as_json_has_the_evaluations(three: Workspace) -> None:
+    assert [version["evaluations"] for version in three.invoke("log", "demo", "--json").json] == [[], [], []]
+    for _ in range(25):
+        evaluated(three, "v2")
+    found = three.invoke("log", "demo", "--json").json
+    assert [len(version["evaluations"]) for version in found] == [0, 25, 0]
+    newest, *_, oldest = found[1]["evaluations"]
+    assert newest["id"] > oldest["id"]
+    assert (newest["content"], newest["score"]["n"]) == (found[1]["content"], 168)
+    assert "examples" not in newest
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"models": ["m"]},
+        {"models": None},
+        {"score": None},
+        {"score": [1, 2]},
+        {"score": {"value": "1", "low": 0, "high": 1, "n": 2}},
+        {"score": {"value": 1, "low": 0, "high": 10**400, "n": 2}},
+        {"score": {"value": -1, "low": 0, "high": 1, "n": 2}},
+        {"score": {"value": 0.5, "low": 0, "high": 1, "n": "many"}},
+        {"score": {"value": 0.5, "low": 0, "high": 1}},
+    ],
+)
+def test_an_evaluation_of_another_shape_is_not_shown(three: Workspace, more: dict[str, Any]) -> None:
+    before = three.invoke("log", "demo").out
+    evaluated(three, "v2", **more)
+    assert three.invoke("log", "demo").out == before
+    assert len(three.invoke("log", "demo", "--json").json[1]["evaluations"]) == 1
+
+
+def test_what_an_evaluation_names_does_not_reach_the_terminal(three: Workspace) -> None:
+    evaluated(three, "v3", model=f"evil{EVIL}\n\ud800")
+    for shown in (three.invoke("log", "demo").out, on_terminal(three, 150, "log", "demo")):
+        assert "\x1b]0" not in shown
+        assert "\x07" not in shown
+        assert "evil" in shown
+
+
+def test_versions_are_listed_though_the_evaluations_are_damaged(three: Workspace) -> None:
+    evaluated(three, "v3")
+    (three.root / ".git/refs/promptchain/evaluations/demo").write_text("0" * 39 + "1\n")
+    done = three.invoke("log", "demo")
+    assert (done.code, len(done.out.splitlines())) == (0, 3)
+    assert "warning: " in done.err
+    assert "evaluations/demo is damaged" in done.err
 
 
 # -- label -------------------------------------------------------------------------------------------------------------
