@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -75,13 +76,9 @@ def survey(chain: Chain, files: Iterable[Path], shown: Callable[[Path], str], wo
     paths, chosen = tuple(files), tuple(words)
     found = _Survey(chain)
     small = sum(_size(path) for path in paths) <= _KEPT
-    kept: list[Example] = []
-    count = 0
-    for example in _read(found, paths, shown):
-        if matches(example, chosen):
-            count += 1
-            if small:
-                kept.append(example)
+    kept, count = _taken(found, paths, shown, chosen, keep=small)
+    if found.shared and not found.problems:  # only now it is known which ids these are
+        kept, count = _taken(_Survey(chain, found.shared), paths, shown, chosen, keep=small)
     if found.problems:
         raise InvalidFileError(found.reported())
     if not found.count:
@@ -90,9 +87,23 @@ def survey(chain: Chain, files: Iterable[Path], shown: Callable[[Path], str], wo
         raise UsageError(f"none of the {found.count} examples fits the filter {' '.join(chosen)}", hint=_FILTER_HINT)
 
     def read() -> Iterable[Example]:
-        return kept if small else (e for e in _read(_Survey(chain), paths, shown) if matches(e, chosen))
+        return kept if small else (e for e in _read(_Survey(chain, found.shared), paths, shown) if matches(e, chosen))
 
     return Examples(count, found.digest(), tuple(shown(path) for path in paths), found.warnings(), read)
+
+
+def _taken(
+    found: _Survey, paths: Iterable[Path], shown: Callable[[Path], str], words: Iterable[str], *, keep: bool
+) -> tuple[list[Example], int]:
+    """The examples that fit the words, where they are to be kept, and how many they are."""
+    kept: list[Example] = []
+    count = 0
+    for example in _read(found, paths, shown):
+        if matches(example, words):
+            count += 1
+            if keep:
+                kept.append(example)
+    return kept, count
 
 
 def _read(found: _Survey, paths: Iterable[Path], shown: Callable[[Path], str]) -> Iterator[Example]:
@@ -141,9 +152,12 @@ def _text(value: Any) -> str:
 class _Survey:
     """Turns rows into examples, and remembers what they have in common."""
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: Chain, shared: Iterable[str] = ()) -> None:
+        """shared: as an earlier survey of the same rows found it."""
         self.chain = chain
         self.count = 0
+        self.shared = set(shared)
+        """The ids of inputs that come with more than one expectation."""
         self.problems: list[Problem] = []
         self._left_out = 0
         self._sum = 0
@@ -164,7 +178,10 @@ class _Survey:
             return None
         self._seen.add(digest)
         if row.id is None:
-            example = self._apart(example)
+            if example.id in self._ids:
+                self.shared.add(example.id)
+            if example.id in self.shared:
+                example = replace(example, id=f"{example.id}-{digest.hex()[:6]}")
         elif before := self._ids.get(row.id):
             self._problem(f"the id '{row.id}' is there already, at {before}", where, "give it another")
             return None
@@ -172,14 +189,6 @@ class _Survey:
         self.count += 1
         self._sum = (self._sum + int.from_bytes(digest)) % 2**256
         return example
-
-    def _apart(self, example: Example) -> Example:
-        """With a number behind the id where the same inputs were there before, with another expectation."""
-        name, number = example.id, 1
-        while name in self._ids:
-            number += 1
-            name = f"{example.id}-{number}"
-        return example if number == 1 else replace(example, id=name)
 
     def _problem(self, message: str, where: Where, hint: str | None) -> None:
         if len(self.problems) < MAX_PROBLEMS:
@@ -199,9 +208,9 @@ class _Survey:
     def warnings(self) -> tuple[str, ...]:
         if not self._repeats:
             return ()
-        rows = "row repeats" if len(self._repeats) == 1 else "rows repeat"
+        rows, are = ("row repeats", "is") if len(self._repeats) == 1 else ("rows repeat", "are")
         places = ", ".join(map(str, self._repeats[:3])) + (", …" if len(self._repeats) > 3 else "")
-        return (f"{len(self._repeats)} {rows} an earlier one and is counted once: {places}",)
+        return (f"{len(self._repeats)} {rows} an earlier one and {are} counted once: {places}",)
 
 
 def _digest(example: Example) -> bytes:
@@ -292,9 +301,11 @@ def _threshold(beside: Mapping[str, Any]) -> float | None:
     if value is None or value == "":
         return None
     try:
-        found = float(value)
+        found = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
-        raise PromptChainError(f"threshold: must be a number from 0 to 1, not {describe(value)}") from None
+        found = math.nan
+    if math.isnan(found):
+        raise PromptChainError(f"threshold: must be a number from 0 to 1, not {describe(value)}")
     if not 0 <= found <= 1:
         raise PromptChainError(f"threshold: must be a number from 0 to 1, not {found:g}")
     return found

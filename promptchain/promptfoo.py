@@ -54,9 +54,9 @@ def from_short(text: str) -> dict[str, Any]:
     """
     match = _SHORT.fullmatch(text)
     kind = _OTHER_NAMES.get(match["type"], match["type"]) if match else ""
-    if kind in _JAVASCRIPT and match and match["value"] is not None:
-        raise PromptChainError("JavaScript assertions are not run here", hint="write it as python: …")
     name = kind.removeprefix("not-")
+    if name in _JAVASCRIPT and match and match["value"] is not None:
+        raise PromptChainError("JavaScript assertions are not run here", hint="write it as python: …")
     if not match or name not in ASSERTIONS:
         return {"type": "equals", "value": text}
     found: dict[str, Any] = {"type": kind}

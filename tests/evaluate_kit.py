@@ -50,7 +50,7 @@ def grader_of(lm: LM, caller: Caller | None = None, judge: str | None = None) ->
     return Grader(lm, caller or caller_of(lm), judge=judge, root=Path.cwd())
 
 
-def tested(
+def try_all(
     chain: Chain,
     lm: LM,
     examples: Sequence[Example],
@@ -71,10 +71,10 @@ def tested(
     )
 
 
-def tested_one(
+def try_one(
     chain: Chain, lm: LM, of: Example, assertions: Iterable[Assertion] = (), **options: Any
 ) -> ExampleResult:
-    [result] = tested(chain, lm, [of], assertions, **options).results
+    [result] = try_all(chain, lm, [of], assertions, **options).results
     return result
 
 

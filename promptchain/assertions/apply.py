@@ -47,11 +47,11 @@ async def apply(assertion: Assertion, subject: Subject, grader: Grader) -> Check
     values = {**subject.values, "output": subject.output}
     if missing := _missing(assertion, values):
         return Checked(assertion, missing=missing)
+    if assertion.name == "assert-set":
+        found = await _set(assertion, subject, grader)
+        return replace(found, verdict=found.verdict.negated()) if assertion.negated and found.verdict else found
     try:
-        if assertion.name == "assert-set":
-            verdict = await _set(assertion, subject, grader)
-        else:
-            verdict = await _one(assertion, subject, values, grader)
+        verdict = await _one(assertion, subject, values, grader)
     except AssertionFault as exc:
         cause = exc.__cause__
         hint = f"; {exc.hint}" if exc.hint else ""
@@ -74,18 +74,21 @@ async def _one(assertion: Assertion, subject: Subject, values: Mapping[str, Any]
     return await ASKING[spec.type](subject, spec, grader)
 
 
-async def _set(assertion: Assertion, subject: Subject, grader: Grader) -> Verdict:
-    """Passes where all of its assertions do, or where their weighted score reaches its threshold."""
+async def _set(assertion: Assertion, subject: Subject, grader: Grader) -> Checked:
+    """Passes where all of its assertions do, or where their weighted score reaches its threshold. As in an example, one
+    that failed decides, whatever another could not tell. `not-` is not yet applied."""
     parts = [await apply(part, subject, grader) for part in assertion.assert_]
-    for part in parts:
-        if part.error:
-            raise AssertionFault(f"{part.assertion.type}: {part.error}")
+    if all(part.missing for part in parts):
+        return Checked(assertion, missing=parts[0].missing if parts else None)
     said = [(part.assertion.weight, part.verdict, part.assertion.type) for part in parts if part.verdict]
     weight = sum(each for each, _, _ in said)
     score = sum(each * verdict.score for each, verdict, _ in said) / weight if weight else 1.0
     failed = [f"{name}: {verdict.reason}" for each, verdict, name in said if each and not verdict.passed]
     passed = score >= assertion.threshold if assertion.threshold is not None else not failed
-    return Verdict(passed, score, "; ".join(failed) or "all of the set hold")
+    lost = next((part for part in parts if part.counts and part.error), None)
+    if passed and lost:
+        return Checked(assertion, error=f"{lost.assertion.type}: {lost.error}", fault=lost.fault)
+    return Checked(assertion, Verdict(passed, score, "; ".join(failed) or "all of the set hold"))
 
 
 def _filled(value: Any, values: Mapping[str, Any], what: str) -> Any:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 MAX_EXPRESSION = 10_000
 MAX_STEPS = 100_000
 MAX_SECONDS = 2.0
-MAX_MADE = 5_000_000
-"""Characters and items, those in items too, that all parts of an expression may make together: a list that holds another a
-thousand times is small in memory, and takes long to compare."""
+MAX_MADE = 2_000_000
+"""Items, those in items too, and eights of characters that all parts of an expression may make together: a list that
+holds another a thousand times is small in memory, and takes long to compare."""
 
 MAX_BITS = 4096
 """Of a whole number."""
@@ -198,7 +198,7 @@ def _bounded_method(value: Any, name: str) -> Callable[..., Any]:
     if name == "replace":
 
         def replaced(old: str, new: str, count: int = -1) -> Any:
-            _allow((value.count(old) if count < 0 else count) * max(0, len(new) - len(old)))
+            _allow((value.count(old) if count < 0 else count) * max(0, len(new) - len(old)) // 8)
             return method(old, new, count)
 
         return replaced
@@ -206,7 +206,7 @@ def _bounded_method(value: Any, name: str) -> Callable[..., Any]:
 
         def joined(parts: Iterable[str]) -> Any:
             texts = list(parts)
-            _allow(sum(map(len, texts)) + len(value) * len(texts))
+            _allow((sum(map(len, texts)) + len(value) * len(texts)) // 8)
             return method(texts)
 
         return joined
@@ -244,7 +244,7 @@ def _power(base: Any, exponent: Any) -> Any:
 def _multiply(left: Any, right: Any) -> Any:
     for value, times in ((left, right), (right, left)):
         if isinstance(value, str | list | tuple) and isinstance(times, int):
-            _allow(len(value) * max(0, times))
+            _allow(len(value) * max(0, times) // (8 if isinstance(value, str) else 1))
     return left * right
 
 
@@ -278,7 +278,7 @@ def _text(value: Any) -> str:
 def _total(value: Any, most: int) -> int:
     """How much a value holds; it stops counting beyond `most`."""
     if not isinstance(value, list | tuple | set | dict):
-        return len(value) if isinstance(value, str) else 1
+        return len(value) // 8 + 1 if isinstance(value, str) else 1
     total = 1
     for part in [*value.items()] if isinstance(value, dict) else value:
         total += _total(part, most - total)

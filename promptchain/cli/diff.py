@@ -36,6 +36,9 @@ def diff(
             "--rendered", help="Compare the messages that would be sent: on -i, else on a row of the test data."
         ),
     ] = False,
+    tests: Annotated[
+        bool, typer.Option("--tests", help="Compare what they do on the test data: scores, and examples that flipped.")
+    ] = False,
     pairs: options.RenderedInputs = None,
     input: options.InputFile = None,
     model: options.Models = None,
@@ -55,6 +58,8 @@ def diff(
 
       chain diff support@v3 v7 --rendered
 
+      chain diff support@production --tests
+
       chain diff support@git:origin/main --exit-code
     """
     if git_driver:
@@ -68,9 +73,11 @@ def diff(
     project = Project.find()
     words, given = _given(project, sides, pairs or [], input, rendered=rendered)
     found = diff_sides.find(project, words)
-    _check_options(found, given, model or [], step, stat=stat, rendered=rendered)
+    _check_options(found, given, model or [], step, stat=stat, rendered=rendered, tests=tests)
     if isinstance(found, diff_sides.Runs):
         result = _runs(found, step)
+    elif tests:
+        result = _tests(project, found, model or [])
     elif rendered:
         result = _rendered(project, found, given, model or [], step)
     else:
@@ -113,14 +120,16 @@ def _given(
 
 
 def _check_options(
-    found: Chains | Runs, given: Given, models: list[str], step: str | None, *, stat: bool, rendered: bool
+    found: Chains | Runs, given: Given, models: list[str], step: str | None, *, stat: bool, rendered: bool, tests: bool
 ) -> None:
     from promptchain.cli.diff_sides import Runs
     from promptchain.errors import UsageError, known_or_nearest
 
     if isinstance(found, Runs) and (rendered or stat):
         raise UsageError(f"{'--rendered' if rendered else '--stat'} is for chains, not for runs", hint="leave it out")
-    if (given or models) and not rendered:
+    if tests and (isinstance(found, Runs) or rendered or stat or step is not None or given):
+        raise UsageError("--tests compares two chains as wholes, on their test data", hint="leave the rest out")
+    if (given or models) and not (rendered or (tests and models)):
         raise UsageError("inputs and models are only of use with --rendered", hint="add --rendered")
     if rendered and stat:
         raise UsageError("--stat does not go with --rendered", hint="leave one of them out")
@@ -175,6 +184,15 @@ def _rendered(project: Project, found: Chains, given: Given, models: list[str], 
     if not difference:
         return _Result(False, data, None)
     return _Result(True, data, [diff_view.example_line(used[1].told), *diff_view.rendered_lines(difference)])
+
+
+def _tests(project: Project, found: Chains, models: list[str]) -> _Result:
+    from promptchain import comparison
+    from promptchain.cli import diff_tests
+
+    compared = diff_tests.run(project, found, models)
+    differs = bool(compared.flips or any(step.better or step.worse for step in compared.steps.values()))
+    return _Result(differs, comparison.to_json(compared), list(diff_tests.lines(compared)) if differs else None)
 
 
 def _draw(names: tuple[str, str], lines: Iterable[Line]) -> None:

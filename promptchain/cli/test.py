@@ -117,8 +117,8 @@ def command(
     lm = project.lm(cache=not no_cache)
     try:
         jobs = [_job(project, lm, name, asked) for name in _names(project, names or [])]
-        caller = _caller(project, lm, jobs, Ceilings(max_cost, max_calls, max_tokens), concurrency)
-        verdicts = _run(project, lm, caller, jobs, asked)
+        caller = caller_for(project, lm, jobs, Ceilings(max_cost, max_calls, max_tokens), concurrency)
+        verdicts = run_jobs(project, lm, caller, jobs, asked)
     finally:
         lm.close()
     if json:
@@ -137,7 +137,8 @@ def command(
 
 @dataclass(frozen=True)
 class Job:
-    """One chain: its cases, one for each choice of models, and what they are compared with."""
+    """One chain: its cases, one for each choice of models, and what they are compared with. recorder: keeps the version
+    and what came of it in the store."""
 
     cases: tuple[Case, ...]
     before: Case | None
@@ -145,7 +146,7 @@ class Job:
     checks: tuple[Assertion, ...]
     setting: Test
     gate: Gate
-    recorder: Recorder
+    recorder: Recorder | None
 
     @property
     def all(self) -> tuple[Case, ...]:
@@ -211,14 +212,14 @@ def _baseline(project: Project, lm: LM, name: str, chain: str, word: str, models
         raise UsageError(f"{reference}: {exc.message}", hint=exc.hint) from None
 
 
-def _caller(project: Project, lm: LM, jobs: Sequence[Job], ceilings: Any, concurrency: int | None) -> Caller:
+def caller_for(project: Project, lm: LM, jobs: Sequence[Job], ceilings: Any, concurrency: int | None) -> Caller:
     from promptchain.lm.calls import Caller
 
     budgets = [project.budget(lm, case.bound, ceilings) for job in jobs for case in job.all]
     return Caller(lm, concurrency=concurrency or project.settings.concurrency, budget=budgets[-1])
 
 
-def _run(project: Project, lm: LM, caller: Caller, jobs: Sequence[Job], asked: Options) -> list[Verdict]:
+def run_jobs(project: Project, lm: LM, caller: Caller, jobs: Sequence[Job], asked: Options) -> list[Verdict]:
     from promptchain.cli import interrupt, test_view
     from promptchain.evaluate import Progress
 
@@ -244,16 +245,16 @@ async def _all(
             before = await _one(project, lm, caller, job, job.before, asked, shown, watch)
         for case in job.cases:
             done = await _one(project, lm, caller, job, case, asked, shown, watch)
-            kept = job.recorder.version()
+            kept = job.recorder.version() if job.recorder else None
             if kept is not None:
                 done = replace(done, version=kept[0].name, content=kept[0].content)
             if before is not None and before.stopped:
                 done = replace(done, stopped=done.stopped or f"{before.case.name}: {before.stopped}")
             verdict = testing.verdict(done, job.gate, before)
             verdicts.append(verdict)
-            if before is None or not before.stopped:
+            if job.recorder and not done.stopped:
                 testing.keep(project, verdict, asked.words)
-        for problem in job.recorder.problems:
+        for problem in job.recorder.problems if job.recorder else ():
             warn(str(problem))
         if any(verdict.evaluation.stopped for verdict in verdicts):
             break

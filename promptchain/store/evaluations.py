@@ -133,11 +133,13 @@ class Evaluations:
             yield from ((content, self._repo.tree(f"{tip}:{content[:2]}/{content}")) for content in wanted)
             return
         # Of many, what is there is found out first: to ask git for what is not takes as long as to read it.
-        buckets = (entry for entry in self._repo.tree(f"{tip}:").values() if entry.is_tree)
-        there = {content: entry for bucket in buckets for content, entry in self._repo.tree(bucket.sha).items()}
+        there: dict[str, Entry] = {}
+        for bucket, entry in self._repo.tree(f"{tip}:").items():
+            own = self._repo.tree(entry.sha)
+            there |= {name: own[name] for name in own if name[:2] == bucket and _CONTENT.fullmatch(name)}
         for content in there if wanted is None else wanted:
-            if _CONTENT.fullmatch(content) and (entry := there.get(content)):
-                yield content, self._repo.tree(entry.sha)
+            if content in there:
+                yield content, self._repo.tree(there[content].sha)
 
     def _summary(self, content: str, evaluation: str, entry: Entry | None) -> Mapping[str, Any] | None:
         found = as_mapping(self._repo.read(entry.sha)) if entry else {}
@@ -166,10 +168,12 @@ def count(paths: Iterable[str]) -> int:
 
 def _is_plain(value: Any, depth: int) -> bool:
     """Whether JSON that was read can be written again: it has no infinity, and is not nested beyond measure."""
-    if isinstance(value, dict | list):
-        parts = value.values() if isinstance(value, dict) else value
-        return depth > 0 and all(_is_plain(part, depth - 1) for part in parts)
-    return not isinstance(value, float) or math.isfinite(value)
+    if not isinstance(value, dict | list):
+        return not isinstance(value, float) or math.isfinite(value)
+    for part in value.values() if isinstance(value, dict) else value:  # noqa: SIM110 - a log waits for it
+        if depth == 0 or not _is_plain(part, depth - 1):
+            return False
+    return True
 
 
 def _encode(data: Mapping[str, Any]) -> bytes:

@@ -464,7 +464,7 @@ SIMILARITY: list[Case] = [
     ("rouge-n", "a", None, "", False),
     ("rouge-n", "", 0, "", True),
     ("rouge-n", "I can't go, Sam.", 1, "I ca n't go , Sam .", True),
-    ("rouge-n", "I cannot say \"no\".", 1, 'i can not say "no" .', True),
+    ("rouge-n", 'I cannot say "no".', 1, 'i can not say "no" .', True),
     ("rouge-n", "U.S.A.", 1, "u.s.a.", True),
     ("rouge-n", ["a"], None, "a", RAISES),
     ("not-rouge-n", "a b", None, "c d", True),

@@ -227,7 +227,9 @@ def test_a_tree_of_another_shape_is_passed_over(repo: Repository) -> None:
     )
     assert kept(repo) == [1]
     assert kept(repo, TWO) == []
-    assert list(Evaluations(repo).summaries("demo")) == [ONE]
+    many = [ONE, TWO, *(content(str(number)) for number in range(200))]
+    for found in (Evaluations(repo).summaries("demo"), Evaluations(repo).summaries("demo", many)):
+        assert {of: [each["id"] for each in own] for of, own in found.items()} == {ONE: [at(1)]}
     assert Evaluations(repo).read("demo", at(1)) == data(1)
     keep(repo, 6, of=TWO)
     assert kept(repo, TWO) == [6]
