@@ -183,7 +183,7 @@ class _Tested:
             before = self._plan.upstream(name)
             if not before or before & gold.keys():
                 passed[name] = result.steps[name].passed
-                if before & differ and name in checked:
+                if before & differ and (name in checked or passed[name] is False):
                     again.add(name)
         if not again:
             return passed

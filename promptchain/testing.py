@@ -14,12 +14,14 @@ from promptchain.comparison import Comparison
 from promptchain.criteria import Assertion, Gate, Test
 from promptchain.errors import PromptChainError, UsageError, Where
 from promptchain.evaluate import Progress, Watch
+from promptchain.evaluations import record_of
 from promptchain.examples import Example, Examples
 from promptchain.gates import Miss
 from promptchain.lm.budget import Spent
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import LM
 from promptchain.project import Project
+from promptchain.records import now
 from promptchain.results import ExampleResult
 from promptchain.runner import BoundPlan
 from promptchain.summary import Summary, summarise
@@ -44,7 +46,8 @@ class Case:
 class Evaluation:
     """What testing a case came to. stopped: why it ended early. judges: what the assertions' own calls took.
 
-    version: the name of the version in the store, where it could be kept. content: its content id.
+    started: UTC, ISO 8601. version: the name of the version in the store, where it could be kept. content: its content
+    id.
     """
 
     case: Case
@@ -55,6 +58,7 @@ class Evaluation:
     judges: JudgeSpent
     spent: Spent
     seconds: float
+    started: str = ""
     repeat: int = 1
     version: str | None = None
     content: str | None = None
@@ -200,7 +204,7 @@ async def evaluate_case(
         timeout=project.settings.timeout,
         budget=caller.budget,
     )
-    began, before = time.perf_counter(), caller.spent
+    started, began, before = now(), time.perf_counter(), caller.spent
     done = await evaluate.evaluate(
         case.bound,
         checks,
@@ -222,6 +226,7 @@ async def evaluate_case(
         judges=grader.spent,
         spent=_less(caller.spent, before),
         seconds=time.perf_counter() - began,
+        started=started,
         repeat=repeat,
     )
 
@@ -240,4 +245,20 @@ def verdict(evaluation: Evaluation, gate: Gate, before: Evaluation | None) -> Ve
 
 
 def keep(project: Project, verdict: Verdict, words: Sequence[str] = ()) -> None:
-    """Have an evaluation in the store, so that a log can show it. Raises StoreError."""
+    """Have an evaluation in the store, so that a log can show it; one that says the same as one before is not written
+    again. words: the filter. Does nothing where the version could not be kept. Raises StoreError."""
+    evaluation = verdict.evaluation
+    if evaluation.content is None or not evaluation.results:
+        return
+    record = record_of(evaluation, started=evaluation.started, words=words, misses=verdict.misses)
+    found = record.to_json()
+    with project.history() as history:
+        kept = history.evaluations.of(record.chain, record.content, _LOOKED_AT)
+        if not any(all(other.get(name) == found[name] for name in _DECISIVE) for other in kept):
+            history.evaluations.write(record.chain, record.content, record.id, found)
+
+
+_LOOKED_AT = 20
+"""The newest evaluations of a version, among which the same one is looked for."""
+
+_DECISIVE = ("models", "dataset", "repeat", "words", "score", "passed", "failed", "errors", "misses", "stopped")

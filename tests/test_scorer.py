@@ -90,14 +90,14 @@ def test_a_call_that_fails_says_something_of_the_chain_or_nothing(fault: Fault, 
 
 
 def test_a_reply_that_does_not_fit_is_the_chains_failure() -> None:
-    chain = chain_of({"a": {"prompt": "{{ q }}", "output": "integer", "retry": 1}})
+    chain = chain_of({"a": {"prompt": "{{ q }}", "output": "integer", "retry": {"parse": 1}}})
     result = try_one(chain, ScriptedLM("no number"), example(), [check("equals", 3, step="a")])
     assert (result.state, result.first, result.score) == (State.FAILED, "a", 0.0)
     assert (result.steps["a"].status, result.steps["a"].retries, result.steps["a"].calls) == (Status.FAILED, 2, 2)
 
 
 def test_replies_asked_for_again_are_counted_where_the_last_one_fits() -> None:
-    chain = chain_of({"a": {"prompt": "{{ q }}", "output": "integer", "retry": 2}})
+    chain = chain_of({"a": {"prompt": "{{ q }}", "output": "integer", "retry": {"parse": 2}}})
     result = try_one(chain, ScriptedLM(["no", "3"]), example(), [check("schema", step="a")])
     assert (result.state, result.steps["a"].retries) == (State.PASSED, 1)
 
@@ -147,7 +147,7 @@ def test_a_rows_threshold_decides_by_the_score(threshold: float, state: str) -> 
 
 
 def test_a_rows_threshold_mends_no_run_that_failed() -> None:
-    chain = chain_of({"a": "{{ q }}", "b": {"prompt": "B {{ q }}", "output": "integer", "retry": 0}})
+    chain = chain_of({"a": "{{ q }}", "b": {"prompt": "B {{ q }}", "output": "integer", "retry": {"parse": 0}}})
     result = try_one(chain, ScriptedLM("no"), example(threshold=0.0), [check("contains", "n", step="a")])
     assert said(result) == ("failed", 1.0)
 
@@ -275,7 +275,7 @@ def test_an_assertion_on_a_step_that_a_version_lacks_does_not_apply() -> None:
 
 
 def test_a_step_that_did_not_run_fails_its_assertions() -> None:
-    chain = chain_of({"a": {"prompt": "A", "output": "integer", "retry": 0}, "b": "B {{ a }}"})
+    chain = chain_of({"a": {"prompt": "A", "output": "integer", "retry": {"parse": 0}}, "b": "B {{ a }}"})
     result = try_one(chain, ScriptedLM("x"), example(), [check("not-contains", "zzz", step="b"), FALSE])
     assert [one.passed for one in result.checks] == [False, False]
     assert (result.first, result.steps["b"].passed) == ("a", None)
@@ -298,7 +298,7 @@ def test_outputs_by_name_the_only_one_or_all() -> None:
 
 def test_an_output_that_was_made_is_judged_though_the_run_failed() -> None:
     chain = chain_of(
-        {"a": "A", "b": {"prompt": "B", "output": "integer", "retry": 0}}, outputs={"x": "{{ a }}", "y": "{{ b }}"}
+        {"a": "A", "b": {"prompt": "B", "output": "integer", "retry": {"parse": 0}}}, outputs={"x": "{{ a }}", "y": "{{ b }}"}
     )
     result = try_one(
         chain, ScriptedLM({"A": "one", "B": "no"}), example(),

@@ -1,7 +1,7 @@
 """Assertions on how near an output is to a text: edit distance, and words in common.
 
-The numbers are promptfoo's. rouge-score's are others, since it leaves punctuation out; sacrebleu's differ a little, since
-it smooths otherwise. So rouge-n and bleu are computed here.
+The numbers are promptfoo's. rouge-score's are others, since it leaves punctuation out; sacrebleu's differ a little,
+since it smooths otherwise. So rouge-n and bleu are computed here.
 """
 
 from __future__ import annotations

@@ -85,6 +85,8 @@ def _fits(validator: Any, value: Any, right: str) -> Verdict:
         return verdict(False, "the value is nested too deeply, or its schema leads back to itself")
     except Unresolvable as missing:
         raise AssertionFault(f"the schema refers to {shown(missing.ref)}, which is not in it") from missing
+    except re.error as wrong:  # of patternProperties
+        raise AssertionFault(f"the schema has a wrong pattern: {sentence(str(wrong))}") from wrong
     if error is None:
         return verdict(True, "", right)
     place = error.json_path.removeprefix("$").removeprefix(".")
@@ -99,14 +101,14 @@ def _fits(validator: Any, value: Any, right: str) -> Verdict:
 
 def _validator(spec: Spec) -> Any:
     """Raises AssertionFault for what is no JSON Schema: of draft 7, as in promptfoo, or of the one that it names."""
-    from jsonschema import Draft7Validator, validators
+    from jsonschema import Draft7Validator, FormatChecker, validators
     from jsonschema.exceptions import SchemaError
     from referencing import Registry
 
     value = _mapping(spec)
-    kind = validators.validator_for(value, default=Draft7Validator)
+    kind: Any = validators.validator_for(value, default=Draft7Validator)
     try:
-        kind.check_schema(value)
+        kind.check_schema(value, format_checker=FormatChecker(formats=()))  # patterns are JavaScript's
         unknown = {key for _, part in walk(value) if isinstance(part, Mapping) for key in part} - KEYWORDS - _FORMER
     except SchemaError as error:
         raise AssertionFault(f"{spec.type} has no valid JSON Schema: {sentence(error.message)}") from error
@@ -233,17 +235,15 @@ def _loose(piece: str) -> Any:
     return value if isinstance(value, dict | list) else None
 
 
-_PIECES = re.compile(
-    r'"(?:[^"\\\n]|\\.)*+"?|(?<![A-Za-z])\'(?:[^\'\\\n]|\\.)*+\'?|[^\s"\'/]*+://|//[^\n]*|.', re.DOTALL
-)
+_PIECES = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|(?<![A-Za-z])\'(?:[^\'\\\n]|\\.)*+\'?|://\S*+|//[^\n]*|.', re.DOTALL)
 
 
 def _without_comments(piece: str) -> str:
-    """`// …` taken out, but for those in quotes and in URLs."""
+    """`// …` as YAML's comments, but for those in quotes and in URLs."""
     if "//" not in piece:
         return piece
     pieces = map(re.Match.group, _PIECES.finditer(piece))
-    return "".join(part for part in pieces if not part.startswith("//"))
+    return "".join("#" + part[2:] if part.startswith("//") else part for part in pieces)
 
 
 JSON: dict[str, Check] = {"is-json": is_json, "contains-json": contains_json, "schema": schema}

@@ -51,6 +51,8 @@ def sentence(text: str, length: int = SHOWN) -> str:
 
 def text_of(subject: Subject) -> str:
     """The output as text. Raises AssertionFault for one that cannot be written as JSON."""
+    if isinstance(subject.output, float):
+        return _number_text(subject.output)
     try:
         return subject.text
     except (RecursionError, TypeError, ValueError) as error:
@@ -86,11 +88,11 @@ def scalar(value: Any) -> str | None:
         case int():
             return str(value) if abs(value) < 10**21 else scalar(float(value)) if abs(value) < 10**300 else "Infinity"
         case float():
-            return _number(value)
+            return _number_text(value)
     return None
 
 
-def _number(value: float) -> str:
+def _number_text(value: float) -> str:
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if value.is_integer() and abs(value) < 1e21:
@@ -268,7 +270,7 @@ def _compiled(pattern: str) -> Any:
         raise AssertionFault(f"{shown(pattern)} is not a regular expression: {sentence(str(error))}") from error
 
 
-_PIECE = re.compile(r"\\k<\w+>|\\c[A-Za-z]|\\.|\[\^?\]?|\{\d+(?:,\d*)?\}|.", re.DOTALL)
+_PIECE = re.compile(r"\\k<\w+>|\\c[A-Za-z]|\\[pP]\{[^}]*\}|\\\d+|\\.|\[\^?\]?|\{\d+(?:,\d*)?\}|.", re.DOTALL)
 _OUTSIDE = {".": r"[^\n\r\u2028\u2029]", "$": r"\Z", "[]": "(?!)", "[^]": "(?s:.)", "{": r"\{"}
 _WORD = "A-Za-z0-9_"
 _CLASSES = {  # what stands in a set for each of them: ASCII's, but for white space
@@ -296,7 +298,7 @@ def _as_python(pattern: str) -> str:
     for match in _PIECE.finditer(pattern):
         piece = match.group()
         if piece[0] == "\\":
-            pieces.append(_escape(piece, inside) if _refers(piece, groups) else _octal(piece))
+            pieces.append(_number(piece, 0 if inside else groups) or _escape(piece, inside))
         elif inside:
             pieces.append(piece.replace("[", r"\["))
             inside = not piece.endswith("]")
@@ -306,13 +308,15 @@ def _as_python(pattern: str) -> str:
     return "".join(pieces)
 
 
-def _refers(piece: str, groups: int) -> bool:
-    """Whether a backslash before a number means a group, and not a character by its octal number."""
-    return not piece[1:].isdecimal() or piece[1] == "0" or int(piece[1:]) <= groups
-
-
-def _octal(piece: str) -> str:
-    return f"\\x{int(piece[1:]):02x}" if piece[1] < "8" else piece[1:]
+def _number(piece: str, groups: int) -> str | None:
+    """A backslash before a number: a group, or a character by its octal number. None for anything else."""
+    digits = piece[1:]
+    if not digits.isdecimal():
+        return None
+    if digits[0] != "0" and int(digits[:9]) <= groups:
+        return piece
+    octal = re.match(r"[0-3][0-7]{0,2}|[4-7][0-7]?", digits)
+    return f"\\x{int(octal[0], 8):02x}{digits[octal.end() :]}" if octal else digits
 
 
 def _escape(piece: str, inside: bool) -> str:
@@ -325,8 +329,6 @@ def _escape(piece: str, inside: bool) -> str:
         return _CLASSES[letter] if inside else f"[{_CLASSES[letter]}]"
     if letter in _BORDERS:
         return _BORDERS[letter] if not inside else {"b": r"\x08", "B": "B"}[letter]
-    if letter == "0":
-        return r"\x00"
     return letter if letter.isalpha() and letter not in _SAME_IN_PYTHON else piece
 
 

@@ -253,12 +253,23 @@ async def _all(
             verdict = testing.verdict(done, job.gate, before)
             verdicts.append(verdict)
             if job.recorder and not done.stopped:
-                testing.keep(project, verdict, asked.words)
+                _keep(project, verdict, asked.words)
         for problem in job.recorder.problems if job.recorder else ():
             warn(str(problem))
         if any(verdict.evaluation.stopped for verdict in verdicts):
             break
     return verdicts
+
+
+def _keep(project: Project, verdict: Verdict, words: Sequence[str]) -> None:
+    """A store that cannot be written costs the record, never the result, which is paid for."""
+    from promptchain import testing
+    from promptchain.errors import PromptChainError
+
+    try:
+        testing.keep(project, verdict, words)
+    except PromptChainError as exc:
+        warn(str(exc))
 
 
 async def _one(

@@ -84,7 +84,7 @@ def _show(verdict: Verdict) -> None:
     where = f"{evaluation.version or evaluation.case.reference} on {models}"
     say(style(where, "1", sys.stdout) + f": {plural(data.count, 'example')} of {', '.join(data.files)}{tries}")
     if summary.tries:
-        table([*map(_row, summary.steps), *_last_rows(summary)], ("step", *_COLUMNS))
+        _table([*map(_row, summary.steps), *_last_rows(summary)], ("step", *_COLUMNS))
         for line in _laggard(summary):
             say(line)
         _failures(evaluation)
@@ -228,7 +228,17 @@ def _matrix(verdicts: Sequence[Verdict]) -> None:
         rows.append((name, *(share(summary.score_of(name)) for summary in summaries)))
     rows.append(("cost", *(dollars(summary.cost) for summary in summaries)))
     rows.append(("p50", *(_time(summary.p50) for summary in summaries)))
-    table(rows, header)
+    _table(rows, header)
+
+
+def _table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> None:
+    """A table that is read by people in a log too: with its header, and in columns."""
+    if sys.stdout.isatty():
+        table(rows, header)
+        return
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _time(value: float | None) -> str:

@@ -170,7 +170,7 @@ def _is_plain(value: Any, depth: int) -> bool:
     """Whether JSON that was read can be written again: it has no infinity, and is not nested beyond measure."""
     if not isinstance(value, dict | list):
         return not isinstance(value, float) or math.isfinite(value)
-    for part in value.values() if isinstance(value, dict) else value:  # noqa: SIM110 - a log waits for it
+    for part in value.values() if isinstance(value, dict) else value:  # a generator takes twice as long
         if depth == 0 or not _is_plain(part, depth - 1):
             return False
     return True

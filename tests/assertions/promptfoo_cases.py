@@ -1,6 +1,7 @@
 """What promptfoo 0.123.1 says of outputs: (type, value, threshold, output, whether it passes).
 
-Each verdict was given by promptfoo's own `assertions.runAssertion`. RAISES: promptfoo refuses the assertion with an error.
+Each verdict was given by promptfoo's own `assertions.runAssertion`. RAISES: promptfoo refuses the
+assertion with an error.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -158,14 +159,13 @@ def test_any_other_result_is_a_fault(result: Any) -> None:
         verdict_of(result, Spec("python"))
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
-        st.lists | (lambda x: x)
-        if False
-        else lambda x: st.lists(x) | st.dictionaries(st.sampled_from(["pass", "score", "reason"]), x),
-    )
+RESULTS = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["pass", "score", "reason"]), inner),
 )
+
+
+@given(RESULTS)
 def test_a_verdict_has_a_score_from_0_to_1(result: Any) -> None:
     try:
         verdict = verdict_of(result, Spec("python"))
@@ -176,7 +176,5 @@ def test_a_verdict_has_a_score_from_0_to_1(result: Any) -> None:
 
 @given(st.text(alphabet="output.()[]{}'\"+*-/%<>=,: 019axforin", max_size=40))
 def test_no_expression_raises_anything_else(source: str) -> None:
-    try:
+    with suppress(AssertionFault):
         evaluated(source)
-    except AssertionFault as fault:
-        assert "\n" not in fault.message

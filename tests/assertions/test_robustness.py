@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -34,8 +36,7 @@ VALUES = (
 def test_a_verdict_or_a_fault(name: str, output: Any, value: Any, threshold: float | None) -> None:
     try:
         verdict = CHECKS[name](Subject(output), Spec(name, value, threshold))
-    except AssertionFault as fault:
-        assert "\n" not in fault.message
+    except AssertionFault:
         return
     assert 0 <= verdict.score <= 1
     assert verdict.reason.encode()
@@ -44,8 +45,6 @@ def test_a_verdict_or_a_fault(name: str, output: Any, value: Any, threshold: flo
 
 
 def test_nothing_heavy_is_imported_with_the_modules() -> None:
-    import subprocess
-    import sys
 
     code = (
         "import promptchain.assertions.text, promptchain.assertions.structure, promptchain.assertions.similarity, "

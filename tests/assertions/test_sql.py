@@ -75,10 +75,9 @@ def test_what_uses_all_columns_needs_all_to_be_allowed(query: str) -> None:
 
 
 def test_what_is_long_or_deep_is_not_read() -> None:
-    assert "longer than" in check("SELECT 1 " + "," * MAX_SQL + "2").reason or True
     assert not check("SELECT " + "(" * 100_000).passed
     assert not check("SELECT " + "(" * 30 + "1" + ")" * 30).passed
-    assert not check("SELECT 1" + " + 1" * MAX_SQL).passed
+    assert "longer than" in check("SELECT 1" + " + 1" * MAX_SQL).reason
 
 
 def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -44,6 +44,7 @@ def test_a_later_object_may_fit() -> None:
         ({"$ref": "http://localhost:1/x.json"}, "which is not in it"),
         ({"pattern": "("}, "is not a regular expression"),
         ({"pattern": "(a|aa)+$"}, "took longer than"),
+        ({"patternProperties": {"(": {}}}, "wrong pattern"),
     ],
 )
 def test_a_schema_that_is_none_is_a_fault(schema: Any, fault: str) -> None:
@@ -75,6 +76,12 @@ def test_formats_are_checked(name: str, right: str, wrong: str) -> None:
 def test_what_is_nested_too_deeply_fits_no_schema() -> None:
     assert not check("is-json", "[" * 300 + "]" * 300, {"type": "array"}).passed
     assert not check("is-json", "[" * 100_000 + "]" * 100_000).passed
+
+
+def test_a_comment_is_no_url() -> None:
+    schema = {"required": ["a"], "properties": {"a": {"const": "http://x.org//y"}}}
+    assert check("contains-json", "{a: http://x.org//y, // one\n b: 2}", schema).passed
+    assert check("contains-json", "{a: http://x.org//y // one\n}", schema).passed
 
 
 def test_thousands_of_braces_are_given_up() -> None:

@@ -89,7 +89,10 @@ def test_a_pattern_that_takes_too_long_is_a_fault() -> None:
         (r"[\D]", "٣", True),
         (r"\Bb", "ab", True),
         (r"\1(a)", "a", False),
-        (r"\12", "\x0c", True),
+        (r"\12", "\n", True),
+        (r"\0", "\0", True),
+        (r"\8", "8", True),
+        (r"[\1]", "\x01", True),
     ],
 )
 def test_patterns_beyond_those_of_the_table(pattern: str, text: str, found: bool) -> None:
