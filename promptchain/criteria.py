@@ -23,32 +23,37 @@ class Takes:
 
 _ANY = ("a text", "a number", "true or false", "a list", "a mapping", "empty")
 _WORDS = Takes(("a text", "a number"), needed=True)
-_LIST = Takes(("a list", "a text", "a number"), needed=True)
+_TEXT = Takes(("a text",), needed=True)
+_LIST = Takes(("a list", "a text"), needed=True)
 _SCHEMA = Takes(("a mapping", "a text"))
 _TEXTS = Takes(("a text", "a list"), needed=True)
 _QUESTION = Takes(("a text", "a mapping", "a list"), needed=True)
 _LIMIT = Takes(threshold=True)
 _NOTHING = Takes()
 
+_FUNCTION_CALLS = ("is-valid-function-call", "is-valid-openai-function-call", "is-valid-openai-tools-call")
+
 ASSERTIONS: Mapping[str, Takes] = {
     "equals": Takes(_ANY, needed=True),
-    **dict.fromkeys(("contains", "icontains", "starts-with", "regex", "levenshtein"), _WORDS),
+    **dict.fromkeys(("contains", "icontains"), _WORDS),
+    **dict.fromkeys(("starts-with", "regex", "levenshtein", "rouge-n", "python", "webhook"), _TEXT),
     **dict.fromkeys(("contains-any", "contains-all", "icontains-any", "icontains-all"), _LIST),
     **dict.fromkeys(("is-json", "contains-json", "schema"), _SCHEMA),
-    **dict.fromkeys(("is-xml", "contains-xml", "is-sql", "contains-sql"), Takes(("a mapping", "a list", "a text"))),
+    **dict.fromkeys(("is-xml", "contains-xml"), Takes(("a mapping", "a list", "a text"))),
+    **dict.fromkeys(("is-sql", "contains-sql"), Takes(("a mapping",))),
     **dict.fromkeys(("is-html", "contains-html", "is-refusal", "context-faithfulness", "context-relevance"), _NOTHING),
-    **dict.fromkeys(("rouge-n", "bleu", "f1", "similar"), _TEXTS),
+    **dict.fromkeys(("bleu", "f1", "similar"), _TEXTS),
     **dict.fromkeys(("latency", "cost", "tokens"), _LIMIT),
     **dict.fromkeys(("perplexity", "perplexity-score", "answer-relevance"), _NOTHING),
-    "is-valid-function-call": Takes(("a list", "a mapping", "a text")),
+    **dict.fromkeys(_FUNCTION_CALLS, Takes(("a list", "a mapping", "a text"))),
     "tool-call-f1": Takes(("a list", "a text"), needed=True),
-    **dict.fromkeys(("python", "webhook"), Takes(("a text",), needed=True)),
-    **dict.fromkeys(("llm-rubric", "model-graded-closedqa", "factuality", "context-recall", "select-best"), _QUESTION),
+    **dict.fromkeys(("llm-rubric", "model-graded-closedqa", "g-eval", "context-recall", "select-best"), _QUESTION),
+    **dict.fromkeys(("factuality", "model-graded-factuality"), _QUESTION),
     "assert-set": _NOTHING,
 }
 """The names an assertion's `type` may have; any of them may be negated with `not-`."""
 
-OPTIONS = frozenset({"provider", "context", "config", "rubricPrompt", "contextTransform", "description"})
+OPTIONS = frozenset({"provider", "context", "query", "config", "timeout", "factuality", "rubricPrompt", "description"})
 """The keys that assertions may have beside those of the model."""
 
 CHAIN = "chain"

@@ -69,7 +69,7 @@ async def evaluate(
     examples, are in `progress`, also those of an evaluation that is cancelled.
 
     It stops early (`progress.stopped`) at a ceiling that is reached, and when more than `max_errors` examples could not
-    be scored for reasons that are not the chain's. Raises CancelledError.
+    be scored for reasons that are not the chain's; where none could, that is told likewise. Raises CancelledError.
     """
     tested = [_Tested(bound.sampled(n) if n else bound, assertions, caller, grader) for n in range(repeat)]
     work = enumerate((example, sample) for example in examples for sample in range(repeat))
@@ -104,6 +104,8 @@ async def evaluate(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         progress.results.sort(key=lambda result: order[id(result)])
+    if progress.stopped is None and progress.errors and progress.errors == progress.done:
+        progress.stopped = f"none of the examples could be scored; the last: {progress.results[-1].problem}"
     return progress
 
 

@@ -250,7 +250,9 @@ def keep(project: Project, verdict: Verdict, words: Sequence[str] = ()) -> None:
     evaluation = verdict.evaluation
     if evaluation.content is None or not evaluation.results:
         return
-    record = record_of(evaluation, started=evaluation.started, words=words, misses=verdict.misses)
+    # Of `message=…` the value is an input, which is not to be shared.
+    shared = [name + sign + "…" * bool(sign) for name, sign, _ in (word.partition("=") for word in words)]
+    record = record_of(evaluation, started=evaluation.started, words=shared, misses=verdict.misses)
     found = record.to_json()
     with project.history() as history:
         kept = history.evaluations.of(record.chain, record.content, _LOOKED_AT)

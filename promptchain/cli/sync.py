@@ -50,9 +50,12 @@ def _print(report: Report) -> None:
         came, went = report.fetched.get(chain, 0), report.pushed.get(chain, 0)
         parts = [f"{plural(came, 'version')} fetched"] * bool(came) + [f"{plural(went, 'version')} pushed"] * bool(went)
         say(f"{chain}: {', '.join(parts)}")
-    if report.segments_fetched or report.segments_pushed:
-        came, went = report.segments_fetched, report.segments_pushed
-        say(f"runs: {plural(came, 'segment')} fetched, {plural(went, 'segment')} pushed")
+    for what, unit, came, went in (
+        ("evaluations", "evaluation", report.evaluations_fetched, report.evaluations_pushed),
+        ("runs", "segment", report.segments_fetched, report.segments_pushed),
+    ):
+        if came or went:
+            say(f"{what}: {plural(came, unit)} fetched, {plural(went, unit)} pushed")
     for labels, how in ((report.labels_fetched, "fetched"), (report.labels_pushed, "pushed")):
         for label in labels:
             there = f"at v{label.version}" if label.version else "deleted"

@@ -204,7 +204,10 @@ def _baseline(project: Project, lm: LM, name: str, chain: str, word: str, models
         loaded = project.load(name)
         return Case(f"{chain} on {word}", name, loaded, project.bind(loaded, lm, words))
     reference = word if "@" in word and not word.startswith("@") else f"{chain}@{word.removeprefix('@')}"
-    loaded = project.load(reference)
+    try:
+        loaded = project.load(reference)
+    except UsageError as exc:
+        raise UsageError(f"there is no {reference} to compare with: {exc.message}", hint=exc.hint) from None
     known = [own for own in models if not _is_of_step(own) or own.partition("=")[0] in loaded.steps]
     try:
         return Case(reference, reference, loaded, project.bind(loaded, lm, known))

@@ -205,7 +205,8 @@ def _notes(evaluation: Evaluation) -> None:
     asked = (
         f"; judges: {plural(judges.calls, 'new call')}, {judges.cached} cached" if judges.calls + judges.cached else ""
     )
-    cached = "all answers came from the cache" if not summary.new_calls else plural(summary.new_calls, "new call")
+    new = max(0, evaluation.spent.calls - judges.calls)  # with those that were made on expected values
+    cached = plural(new, "new call") if new else "all answers came from the cache"
     spent = f"{cached}, {dollars(evaluation.spent.cost)} spent{asked}; {seconds(evaluation.seconds)}"
     retried = sum(step.retries for step in summary.steps)
     again = f"; {plural(retried, 'reply').replace('replys', 'replies')} did not fit" if retried else ""

@@ -1,0 +1,431 @@
+"""`chain test`: what it prints, what it compares with, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.test_live import on_terminal
+from tests.workspace import CHAIN, Workspace
+
+TESTED = """
+model: MODEL
+inputs: {message: string}
+steps:
+  intent:
+    prompt: "Classify: {{ message }}"
+    output: [card, refund]
+  reply:
+    prompt: "Reply to {{ intent }}: {{ message }}"
+test:
+  dataset: rows.jsonl
+  assert:
+    - {step: intent, type: equals, value: "{{ expected.intent }}", metric: sorted}
+    - {step: reply, type: contains, value: "{{ expected.intent }}"}
+"""
+ANSWERS = (
+    {"contains": "Reply to card", "reply": "about card"},
+    {"contains": "Reply to refund", "reply": "about refund"},
+    {"contains": "back", "reply": "refund"},
+    {"contains": "Classify", "reply": "card"},
+)
+ROWS = [
+    {"id": "s1", "message": "where is it", "expected": {"intent": "card"}},
+    {"id": "s2", "message": "money back", "expected": {"intent": "refund"}},
+    {"id": "s3", "message": "return it", "expected": {"intent": "refund"}},
+    {"id": "s4", "message": "lost it", "expected": {"intent": "card"}},
+]
+ALL_CARD = ({"contains": "Classify", "reply": "card"}, *ANSWERS[:2])
+
+
+@pytest.fixture
+def tested(empty: Workspace) -> Workspace:
+    """The chain `demo`, which is wrong about s3 alone, in its first step."""
+    rows(empty, *ROWS)
+    empty.chain(TESTED, replies=ANSWERS)
+    return empty
+
+
+def rows(workspace: Workspace, *found: dict[str, Any], name: str = "rows.jsonl") -> Path:
+    return workspace.write(f"chains/{name}", "".join(json.dumps(row) + "\n" for row in found))
+
+
+def gated(workspace: Workspace, gate: str) -> None:
+    workspace.chain(TESTED + f"  gate: {gate}\n", replies=ANSWERS)
+
+
+def cells(line: str) -> list[str]:
+    return [cell for cell in re.split(r"\t+| {2,}", line.strip()) if cell]
+
+
+def evaluation(workspace: Workspace, *words: str, code: int = 100) -> dict[str, Any]:
+    done = workspace.invoke("test", "demo", *words, "--json")
+    assert done.code == code, done
+    [found] = done.json["evaluations"]
+    assert isinstance(found, dict)
+    assert done.json["passed"] is found["passed"] is (code == 0)
+    return found
+
+
+# -- what it prints ----------------------------------------------------------------------------------------------------
+
+
+def test_the_laggard_is_on_one_screen(tested: Workspace) -> None:
+    done = tested.invoke("test", "demo")
+    assert done.code == 100, done
+    lines = done.out.splitlines()
+    assert "demo@v1 on scripted/" in lines[0]
+    assert lines[0].endswith(": 4 examples of chains/rows.jsonl")
+    table = {line.split()[0]: cells(line) for line in lines[1:8]}
+    assert table["intent"][:6] == ["intent", "75 % [30–95]", "75 %", "25 %", "100 %", "4"]
+    assert table["reply"][:3] == ["reply", "75 % [30–95]", "100 %"]
+    assert table["chain"][:2] == ["chain", "75 % [30–95]"]
+    assert table["product"][:2] == ["product", "56 %"]
+    assert "The laggard is intent: were it perfect, the chain would pass 100 %, not 75 %." in lines
+    assert "failed: 1" in lines
+    assert "  s3  chains/rows.jsonl:3  intent: it should be 'refund', and is 'card'" in lines
+    assert "metric sorted: 0.750" in lines
+    assert len(lines) < 20
+    assert "9 new calls, $0 spent; " in done.err  # 8, and the reply to what was expected of s3
+
+
+def test_on_a_terminal_it_is_a_table_and_nothing_stays_of_the_bar(tested: Workspace) -> None:
+    shown = on_terminal([CHAIN, "test", "demo"], tested.root)
+    assert (shown.code, shown.cursor_shown) == (100, True)
+    assert "4/4" in shown.text
+    text = "\n".join(shown.lines)
+    assert "4/4" not in text
+    assert re.search(r"step +score +on gold +blame +loss +calls +cost +p50 +p95", text)
+    assert re.search(r"intent +75 % \[30–95\] +75 % +25 % +100 %", text)
+
+
+def test_explain_says_what_each_number_means(tested: Workspace) -> None:
+    assert "counterfactual" in tested.invoke("test", "demo", "--explain").out
+    assert "counterfactual" not in tested.invoke("test", "demo").out
+
+
+def test_as_json(tested: Workspace) -> None:
+    found = evaluation(tested)
+    assert (found["chain"], found["version"], found["dataset"]["examples"]) == ("demo", "demo@v1", 4)
+    assert (found["score"]["value"], found["counts"]) == (0.75, {"passed": 3, "failed": 1, "errors": 0})
+    intent, reply = found["steps"]["intent"], found["steps"]["reply"]
+    assert (intent["blame"], intent["loss"], intent["method"]) == (0.25, 1.0, "counterfactual")
+    assert (reply["score"]["value"], reply["gold"]["value"]) == (0.75, 1.0)
+    third = found["examples"][2]
+    assert (third["id"], third["where"], third["state"]) == ("s3", "chains/rows.jsonl:3", "failed")
+    assert (third["first_failed"], third["steps"]["intent"]["mends"]) == ("intent", True)
+    assert third["assertions"][0] == {
+        "type": "equals", "step": "intent", "passed": False, "metric": "sorted", "score": 0.0,
+        "reason": "it should be 'refund', and is 'card'",
+    }  # fmt: skip
+    assert (found["gate"], found["comparison"], found["metrics"]["sorted"]["value"]) == ([], None, 0.75)
+
+
+def test_assertions_that_never_applied_are_told(tested: Workspace) -> None:
+    rows(tested, {"message": "hi"})
+    done = tested.invoke("test", "demo")
+    assert done.code == 0
+    assert done.err.count("warning: an assertion was never applied: ") == 2
+    assert "equals on intent: no row has expected" in done.err
+
+
+def test_a_row_that_is_there_twice_is_told(tested: Workspace) -> None:
+    rows(tested, {"message": "hi"}, {"message": "hi"})
+    assert "warning: 1 row repeats an earlier one and is counted once: chains/rows.jsonl:2" in tested.invoke("test").err
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"), [(["s1"], ["s1"]), (["expected.intent=refund"], ["s2", "s3"]), (["s*", "message=*it"], ["s1", "s3", "s4"])]
+)
+def test_only_what_fits_the_filter(tested: Workspace, words: list[str], ids: list[str]) -> None:
+    options = [part for word in words for part in ("--filter", word)]
+    done = tested.invoke("test", "demo", "--json", *options)
+    assert [one["id"] for one in done.json["evaluations"][0]["examples"]] == ids
+
+
+def test_another_dataset(tested: Workspace) -> None:
+    path = rows(tested, ROWS[0], name="other.jsonl")
+    found = evaluation(tested, "--dataset", str(path), code=0)
+    assert (found["dataset"]["files"], found["dataset"]["examples"]) == (["chains/other.jsonl"], 1)
+
+
+# -- the cache, repeats, models ----------------------------------------------------------------------------------------
+
+
+def test_the_second_time_nothing_is_asked(tested: Workspace) -> None:
+    first = evaluation(tested)
+    again = evaluation(tested)
+    assert (first["new_calls"], again["new_calls"], again["calls"], again["spent"]["calls"]) == (8, 0, 8, 0)
+    done = tested.invoke("test", "demo")
+    assert "all answers came from the cache, $0 spent" in done.err
+    assert "new call" in tested.invoke("test", "demo", "--no-cache").err
+    for name in ("score", "steps", "dataset"):
+        assert {**first[name], "intent": 0, "reply": 0} == {**again[name], "intent": 0, "reply": 0}
+
+
+def test_calls_on_expected_values_are_told_too(tested: Workspace) -> None:
+    """The answers are there, but not those to what is expected of a step, which the dataset says only now."""
+    rows(tested, *({**row, "expected": None} for row in ROWS))
+    tested.invoke("test", "demo")
+    rows(tested, *ROWS)
+    assert "1 new call, " in tested.invoke("test", "demo").err
+
+
+def test_repeats_are_asked_apart_and_flaky_examples_are_named(tested: Workspace) -> None:
+    flaky = ({"contains": "Reply to", "reply": "card refund"}, "card", "refund", *["card"] * 20)
+    tested.chain(TESTED, replies=flaky)
+    done = tested.invoke("test", "demo", "--repeat", "3", "--filter", "s1", "--concurrency", "1")
+    assert "1 example of chains/rows.jsonl, 3 tries each" in done.out
+    assert "flaky: s1" in done.out
+    found = evaluation(tested, "--repeat", "3", "--filter", "s1")
+    assert [one["try"] for one in found["examples"]] == [0, 1, 2]
+    assert (found["repeat"], found["flaky"], found["spent"]["calls"]) == (3, ["s1"], 0)
+
+
+def test_several_models_are_a_matrix(tested: Workspace) -> None:
+    other = tested.model(*ALL_CARD, name="cards")
+    done = tested.invoke("test", "demo", "--model", f"scripted/{tested.root}/demo.script.yaml", "--model", other)
+    assert done.code == 100
+    matrix = done.out.split("\n\n")[-1].splitlines()
+    found = {line.split()[0]: cells(line) for line in matrix}
+    assert [cell.split(" [")[0] for cell in found["chain"]] == ["chain", "75 %", "50 %"]
+    assert [cell.split(" [")[0] for cell in found["intent"]] == ["intent", "75 %", "50 %"]
+    both = tested.invoke("test", "demo", "--json", "--model", other, "--model", "reply=" + other).json["evaluations"]
+    assert len(both) == 1
+
+
+# -- what is tested ----------------------------------------------------------------------------------------------------
+
+
+def test_without_names_all_chains_with_a_test(tested: Workspace) -> None:
+    tested.chain(TESTED, name="other", replies=ANSWERS)
+    tested.chain("model: MODEL\nsteps: {a: {prompt: hi}}\n", name="untested")
+    found = tested.invoke("test", "--json").json["evaluations"]
+    assert [one["chain"] for one in found] == ["demo", "other"]
+    assert found[0]["version"] == "demo@v1"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["nowhere"], 2, "there is no chain 'nowhere'"),
+        (["untested"], 2, "the chain 'untested' has no `test:`"),
+        (["demo", "--filter", "x9"], 2, "none of the 4 examples fits the filter x9"),
+        (["demo", "--dataset", "nowhere.jsonl"], 1, "there is no such file"),
+        (["demo", "--compare", "demo@production"], 2, "there is no demo@production to compare with: "),
+        (["demo", "--compare", "scripted/nowhere.yaml"], 2, "nowhere.yaml"),
+        (["demo", "--model", "sort=scripted/x"], 2, "unknown step 'sort'"),
+        (["demo", "--repeat", "0"], 2, "Invalid value for '--repeat'"),
+    ],
+)
+def test_what_cannot_be_tested_is_said_before_anything_is_spent(
+    tested: Workspace, words: list[str], code: int, says: str
+) -> None:
+    tested.chain("model: MODEL\nsteps: {a: {prompt: hi}}\n", name="untested")
+    done = tested.invoke("test", *words)
+    assert (done.code, done.out) == (code, ""), done
+    assert says in done.err
+    assert "Traceback" not in done.err
+    assert "9 new calls, " in tested.invoke("test", "demo").err
+
+
+def test_nothing_to_test(empty: Workspace) -> None:
+    empty.chain("model: MODEL\nsteps: {a: {prompt: hi}}\n")
+    done = empty.invoke("test")
+    assert (done.code, "no chain here has a `test:`" in done.err) == (2, True)
+
+
+def test_rows_that_do_not_fit_are_named_by_file_and_line(tested: Workspace) -> None:
+    rows(tested, ROWS[0], {"mesage": "x"}, {"message": "x", "expected": {"intent": "crad"}})
+    done = tested.invoke("test", "demo")
+    assert (done.code, done.out) == (1, "")
+    assert "chains/rows.jsonl:2: the input 'message' (string) is missing" in done.err
+    assert "chains/rows.jsonl:3: expected.intent: " in done.err
+
+
+def test_a_report_that_cannot_be_written_is_an_error_and_the_table_is_there(tested: Workspace) -> None:
+    done = tested.invoke("test", "demo", "--junit", "chains/demo.yaml/x.xml")
+    assert (done.code, "error: chains/demo.yaml/x.xml: cannot be written: " in done.err) == (1, True)
+    assert "The laggard is intent" in done.out
+
+
+@pytest.mark.xfail(strict=True, reason="runner._refuse_unbuilt refuses a step's own `assert`")
+def test_assertions_in_a_step_are_its_own(tested: Workspace) -> None:
+    own = '    assert: [{type: equals, value: "{{ expected.intent }}"}]\n  reply:'
+    tested.chain(TESTED.replace("  reply:", own, 1), replies=ANSWERS)
+    assert len(evaluation(tested)["examples"][0]["assertions"]) == 3
+
+
+# -- gates and comparisons ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gate", "code", "says"),
+    [
+        ("{min: 0.7}", 0, "✓ the gate is met"),
+        ("{min: {chain: 0.75, intent: 0.7, sorted: 0.5}}", 0, "✓ the gate is met"),
+        ("{min: {chain: 0.8}}", 100, "✗ chain is 0.750, 0.050 less than the 0.8 asked for"),
+        ("{min: {intent: 0.9}}", 100, "✗ intent is 0.750, 0.150 less than the 0.9 asked for"),
+        ("{min: {sorted: 1}}", 100, "✗ sorted is 0.750, 0.250 less than the 1 asked for"),
+    ],
+)
+def test_the_gate_decides(tested: Workspace, gate: str, code: int, says: str) -> None:
+    gated(tested, gate)
+    done = tested.invoke("test", "demo")
+    assert (done.code, says in done.out) == (code, True), done
+    assert evaluation(tested, code=code)["gate"] == ([says[2:]] if code else [])
+
+
+def worse(workspace: Workspace) -> None:
+    """A prompt changed for the worse: s2 fails too."""
+    answers = ({"contains": "Sort", "reply": "card"}, *ANSWERS)
+    workspace.chain(TESTED.replace('"Classify: ', '"Sort: '), replies=answers)
+
+
+@pytest.mark.parametrize("reference", ["demo@v1", "@v1", "v1", "@production", "demo@production", "production"])
+def test_a_change_for_the_worse_names_the_examples_that_flipped(tested: Workspace, reference: str) -> None:
+    tested.invoke("commit", "demo")
+    assert tested.invoke("label", "demo@v1", "production").code == 0
+    worse(tested)
+    done = tested.invoke("test", "demo", "--compare", reference)
+    assert done.code == 100, done
+    assert "now fail: s2 (intent)" in done.out
+    assert "✗ the chain is 0.250 worse than demo@" in done.out
+    found = evaluation(tested, "--compare", reference)
+    assert found["comparison"]["flipped"] == [
+        {"id": "s2", "where": "chains/rows.jsonl:2", "to": "failed", "step": "intent"}
+    ]
+    assert found["comparison"]["chain"]["difference"] == -0.25
+
+
+def test_a_change_for_the_better_passes(tested: Workspace) -> None:
+    tested.invoke("commit", "demo")
+    answers = ({"contains": "Sort: return", "reply": "refund"}, {"contains": "Sort: money", "reply": "refund"},
+               {"contains": "Sort", "reply": "card"}, *ANSWERS)  # fmt: skip
+    tested.chain(TESTED.replace('"Classify: ', '"Sort: '), replies=answers)
+    done = tested.invoke("test", "demo", "--compare", "@v1")
+    assert (done.code, "now pass: s3 (intent)" in done.out) == (0, True), done
+
+
+def test_against_another_model(tested: Workspace) -> None:
+    other = tested.model(*ALL_CARD, name="cards")
+    found = evaluation(tested, "--compare", other, code=0)
+    assert [flip["id"] for flip in found["comparison"]["flipped"]] == ["s2"]
+    assert found["comparison"]["before"] == f"demo on {other}"
+    assert found["comparison"]["chain"]["difference"] == 0.25
+
+
+@pytest.mark.parametrize(("margin", "code"), [(0, 100), (0.2, 100), (0.25, 0)])
+def test_no_worse_than_a_label_by_a_margin(tested: Workspace, margin: float, code: int) -> None:
+    tested.invoke("commit", "demo")
+    tested.invoke("label", "demo@v1", "production")
+    answers = ({"contains": "Sort", "reply": "card"}, *ANSWERS)
+    text = TESTED.replace('"Classify: ', '"Sort: ') + f"  gate: {{no_worse_than: production, margin: {margin}}}\n"
+    tested.chain(text, replies=answers)
+    done = tested.invoke("test", "demo")
+    assert done.code == code, done
+    assert ("worse than demo@production" in done.out) is (code == 100)
+
+
+def test_no_worse_than_a_label_that_is_not_there_yet(tested: Workspace) -> None:
+    gated(tested, "{no_worse_than: production}")
+    done = tested.invoke("test", "demo")
+    assert (done.code, done.out) == (2, "")
+    assert "there is no demo@production to compare with: the chain 'demo' has no versions yet" in done.err
+    tested.invoke("commit", "demo")
+    done = tested.invoke("test", "demo")
+    assert (done.code, done.out) == (2, "")
+    assert "there is no demo@production to compare with: the chain 'demo' has no version 'production'" in done.err
+
+
+def test_a_baseline_with_other_steps_and_inputs(tested: Workspace) -> None:
+    older = TESTED.split("  reply:")[0].replace("Classify", "Classify") + "outputs: {reply: '{{ intent }}'}\n"
+    tested.chain(older, replies=ANSWERS)
+    assert tested.invoke("commit", "demo").out == "demo@v1\n"
+    text = TESTED.replace("inputs: {message: string}", "inputs: {message: string, tone: string}")
+    rows(tested, *({**row, "tone": "kind"} for row in ROWS))
+    tested.chain(text, replies=ANSWERS)
+    found = evaluation(tested, "--compare", "@v1", code=0)
+    assert (list(found["comparison"]["steps"]), found["comparison"]["left_out"]) == (["intent"], 0)
+    tested.chain(TESTED.replace("inputs: {message: string}", "inputs: {message: string, n: integer}"), replies=ANSWERS)
+    tested.invoke("commit", "demo")
+    tested.chain(TESTED, replies=ANSWERS)
+    rows(tested, *ROWS)
+    done = tested.invoke("test", "demo", "--compare", "@v2")
+    assert (done.code, done.out) == (2, "")
+    assert "chains/rows.jsonl:1: demo@v2 takes other inputs: " in done.err
+
+
+# -- what ends it early ------------------------------------------------------------------------------------------------
+
+
+def test_too_many_errors_end_it_with_1(tested: Workspace) -> None:
+    tested.chain(TESTED, replies=[{"contains": "Classify", "error": "authentication"}])
+    done = tested.invoke("test", "demo", "--max-errors", "1", "--concurrency", "1")
+    assert done.code == 1, done
+    assert "error: stopped: 2 examples could not be scored; the last: " in done.err
+    assert "authentication" in done.err
+    none = evaluation(tested, "--max-errors", "4", code=1)
+    assert (none["counts"], none["score"]) == ({"passed": 0, "failed": 0, "errors": 4}, None)
+    tested.chain(TESTED, replies=[{"contains": "Classify: return", "error": "authentication"}, *ANSWERS])
+    tolerated = evaluation(tested, code=0)
+    assert (tolerated["counts"], tolerated["score"]["n"]) == ({"passed": 3, "failed": 0, "errors": 1}, 3)
+
+
+def test_a_ceiling_ends_it_with_1_and_it_goes_on_from_the_cache(tested: Workspace) -> None:
+    done = tested.invoke("test", "demo", "--max-calls", "4", "--concurrency", "1")
+    assert (done.code, "error: stopped: " in done.err) == (1, True), done
+    assert "the gate is met" not in done.out
+    assert "5 new calls" in tested.invoke("test", "demo").err
+
+
+def answers(cache: Path) -> int:
+    """How many answers the cache holds."""
+    if not cache.exists():
+        return 0
+    with closing(sqlite3.connect(cache)) as db:
+        try:
+            return int(db.execute("SELECT COUNT(*) FROM responses").fetchone()[0])
+        except sqlite3.OperationalError:  # just being made
+            return 0
+
+
+def test_an_interrupt_keeps_what_is_done(tested: Workspace) -> None:
+    slow = ({"contains": "Classify: lost", "reply": "card", "delay": 60}, *ANSWERS)
+    tested.chain(TESTED, replies=slow)
+    process = subprocess.Popen(
+        [CHAIN, "test", "demo"], cwd=tested.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    cache = tested.root.parent / "cache"
+    until = time.monotonic() + 20
+    while time.monotonic() < until and answers(cache / "responses.db") < 7:  # two for each but the slow one, and s3's
+        time.sleep(0.02)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, ""), err
+    assert "3 of 4 examples were done; their answers are in the cache: run the same again to go on\n" in err
+    assert "Traceback" not in err
+    found = tested.invoke("test", "demo", "--json", "--filter", "s1", "--filter", "message=where*").json["evaluations"][0]
+    assert found["new_calls"] == 0
+
+
+def test_litellm_is_not_loaded_for_what_is_in_the_cache(tested: Workspace) -> None:
+    tested.invoke("test", "demo")
+    code = (
+        "import sys\nfrom promptchain.cli.app import app\n"
+        "try:\n    app(['test', 'demo'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'litellm', 'rich', 'wordllama', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tested.root, capture_output=True, text=True, timeout=60)
+    assert done.stderr.endswith("[]\n"), done.stderr
