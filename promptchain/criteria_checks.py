@@ -97,7 +97,8 @@ def _set(assertion: Assertion, chain: Chain, on: str | None) -> Iterator[Flaw]:
             continue
         if on is None and (part.step or part.output):
             key = "step" if part.step else "output"
-            yield Flaw(("assert", index, key), f"an assert-set as a whole has a '{key}'", "move it to the set", key=True)
+            message = f"an assert-set as a whole has a '{key}'"
+            yield Flaw(("assert", index, key), message, "move it to the set", key=True)
             continue
         for flaw in assertion_flaws(part, chain, on=on):
             yield Flaw(("assert", index, *flaw.path), flaw.message, flaw.hint, flaw.key)

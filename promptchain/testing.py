@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptchain import comparison, document, evaluate, examples, gates, inputs
+from promptchain import comparison, document, evaluate, examples, gates, inputs, selection
 from promptchain.chain import Chain
 from promptchain.comparison import Comparison
 from promptchain.criteria import Assertion, Gate, Test
-from promptchain.errors import PromptChainError, UsageError, Where
+from promptchain.errors import BudgetError, PromptChainError, UsageError, Where
 from promptchain.evaluate import Progress, Watch
 from promptchain.evaluations import record_of
 from promptchain.examples import Example, Examples
@@ -27,7 +27,7 @@ from promptchain.runner import BoundPlan
 from promptchain.summary import Summary, summarise
 
 if TYPE_CHECKING:
-    from promptchain.assertions.grader import JudgeSpent
+    from promptchain.assertions.grader import Grader, JudgeSpent
 
 MAX_FILES = 1000
 
@@ -132,15 +132,16 @@ def _matching(folder: Path, pattern: str) -> list[Path]:
         return []
 
 
-def assertions(project: Project, chain: Chain) -> tuple[Assertion, ...]:
-    """The chain's assertions, those of steps and of the whole, with the files that they name read in.
-
-    Raises PromptChainError.
+def assertions(project: Project, chain: Chain) -> tuple[tuple[Assertion, ...], tuple[Assertion, ...]]:
+    """The chain's assertions, those of steps and of the whole, with the files that they name read in; and apart those
+    that choose among the outputs of several models. Raises PromptChainError.
     """
     own = tuple(
         assertion.model_copy(update={"step": name}) for name, step in chain.steps.items() for assertion in step.assert_
     )
-    return tuple(_with_file(assertion, project) for assertion in own + (chain.test.assert_ if chain.test else ()))
+    found = [_with_file(assertion, project) for assertion in own + (chain.test.assert_ if chain.test else ())]
+    choices = tuple(assertion for assertion in found if assertion.name == selection.NAME)
+    return tuple(assertion for assertion in found if assertion.name != selection.NAME), choices
 
 
 def _with_file(assertion: Assertion, project: Project) -> Assertion:
@@ -193,17 +194,7 @@ async def evaluate_case(
 
     Raises PromptChainError, CancelledError; `progress` then has what was done.
     """
-    from promptchain.assertions.grader import Grader
-
-    grader = Grader(
-        lm,
-        caller,
-        judge=setting.judge,
-        embedder=setting.embedder,
-        root=project.root,
-        timeout=project.settings.timeout,
-        budget=caller.budget,
-    )
+    grader = _grader(project, lm, caller, setting)
     started, began, before = now(), time.perf_counter(), caller.spent
     done = await evaluate.evaluate(
         case.bound,
@@ -228,6 +219,48 @@ async def evaluate_case(
         seconds=time.perf_counter() - began,
         started=started,
         repeat=repeat,
+    )
+
+
+async def choose(
+    project: Project,
+    tested: Sequence[Evaluation],
+    choices: Iterable[Assertion],
+    lm: LM,
+    caller: Caller,
+    setting: Test,
+) -> list[Evaluation]:
+    """The evaluations of several models with what a judge chose among them; a ceiling that is reached stops them."""
+    grader = _grader(project, lm, caller, setting)
+    columns: Sequence[Sequence[ExampleResult]] = [evaluation.results for evaluation in tested]
+    stopped = None
+    try:
+        for assertion in choices:
+            columns = await selection.choose(columns, assertion, grader)
+    except BudgetError as exc:
+        stopped = exc.message
+    return [
+        replace(
+            evaluation,
+            results=tuple(results),
+            summary=summarise(evaluation.case.bound.plan, results),
+            stopped=evaluation.stopped or stopped,
+        )
+        for evaluation, results in zip(tested, columns, strict=True)
+    ]
+
+
+def _grader(project: Project, lm: LM, caller: Caller, setting: Test) -> Grader:
+    from promptchain.assertions.grader import Grader
+
+    return Grader(
+        lm,
+        caller,
+        judge=setting.judge,
+        embedder=setting.embedder,
+        root=project.root,
+        timeout=project.settings.timeout,
+        budget=caller.budget,
     )
 
 

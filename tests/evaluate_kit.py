@@ -65,15 +65,11 @@ def try_all(
     progress = Progress(len(examples) * options.get("repeat", 1))
     bound = runner.bind(plan.build(chain), lm)
     return asyncio.run(
-        evaluate(
-            bound, tuple(assertions), examples, caller, grader_of(lm, caller, judge=judge), progress, **options
-        )
+        evaluate(bound, tuple(assertions), examples, caller, grader_of(lm, caller, judge=judge), progress, **options)
     )
 
 
-def try_one(
-    chain: Chain, lm: LM, of: Example, assertions: Iterable[Assertion] = (), **options: Any
-) -> ExampleResult:
+def try_one(chain: Chain, lm: LM, of: Example, assertions: Iterable[Assertion] = (), **options: Any) -> ExampleResult:
     [result] = try_all(chain, lm, [of], assertions, **options).results
     return result
 

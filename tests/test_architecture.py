@@ -61,6 +61,7 @@ ROWS = (
     "scorer",
     "blame",
     "evaluate",
+    "selection",
     "summary",
     "comparison",
     "gates",

@@ -92,7 +92,8 @@ def worlds(draw: st.DrawFn) -> World:
     some = st.frozensets(st.sampled_from(names))
     return World(
         before=tuple(
-            tuple(sorted(draw(st.sets(st.integers(0, index - 1), max_size=2)))) if index else () for index in range(size)
+            tuple(sorted(draw(st.sets(st.integers(0, index - 1), max_size=2)))) if index else ()
+            for index in range(size)
         ),
         wanted=draw(some),
         checked=draw(st.frozensets(st.sampled_from(names), min_size=1)),

@@ -124,9 +124,7 @@ def test_gold_of_a_step_with_when_and_for_each() -> None:
 def test_repeats_are_drawn_apart_and_told_from_each_other() -> None:
     chain = chain_of({"a": "{{ q }}"})
     lm = ScriptedLM(["good", "bad", "good", "good", "good", "good"])
-    found = try_all(
-        chain, lm, [example("e1"), example("e2")], [check("equals", "good", step="a")], repeat=3, at_once=1
-    )
+    found = try_all(chain, lm, [example("e1"), example("e2")], [check("equals", "good", step="a")], repeat=3, at_once=1)
     assert [(one.id, one.sample, one.state.value) for one in found.results] == [
         ("e1", 0, "passed"), ("e1", 1, "failed"), ("e1", 2, "passed"),
         ("e2", 0, "passed"), ("e2", 1, "passed"), ("e2", 2, "passed"),
@@ -166,7 +164,9 @@ def test_no_more_are_under_way_than_asked_for(at_once: int) -> None:
             finally:
                 now -= 1
 
-    try_all(chain_of({"a": "{{ q }}"}), Counting("x", delay=0.002), [example(f"e{n}") for n in range(12)], at_once=at_once)
+    try_all(
+        chain_of({"a": "{{ q }}"}), Counting("x", delay=0.002), [example(f"e{n}") for n in range(12)], at_once=at_once
+    )
     assert most == at_once
 
 

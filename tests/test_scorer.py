@@ -127,7 +127,8 @@ def test_a_judge_whose_server_is_gone_says_the_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "score"), [((1, 1), 0.5), ((3, 1), 0.75), ((1, 3), 0.25), ((0.5, 0.5), 0.5), ((2, 0), 1.0), ((0, 2), 0.0)]
+    ("weights", "score"),
+    [((1, 1), 0.5), ((3, 1), 0.75), ((1, 3), 0.25), ((0.5, 0.5), 0.5), ((2, 0), 1.0), ((0, 2), 0.0)],
 )
 def test_the_score_is_the_weighted_mean(weights: tuple[float, float], score: float) -> None:
     result = scored(check("contains", "o", weight=weights[0]), check("contains", "z", weight=weights[1]))
@@ -298,7 +299,8 @@ def test_outputs_by_name_the_only_one_or_all() -> None:
 
 def test_an_output_that_was_made_is_judged_though_the_run_failed() -> None:
     chain = chain_of(
-        {"a": "A", "b": {"prompt": "B", "output": "integer", "retry": {"parse": 0}}}, outputs={"x": "{{ a }}", "y": "{{ b }}"}
+        {"a": "A", "b": {"prompt": "B", "output": "integer", "retry": {"parse": 0}}},
+        outputs={"x": "{{ a }}", "y": "{{ b }}"},
     )
     result = try_one(
         chain, ScriptedLM({"A": "one", "B": "no"}), example(),

@@ -19,7 +19,9 @@ from tests.evaluate_kit import chain_of, check, plan_of
 CHAIN = chain_of({"a": "A {{ q }}", "b": "B {{ a }}"})
 
 
-def result(id: str, state: str = "passed", *, sample: int = 0, a: Any = None, b: Any = None, **rest: Any) -> ExampleResult:
+def result(
+    id: str, state: str = "passed", *, sample: int = 0, a: Any = None, b: Any = None, **rest: Any
+) -> ExampleResult:
     """a, b: fields of the steps' results, or only whether they passed."""
     steps = {
         name: StepResult(Status.DONE, **(own if isinstance(own, dict) else {"passed": own}))
@@ -35,7 +37,14 @@ def summary(*results: ExampleResult) -> Summary:
 
 def test_nothing_at_all() -> None:
     found = summary()
-    assert (found.examples, found.tries, found.chain, found.product, found.mean, found.p50) == (0, 0, None, None, None, None)
+    assert (found.examples, found.tries, found.chain, found.product, found.mean, found.p50) == (
+        0,
+        0,
+        None,
+        None,
+        None,
+        None,
+    )
     assert (found.calls, found.cost, found.several) == (0, 0.0, 0.0)
     assert [step.score for step in found.steps] == [None, None]
 

@@ -43,6 +43,7 @@ Compare = Annotated[
         "--compare",
         metavar="REF|MODEL",
         help="Also test a version (NAME@production, @v7, @git:main) or another model; exit 100 where this is worse.",
+        autocompletion=complete.versions,
     ),
 ]
 Github = Annotated[
@@ -137,13 +138,14 @@ def command(
 
 @dataclass(frozen=True)
 class Job:
-    """One chain: its cases, one for each choice of models, and what they are compared with. recorder: keeps the version
-    and what came of it in the store."""
+    """One chain: its cases, one for each choice of models, and what they are compared with. choices: the assertions
+    that compare the cases. recorder: keeps the version and what came of it in the store."""
 
     cases: tuple[Case, ...]
     before: Case | None
     data: Examples
     checks: tuple[Assertion, ...]
+    choices: tuple[Assertion, ...]
     setting: Test
     gate: Gate
     recorder: Recorder | None
@@ -174,7 +176,7 @@ def _job(project: Project, lm: LM, name: str, asked: Options) -> Job:
 
     chain = project.load(name)
     setting = testing.tested(chain)
-    checks = testing.assertions(project, chain)
+    checks, choices = testing.assertions(project, chain)
     found = testing.data(project, chain, asked.words, asked.files)
     for warning in found.warnings:
         warn(warning)
@@ -186,7 +188,10 @@ def _job(project: Project, lm: LM, name: str, asked: Options) -> Job:
         cases.append(Case(column if len(columns) > 1 and column else name, name, chain, bound))
     baseline = asked.compare or setting.gate.no_worse_than
     before = None if baseline is None else _baseline(project, lm, name, chain.name, baseline, (*steps, *columns[:1]))
-    return Job(tuple(cases), before, found, checks, setting, setting.gate, Recorder(project, name, chain))
+    if choices and len(cases) == 1:
+        warn("select-best compares models, so it is not applied; name several: --model A --model B")
+    recorder = Recorder(project, name, chain)
+    return Job(tuple(cases), before, found, checks, choices, setting, setting.gate, recorder)
 
 
 def _is_of_step(word: str) -> bool:
@@ -246,8 +251,10 @@ async def _all(
         before = None
         if job.before is not None:
             before = await _one(project, lm, caller, job, job.before, asked, shown, watch)
-        for case in job.cases:
-            done = await _one(project, lm, caller, job, case, asked, shown, watch)
+        tested = [await _one(project, lm, caller, job, case, asked, shown, watch) for case in job.cases]
+        if job.choices and len(tested) > 1:
+            tested = await testing.choose(project, tested, job.choices, lm, caller, job.setting)
+        for done in tested:
             kept = job.recorder.version() if job.recorder else None
             if kept is not None:
                 done = replace(done, version=kept[0].name, content=kept[0].content)

@@ -200,6 +200,8 @@ def _notes(evaluation: Evaluation) -> None:
     summary, judges = evaluation.summary, evaluation.judges
     for told in summary.unused:
         warn(f"an assertion was never applied: {told}")
+    if evaluation.results and not any(result.checks for result in evaluation.results):
+        warn("nothing is asserted, so an example passes when it runs through; test: {assert: [{type: …}]}")
     if evaluation.stopped:
         note(style("error: ", "1;31", sys.stderr) + f"stopped: {on_terminal(evaluation.stopped)}")
     asked = (

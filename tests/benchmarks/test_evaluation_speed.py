@@ -65,7 +65,7 @@ def _evaluate(project: Project, lm: LM, concurrency: int = 16) -> Progress:
     grader = Grader(lm, caller, judge=None, root=project.root)
     found = data(project, chain)
     work = evaluate(
-        bound, assertions(project, chain), found, caller, grader, Progress(found.count), at_once=concurrency
+        bound, assertions(project, chain)[0], found, caller, grader, Progress(found.count), at_once=concurrency
     )
     return asyncio.run(work)
 

@@ -145,7 +145,8 @@ def test_a_row_that_is_there_twice_is_told(tested: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "ids"), [(["s1"], ["s1"]), (["expected.intent=refund"], ["s2", "s3"]), (["s*", "message=*it"], ["s1", "s3", "s4"])]
+    ("words", "ids"),
+    [(["s1"], ["s1"]), (["expected.intent=refund"], ["s2", "s3"]), (["s*", "message=*it"], ["s1", "s3", "s4"])],
 )
 def test_only_what_fits_the_filter(tested: Workspace, words: list[str], ids: list[str]) -> None:
     options = [part for word in words for part in ("--filter", word)]
@@ -416,7 +417,9 @@ def test_an_interrupt_keeps_what_is_done(tested: Workspace) -> None:
     assert (process.returncode, out) == (130, ""), err
     assert "3 of 4 examples were done; their answers are in the cache: run the same again to go on\n" in err
     assert "Traceback" not in err
-    found = tested.invoke("test", "demo", "--json", "--filter", "s1", "--filter", "message=where*").json["evaluations"][0]
+    found = tested.invoke("test", "demo", "--json", "--filter", "s1", "--filter", "message=where*").json["evaluations"][
+        0
+    ]
     assert found["new_calls"] == 0
 
 
