@@ -1,4 +1,4 @@
-"""`select-best`: of the outputs that several models gave for an example, a judge chooses one, and only that one passes."""
+"""`select-best`: of what several models gave for an example, a judge chooses one, and only that one passes."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def command(
         print_json({"passed": passed, "evaluations": [data(verdict) for verdict in verdicts]})
     else:
         test_view.show(verdicts, explain=explain)
-    _write(verdicts, junit, markdown, github=github)
+    _write(project, verdicts, junit, markdown, github=github)
     if any(verdict.evaluation.stopped for verdict in verdicts):
         raise typer.Exit(1)
     if not all(verdict.passed for verdict in verdicts):
@@ -314,7 +314,9 @@ async def _one(
     )
 
 
-def _write(verdicts: Sequence[Verdict], junit: Path | None, markdown: Path | None, *, github: bool) -> None:
+def _write(
+    project: Project, verdicts: Sequence[Verdict], junit: Path | None, markdown: Path | None, *, github: bool
+) -> None:
     """The reports that were asked for. Raises PromptChainError for a file that cannot be written."""
     if junit is not None:
         from promptchain.reports.junit import junit as as_junit
@@ -328,10 +330,16 @@ def _write(verdicts: Sequence[Verdict], junit: Path | None, markdown: Path | Non
         from promptchain.reports.github import annotations
         from promptchain.reports.markdown import markdown as as_markdown
 
-        for line in annotations(verdicts):
+        for line in annotations(verdicts, folder=_folder(project.root)):
             say(line)
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
             _to_file(Path(summary), as_markdown(verdicts, limit=900_000), append=True)
+
+
+def _folder(root: Path) -> str:
+    """The project's folder in the repository that a workflow checked out."""
+    workspace = Path(os.environ.get("GITHUB_WORKSPACE") or root).resolve()
+    return root.resolve().relative_to(workspace).as_posix() if root.resolve().is_relative_to(workspace) else ""
 
 
 def _to_file(path: Path, text: str, *, append: bool = False) -> None:

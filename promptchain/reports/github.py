@@ -4,6 +4,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from promptchain.errors import Where
@@ -28,17 +29,18 @@ class _Note:
     where: Where | None = None
 
 
-def annotations(verdicts: Sequence["Verdict"], *, limit: int = 10) -> list[str]:
+def annotations(verdicts: Sequence["Verdict"], *, limit: int = 10, folder: str = "") -> list[str]:
     """Workflow commands, one to a line to be printed: an error for each evaluation that ended early, each missed gate,
     and each example that flipped to failed, or that failed where neither gate nor comparison decides; a warning for
     each example that could not be scored.
 
-    limit: of each kind, the last of which counts the rest; GitHub shows the first 10 of a step.
+    limit: of each kind, the last of which counts the rest; GitHub shows the first 10 of a step. folder: the project's
+    in its repository, from where GitHub counts files.
     """
     missed = [note for verdict in verdicts for note in _missed(verdict)]
     failed = [note for verdict in verdicts for note in _failed(verdict)]
     unscored = [note for verdict in verdicts for note in _unscored(verdict.evaluation)]
-    return [*_shown("error", [*missed, *failed], limit), *_shown("warning", unscored, limit)]
+    return [*_shown("error", [*missed, *failed], limit, folder), *_shown("warning", unscored, limit, folder)]
 
 
 def _missed(verdict: "Verdict") -> Iterator[_Note]:
@@ -72,20 +74,21 @@ def _note(evaluation: "Evaluation", result: "ExampleResult", what: str) -> _Note
     return _Note(title, "\n".join(numbers.failures(result)), result.where)
 
 
-def _shown(kind: str, notes: Sequence[_Note], limit: int) -> list[str]:
+def _shown(kind: str, notes: Sequence[_Note], limit: int, folder: str) -> list[str]:
     if len(notes) <= limit:
-        return [_command(kind, note) for note in notes]
+        return [_command(kind, note, folder) for note in notes]
     if limit < 1:
         return []
     rest = len(notes) - (limit - 1)
     last = _Note(f"{count(rest, 'more')}", f"{count(rest, f'more {kind}')}; the test's report has them all")
-    return [*(_command(kind, note) for note in notes[: limit - 1]), _command(kind, last)]
+    return [*(_command(kind, note, folder) for note in notes[: limit - 1]), _command(kind, last, folder)]
 
 
-def _command(kind: str, note: _Note) -> str:
+def _command(kind: str, note: _Note, folder: str) -> str:
     """The syntax is that of GitHub's documentation, "Workflow commands"; the escapes are @actions/core's."""
     where = note.where
-    given = {"file": where and clean(where.file), "line": where and where.line, "title": line(note.title)}
+    file = where and clean(str(PurePosixPath(folder, where.file)))
+    given = {"file": file, "line": where and where.line, "title": line(note.title)}
     properties = ",".join(f"{name}={_property(str(value))}" for name, value in given.items() if value)
     return f"::{kind} {properties}::{_message(note.message)}"
 

@@ -140,3 +140,8 @@ def test_secrets_are_masked() -> None:
     said = "\n".join(annotations([kit.hostile(f"a {kit.KEY}")]))
     assert kit.KEY not in said
     assert "***" in said
+
+
+def test_files_count_from_the_repository() -> None:
+    (told,) = annotations([kit.verdict(kit.evaluation(kit.results(passed=1, failed=1)))], folder="tools/prompts")
+    assert read(told)[1]["file"].startswith("tools/prompts/chains/")
