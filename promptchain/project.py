@@ -176,15 +176,16 @@ class Project:
                     hint = f"only layout or comments differ from {same.name}; keep them with git, or --force"
             raise UsageError(f"{', '.join(sorted(standing))}: what stands there is in no version", hint=hint)
 
-    def bind(self, chain: Chain, lm: LM, models: Iterable[str] = ()) -> BoundPlan:
+    def bind(self, chain: Chain, lm: LM, models: Iterable[str] = (), *, asserted: bool = False) -> BoundPlan:
         """The chain's plan on the models given as `MODEL` or `STEP=MODEL`, for which PROMPTCHAIN_MODEL may stand in.
+        asserted: see `runner.bind`.
 
         Raises UsageError, PromptChainError.
         """
         chosen = parse_models(models, self.settings.model)
         if chosen.default is None and (own := os.environ.get("PROMPTCHAIN_MODEL")):
             chosen = replace(chosen, default=own)
-        return runner.bind(plan.build(chain), lm, chosen, timeout=self.settings.timeout)
+        return runner.bind(plan.build(chain), lm, chosen, timeout=self.settings.timeout, asserted=asserted)
 
     def lm(self, *, cache: bool = False) -> LM:
         """The models that can be named here, with the response cache around them if wanted."""

@@ -71,8 +71,10 @@ def bind(
     variant: Variant | None = None,
     *,
     timeout: float = DEFAULT_TIMEOUT,
+    asserted: bool = False,
 ) -> BoundPlan:
     """Settle everything that does not depend on the inputs. timeout: seconds for a call where the step says nothing.
+    asserted: the steps' own assertions are seen to by whoever runs it.
 
     Raises UsageError for a step without a model or an unknown
     step in `models`; PromptChainError for what cannot run."""
@@ -86,7 +88,7 @@ def bind(
         step = node.step
         if not isinstance(step, PromptStep):
             raise PromptChainError(f"step '{name}': steps of the kind '{step.kind}' are not built yet")
-        _refuse_unbuilt(name, step)
+        _refuse_unbuilt(name, step, asserted=asserted)
         model = models.of(name, step, chain)
         if model is None:
             hint = "set `model:` in the chain file or give --model; `chain models` lists what is usable here"
@@ -103,8 +105,9 @@ def bind(
     return BoundPlan(plan, prompts, models.of_chain(chain))
 
 
-def _refuse_unbuilt(name: str, step: PromptStep) -> None:
-    for used, key in ((step.tools, "tools"), (step.samples > 1, "samples"), (step.assert_, "assert")):
+def _refuse_unbuilt(name: str, step: PromptStep, *, asserted: bool) -> None:
+    checked = step.assert_ and not asserted
+    for used, key in ((step.tools, "tools"), (step.samples > 1, "samples"), (checked, "assert")):
         if used:
             raise PromptChainError(f"step '{name}': '{key}' is not built yet")
 

@@ -123,7 +123,10 @@ def test_a_list_of_mappings(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"a: 1", "rows.yaml:1: the rows are a list of mappings, not a mapping"), (b"- [", "rows.yaml:2:1: the indentation or a bracket is off")],
+    [
+        (b"a: 1", "rows.yaml:1: the rows are a list of mappings, not a mapping"),
+        (b"- [", "rows.yaml:2:1: the indentation or a bracket is off"),
+    ],
 )
 def test_yaml_that_is_no_list_of_rows(content: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(PromptChainError, match=message):

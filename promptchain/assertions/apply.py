@@ -117,7 +117,7 @@ def _missing(assertion: Assertion, values: Mapping[str, Any]) -> str | None:
     if assertion.name == "assert-set":
         return None
     expected = values.get("expected")
-    for text in _texts(assertion.value):
+    for text in _texts([assertion.value, assertion.transform, assertion.options]):
         for reference in template.parse(text).references:
             if reference.name != "expected" or reference.tolerant:
                 continue

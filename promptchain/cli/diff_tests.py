@@ -22,7 +22,7 @@ _LONGEST = 100
 def run(project: Project, found: Chains, models: Sequence[str]) -> Comparison:
     """Test both sides with the assertions and examples of the later one. Raises PromptChainError."""
     from promptchain import testing
-    from promptchain.cli.test import Job, Options, caller_for, run_jobs
+    from promptchain.cli.test_jobs import Job, Options, caller_for, run_jobs
     from promptchain.criteria import Gate
     from promptchain.errors import PromptChainError
     from promptchain.project import Ceilings
@@ -32,11 +32,11 @@ def run(project: Project, found: Chains, models: Sequence[str]) -> Comparison:
     lm = project.lm(cache=True)
     try:
         before, after = (
-            Case(name, name, chain, project.bind(chain, lm, models))
+            Case(name, name, chain, project.bind(chain, lm, models, asserted=True))
             for name, chain in zip(found.names, (found.before, found.after), strict=True)
         )
         checks, _ = testing.assertions(project, found.after)
-        job = Job((after,), before, testing.data(project, found.after), checks, (), setting, Gate(), None)
+        job = Job((after,), (before,), testing.data(project, found.after), checks, (), setting, Gate(), None)
         asked = Options((), (), (), None, None, 10, project.settings.concurrency)
         caller = caller_for(project, lm, [job], Ceilings(), None)
         (verdict,) = run_jobs(project, lm, caller, [job], asked)

@@ -260,7 +260,6 @@ def test_a_report_that_cannot_be_written_is_an_error_and_the_table_is_there(test
     assert "The laggard is intent" in done.out
 
 
-@pytest.mark.xfail(strict=True, reason="runner._refuse_unbuilt refuses a step's own `assert`")
 def test_assertions_in_a_step_are_its_own(tested: Workspace) -> None:
     own = '    assert: [{type: equals, value: "{{ expected.intent }}"}]\n  reply:'
     tested.chain(TESTED.replace("  reply:", own, 1), replies=ANSWERS)
