@@ -8,8 +8,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -23,7 +21,6 @@ from promptchain.lm.scripted import ScriptedLM
 from promptchain.project import Project
 from promptchain.testing import assertions, data
 from tests.benchmarks.measure import command, in_turn, say
-from tests.benchmarks.test_runner_speed import _serve
 
 pytestmark = pytest.mark.benchmark
 
@@ -89,16 +86,6 @@ def test_the_cost_of_a_step_and_of_an_assertion(tmp_path: Path) -> None:
     say("10,000 examples against 1,000 (at most 11)", pair)
     assert alone / 3000 <= 0.001
     assert pair.ratio <= 11
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    ours, theirs = get_context("spawn").Pipe()
-    process = get_context("spawn").Process(target=_serve, args=(theirs,))
-    process.start()
-    yield ours.recv()
-    ours.send("stop")
-    process.join()
 
 
 def test_testing_reaches_the_throughput_of_bare_litellm(

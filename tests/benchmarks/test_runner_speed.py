@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterator
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -20,26 +17,7 @@ from tests.benchmarks.measure import in_turn, say
 
 pytestmark = pytest.mark.benchmark
 
-RUNS, CONCURRENCY, LATENCY = 2_000, 64, 0.1
-
-
-def _serve(pipe: Connection) -> None:
-    from tests.loopback import Loopback, Reply
-
-    with Loopback(lambda body: Reply(text="Paris"), latency=LATENCY) as server:
-        pipe.send(server.url)
-        pipe.recv()
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """A server of its own process, so that it takes no time from what is measured."""
-    ours, theirs = get_context("spawn").Pipe()
-    process = get_context("spawn").Process(target=_serve, args=(theirs,))
-    process.start()
-    yield ours.recv()
-    ours.send("stop")
-    process.join()
+RUNS, CONCURRENCY = 2_000, 64
 
 
 def test_runs_reach_the_throughput_of_bare_litellm(
