@@ -288,6 +288,9 @@ def _assertions(chain: Chain, beside: Mapping[str, Any]) -> tuple[Assertion, ...
             assertion = Assertion.model_validate(data, by_alias=True, by_name=False)
             for flaw in assertion_flaws(assertion, chain):
                 raise PromptChainError(f"assert: {flaw.message}", hint=flaw.hint)
+            if isinstance(assertion.value, str) and assertion.value.startswith("file://"):
+                hint = "name it in the chain's own `test: {assert: …}`"
+                raise PromptChainError("assert: a row cannot name a file", hint=hint)
             found.append(assertion)
     except ValidationError as exc:
         error = exc.errors(include_url=False)[0]

@@ -145,6 +145,7 @@ def test_expected_as_a_mapping_and_as_columns_is_one(survey: Callable[..., Examp
         ({"q": "a", "expected": "x", "expected.n": 1}, "'expected' and 'expected.n' are both there"),
         ({"q": 5}, "input 'q'"),
         ({}, "the input 'q' (string) is missing"),
+        ({"q": "a", "assert": [{"type": "contains", "value": "file://x.txt"}]}, "assert: a row cannot name a file"),
         ({"q": "a", "threshold": "high"}, "threshold: must be a number from 0 to 1, not a text"),
         ({"q": "a", "threshold": 2}, "threshold: must be a number from 0 to 1, not 2"),
         ({"q": "a", "threshold": True}, "threshold: must be a number from 0 to 1, not true or false"),

@@ -74,7 +74,7 @@ def test_the_recording_is_of_a_test_like_this(project: Path) -> None:
     assert shown[0].stdout == shown[1].stdout
     lines, table = recorded.splitlines(), shown[1].stdout.splitlines()
     assert [_figures(line) for line in lines] == [_figures(line) for line in table + shown[1].stderr.splitlines()]
-    assert "27 new calls" in shown[0].stderr
+    assert re.match(r"[1-9]\d* new calls", shown[0].stderr)
 
 
 def _figures(line: str) -> str:
