@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from promptchain.criteria import Assertion, Test
 from promptchain.model import Model
+from promptchain.tuning import Tuning
 from promptchain.types import TEXT, Type, parse_fields, parse_type
 
 KINDS = ("prompt", "retrieve", "python", "chain")
@@ -269,6 +270,7 @@ class Chain(Model):
     steps: Annotated[dict[str, Step], Field(min_length=1, max_length=MAX_STEPS)]
     outputs: Annotated[dict[str, Any], Field(description="name: template; without it, the last steps")] = {}
     test: Test | None = None
+    compile: Annotated[Tuning, Field(description="how `chain compile` tunes the chain")] = Tuning()
 
     @field_validator("inputs", "outputs", mode="before")
     @classmethod

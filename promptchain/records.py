@@ -167,13 +167,30 @@ def checked(data: Mapping[str, Any]) -> Run:
         raise StoreError(f"the record of the run {data.get('id')} is of another release", hint=hint) from exc
 
 
+class Nearest(Record):
+    """Demos that are picked anew for each request: those of the `pool` whose inputs are most like the request's.
+
+    count: how many. by: what likeness is, `lexical` (see `similarity`) or the embedding model `local/wordllama`.
+    """
+
+    count: Annotated[int, Field(ge=1, le=100)]
+    by: Literal["lexical", "local/wordllama"] = "lexical"
+    pool: tuple[Demo, ...]
+
+
 class StepVariant(Record):
     """The tunable parts of a prompt step, as compiled: what stands here replaces what the chain file says."""
 
     instructions: str | None = None
     demos: tuple[Demo, ...] | None = None
+    nearest: Nearest | None = None
     format: Format | None = None
     reasoning: bool | None = None
+
+    def over(self, below: StepVariant) -> StepVariant:
+        """These parts, and those of `below` where this one says nothing."""
+        own = {name: value for name in StepVariant.model_fields if (value := getattr(self, name)) is not None}
+        return below.model_copy(update=own)
 
 
 class Variant(Record):
@@ -192,8 +209,7 @@ class Variant(Record):
     def of(self, name: str, step: PromptStep) -> StepVariant:
         """The parameters of step `name`: the compiled ones, else the chain file's."""
         own = self.steps.get(name)
-        seed = Variant.seed(step)
-        return seed.model_copy(update=own.model_dump(exclude_none=True)) if own else seed
+        return own.over(Variant.seed(step)) if own else Variant.seed(step)
 
 
 def total(steps: Mapping[str, StepRun]) -> Totals:

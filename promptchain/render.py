@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from promptchain import jsonish, template
+from promptchain import jsonish, similarity, template
 from promptchain.chain import Demo, Format, PromptStep
 from promptchain.errors import ParseError, PromptChainError
 from promptchain.lm.protocol import Capabilities, Message, Request
@@ -58,7 +58,7 @@ def render(
     messages = []
     if head := "\n\n".join(part for part in (system, instruction) if part):
         messages.append(Message("system", head))
-    for demo in variant.demos or ():
+    for demo in demos_for(variant, values):
         shown = dict.fromkeys(values) | demo.inputs
         messages.append(Message("user", _text(step.prompt.text, shown, "prompt")))
         messages.append(Message("assistant", _demo_reply(step.type, form, demo, reasoning=reasoning)))
@@ -71,6 +71,15 @@ def render(
     if form is Format.TEXT and not reasoning and step.type.kind == "scalar" and capabilities.grammar:
         return replace(request, schema=step.type.schema)
     return request
+
+
+def demos_for(variant: StepVariant, values: Mapping[str, Any]) -> tuple[Demo, ...]:
+    """The demos of a request: the step's own, then those of the pool that are most like it, the likest last: that is
+    where a model looks most (Liu et al., "What Makes Good In-Context Examples for GPT-3?", arXiv:2101.06804)."""
+    own = variant.demos or ()
+    if variant.nearest is None or not variant.nearest.pool:
+        return own
+    return own + tuple(reversed(similarity.nearest(variant.nearest, values)))
 
 
 def _text(source: str, values: Mapping[str, Any], part: str) -> str:

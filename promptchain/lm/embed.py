@@ -125,16 +125,22 @@ _lock = Lock()
 
 
 def _locally(request: Request) -> Response:
+    started = time.perf_counter()
+    vector = local_vectors((request.messages[0].content,))[0]
+    return Response(json.dumps(vector), cost=0.0, latency=time.perf_counter() - started)
+
+
+def local_vectors(texts: Iterable[str]) -> list[list[float]]:
+    """The embeddings by `local/wordllama`, in this thread. Raises ModelError where it is not installed."""
     with _lock:  # the first loads while the others wait
         model = _wordllama()
-    started = time.perf_counter()
-    text = request.messages[0].content.encode("utf-8", "replace").decode()
-    # A text without a token would be divided by none.
-    tokens = model.tokenize([text])[0].ids
-    vector = [0.0] if not tokens else [float(number) for number in model.embed([text])[0]]
-    if not tokens:
-        vector *= len(model.embedding[0])
-    return Response(json.dumps(vector), cost=0.0, latency=time.perf_counter() - started)
+    found = []
+    for text in texts:
+        plain = text.encode("utf-8", "replace").decode()
+        # A text without a token would be divided by none.
+        known = bool(model.tokenize([plain])[0].ids)
+        found.append([float(n) for n in model.embed([plain])[0]] if known else [0.0] * len(model.embedding[0]))
+    return found
 
 
 @cache
