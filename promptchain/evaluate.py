@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptchain import blame, results, runner, scorer, template
 from promptchain.assertions.apply import Checked
-from promptchain.criteria import Assertion, flattened
+from promptchain.criteria import Assertion
 from promptchain.errors import BudgetError
 from promptchain.examples import Example
 from promptchain.lm.calls import Caller
@@ -203,22 +203,10 @@ class _Tested:
         self, example: Example, run: Run, name: str, value: Any, assertions: tuple[Assertion, ...]
     ) -> bool | None:
         """Whether the example passes with the expected value in the step's place; None where it could not be told."""
-        given = blame.as_expected(self._plan, run, name, value, self._looked_at(assertions))
+        given = blame.as_expected(self._plan, run, name, value, scorer.looked_at(self._plan, assertions))
         other = await self._run(example, given=given)
         scored = await scorer.score(self._plan, other, example, assertions, self._grader)
         return None if scored.state is State.ERROR else scored.state is State.PASSED
-
-    def _looked_at(self, assertions: tuple[Assertion, ...]) -> frozenset[str]:
-        """The steps that an assertion looks at, with all before them."""
-        found = {assertion.step for assertion in flattened(assertions) if assertion.step is not None}
-        for assertion in assertions:
-            if assertion.step is None:
-                outputs = self._plan.outputs
-                own = outputs.get(assertion.output or "")
-                texts = list(outputs.values()) if own is None else [own]
-                found |= {ref.name for text in texts for ref in template.parse(text).references}
-        found &= self._plan.nodes.keys()
-        return frozenset(found.union(*map(self._plan.upstream, found)))
 
 
 def _with_values(run: Run, gold: Mapping[str, Any], own: set[str]) -> dict[str, StepRun]:

@@ -17,7 +17,7 @@ from promptchain.events import Event, ItemEnded, Observer, StepEnded, StepRetrie
 from promptchain.lm.calls import Caller, Retry
 from promptchain.lm.protocol import LM
 from promptchain.plan import Node, Plan
-from promptchain.records import Call, Run, Status, StepRun, Variant, new_run_id, now, storable, total
+from promptchain.records import Call, Run, Status, StepRun, StepVariant, Variant, new_run_id, now, storable, total
 from promptchain.steps import prompt
 from promptchain.steps.outcome import Outcome, StepError
 from promptchain.steps.prompt import BoundPrompt
@@ -57,6 +57,11 @@ class BoundPlan:
     def sampled(self, sample: int) -> BoundPlan:
         """The plan for the `sample`-th draw of the same: its answers are kept apart from those of the others."""
         return replace(self, prompts={name: replace(bound, sample=sample) for name, bound in self.prompts.items()})
+
+    def varied(self, variants: Mapping[str, StepVariant]) -> BoundPlan:
+        """The plan with other parameters for some steps: complete ones, as `Variant.of` gives them."""
+        changed = {name: replace(self.prompts[name], variant=variant) for name, variant in variants.items()}
+        return replace(self, prompts={**self.prompts, **changed})
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from promptchain import results
-from promptchain.assertions.apply import Checked, apply
+from promptchain import results, template
+from promptchain.assertions.apply import Checked, apply, strings
 from promptchain.assertions.protocol import Subject, Verdict
 from promptchain.chain import PromptStep
-from promptchain.criteria import Assertion
+from promptchain.criteria import Assertion, flattened
 from promptchain.errors import Fault
 from promptchain.examples import Example
 from promptchain.plan import Plan
@@ -121,6 +121,27 @@ def _of_outputs(assertion: Assertion, plan: Plan, run: Run, values: Mapping[str,
         tokens=sum(map(results.tokens, run.steps.values())),
         retries=sum(map(retries, run.steps.values())),
     )
+
+
+def looked_at(plan: Plan, assertions: Iterable[Assertion]) -> frozenset[str]:
+    """The steps that an assertion looks at, with all before them."""
+    found: set[str] = set()
+    for assertion in flattened(assertions):
+        if assertion.step is not None:
+            found.add(assertion.step)
+        else:
+            own = plan.outputs.get(assertion.output or "")
+            texts = list(plan.outputs.values()) if own is None else [own]
+            found |= {ref.name for text in texts for ref in template.parse(text).references}
+        found |= named(assertion)
+    found &= plan.nodes.keys()
+    return frozenset(found.union(*map(plan.upstream, found)))
+
+
+def named(assertion: Assertion) -> set[str]:
+    """The names in the templates of an assertion: inputs, steps, `expected`."""
+    texts = strings([assertion.value, assertion.transform, assertion.options])
+    return {ref.name for text in texts if "{{" in text or "{%" in text for ref in template.parse(text).references}
 
 
 def longest_way(plan: Plan, steps: Mapping[str, StepRun]) -> float:

@@ -117,7 +117,8 @@ def _missing(assertion: Assertion, values: Mapping[str, Any]) -> str | None:
     if assertion.name == "assert-set":
         return None
     expected = values.get("expected")
-    for text in _texts([assertion.value, assertion.transform, assertion.options]):
+    texts = strings([assertion.value, assertion.transform, assertion.options])
+    for text in (text for text in texts if "expected" in text and ("{{" in text or "{%" in text)):
         for reference in template.parse(text).references:
             if reference.name != "expected" or reference.tolerant:
                 continue
@@ -128,11 +129,10 @@ def _missing(assertion: Assertion, values: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """The templates in a value that name what is expected."""
+def strings(value: Any) -> Iterator[str]:
+    """All texts in a value."""
     if isinstance(value, str):
-        if "expected" in value and ("{{" in value or "{%" in value):
-            yield value
+        yield value
     elif isinstance(value, Mapping | list | tuple):
         for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(item)
+            yield from strings(item)

@@ -1,0 +1,119 @@
+"""What an optimizer is given and what it finds: a function from a `Task` to the best `Candidate` that it came upon."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from random import Random
+
+from promptchain import template
+from promptchain.bench import Bench, Trial, Variants
+from promptchain.chain import Demo, PromptStep
+from promptchain.examples import Example
+from promptchain.optimizers.race import race
+from promptchain.records import StepVariant
+from promptchain.tuning import Tuning
+
+Ask = Callable[[str], Awaitable[str]]
+"""Asks a model in its own words: the proposer's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Parameters for a step, complete as `Variant.of` gives them; what: how they came about, in a few words."""
+
+    variant: StepVariant
+    what: str = "as before"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an optimizer came to. best: may be what it began with. tried: candidates beside that. before, after: shares
+    of the dev examples that passed; None where none could be scored. note: what a user should know."""
+
+    best: Candidate
+    tried: int = 0
+    before: float | None = None
+    after: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One step to be tuned. others: the parameters of the steps that were tuned before. train: what demos and traces
+    come from; dev: what candidates are compared on. teacher: tries the chain on a better model; None without one.
+    ask: the proposer. most: trials that may be made. watch: told of each round of a race.
+    """
+
+    step: str
+    bench: Bench
+    others: Variants
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    tuning: Tuning
+    teacher: Bench | None = None
+    ask: Ask | None = None
+    most: int = 0
+    watch: Callable[[str], None] = field(default=lambda _: None, repr=False)
+
+    @cached_property
+    def definition(self) -> PromptStep:
+        step = self.bench.plan.nodes[self.step].step
+        assert isinstance(step, PromptStep)
+        return step
+
+    @cached_property
+    def shown(self) -> tuple[str, ...]:
+        """The names that the step's prompt uses: what a demo has to say."""
+        found = template.parse(self.definition.prompt.text).references
+        return tuple(dict.fromkeys(reference.name for reference in found))
+
+    def random(self, purpose: str) -> Random:
+        """Chance that repeats for the same seed, step and purpose."""
+        return Random(f"{self.tuning.seed}/{self.step}/{purpose}")
+
+    def may(self, part: str) -> bool:
+        """Whether `freeze` leaves a part of the step free: instructions, demos or format."""
+        frozen = self.definition.freeze
+        return part not in frozen if isinstance(frozen, tuple) else not frozen
+
+    async def trials(self, variant: StepVariant, examples: Sequence[Example]) -> list[Trial]:
+        return await self.bench.trials({**self.others, self.step: variant}, examples, self.step)
+
+
+Optimizer = Callable[[Task, Candidate], Awaitable[Found]]
+"""Proposes candidates for the task's step, and chooses among them and the one it is given."""
+
+
+async def choose(task: Task, incumbent: Candidate, candidates: Sequence[Candidate], note: str = "") -> Found:
+    """Race the candidates against the incumbent on the dev examples. Raises what `Bench.trials` raises."""
+    fresh: dict[str, Candidate] = {}
+    for candidate in candidates:
+        if candidate.variant != incumbent.variant:
+            fresh.setdefault(candidate.variant.model_dump_json(), candidate)
+    arms = [incumbent, *fresh.values()]
+
+    async def score(arm: Candidate, examples: Sequence[Example]) -> list[float | None]:
+        return [trial.value for trial in await task.trials(arm.variant, examples)]
+
+    found = await race(arms, task.dev, score, price=lambda arm: tokens(arm.variant), most=task.most)
+    means = [standing.mean for standing in found.standings]
+    return Found(found.winner, len(fresh), means[0], means[found.index], note)
+
+
+def tokens(variant: StepVariant) -> float:
+    """About how many tokens a request has beside the prompt itself: a quarter of the bytes."""
+    demos = sum(map(demo_tokens, variant.demos or ()))
+    if variant.nearest and variant.nearest.pool:
+        pool = variant.nearest.pool
+        demos += variant.nearest.count * sum(map(demo_tokens, pool)) / len(pool)
+    return text_tokens(variant.instructions or "") + demos
+
+
+def demo_tokens(demo: Demo) -> float:
+    return text_tokens("".join(map(template.to_text, [*demo.inputs.values(), demo.output, demo.reasoning or ""])))
+
+
+def text_tokens(text: str) -> float:
+    return len(text.encode("utf-8", "surrogatepass")) / 4
