@@ -193,6 +193,13 @@ def test_repeats_are_asked_apart_and_flaky_examples_are_named(tested: Workspace)
     assert (found["repeat"], found["flaky"], found["spent"]["calls"]) == (3, ["s1"], 0)
 
 
+def test_an_example_that_fails_again_and_again_is_told_once(tested: Workspace) -> None:
+    done = tested.invoke("test", "demo", "--repeat", "3")
+    assert "failed: 1" in done.out.splitlines()
+    assert done.out.count("  s3  chains/rows.jsonl:3  intent: ") == 1
+    assert "it should be 'refund', and is 'card'  (3 of 3 tries)" in done.out
+
+
 def test_several_models_are_a_matrix(tested: Workspace) -> None:
     other = tested.model(*ALL_CARD, name="cards")
     done = tested.invoke("test", "demo", "--model", f"scripted/{tested.root}/demo.script.yaml", "--model", other)
