@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +28,6 @@ from promptchain.summary import Summary, summarise
 
 if TYPE_CHECKING:
     from promptchain.assertions.grader import Grader, JudgeSpent
-
-MAX_FILES = 1000
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def _matching(folder: Path, pattern: str) -> list[Path]:
     if not any(sign in pattern for sign in "*?["):
         return [folder / pattern] if (folder / pattern).is_file() else []
     try:
-        return sorted(path for path in folder.glob(pattern) if path.is_file())[:MAX_FILES]
+        return sorted(path for path in folder.glob(pattern) if path.is_file())
     except (ValueError, NotImplementedError):  # an absolute pattern
         return []
 
@@ -161,17 +159,23 @@ def _with_file(assertion: Assertion, project: Project) -> Assertion:
     return assertion.model_copy(update={"value": text})
 
 
-def suited(case: Case, found: Iterable[Example]) -> list[Example]:
-    """The examples with the inputs that a case's chain takes, which may be another version. Raises UsageError."""
+def suited(case: Case, found: Iterable[Example]) -> Iterator[Example]:
+    """The examples with the inputs that a case's chain takes, which may be another version; one after the other, since
+    a dataset may be larger than the memory. Raises UsageError where one does not fit."""
     declared = case.chain.input_type.fields()
-    adapted = []
     for example in found:
         given = {name: value for name, value in example.inputs.items() if name in declared}
         try:
-            adapted.append(replace(example, inputs=inputs.check(case.chain, given)))
+            yield replace(example, inputs=inputs.check(case.chain, given))
         except PromptChainError as exc:
             raise UsageError(f"{case.name} takes other inputs: {exc.message}", where=example.where) from None
-    return adapted
+
+
+def check_suited(case: Case, chain: Chain, found: Iterable[Example]) -> None:
+    """That a case's chain takes the examples of `chain`, another version of it. Raises UsageError."""
+    if case.chain.input_type.schema != chain.input_type.schema:
+        for _ in suited(case, found):
+            pass
 
 
 async def evaluate_case(

@@ -137,9 +137,13 @@ def caller_for(project: Project, lm: LM, jobs: Sequence[Job], ceilings: Any, con
 
 
 def run_jobs(project: Project, lm: LM, caller: Caller, jobs: Sequence[Job], asked: Options) -> list[Verdict]:
+    from promptchain import testing
     from promptchain.cli import interrupt, test_view
     from promptchain.evaluate import Progress
 
+    for job in jobs:
+        for case in job.before:
+            testing.check_suited(case, job.cases[0].chain, job.data)
     total = sum(job.data.count * (asked.repeat or job.setting.repeat) * len(job.all) for job in jobs)
     shown = Progress(total)
     try:
