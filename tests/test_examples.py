@@ -116,6 +116,25 @@ def test_an_id_that_is_there_twice_is_an_error_with_both_places(survey: Callable
     assert told(error) == ["rows.jsonl:3: the id 'x' is there already, at rows.jsonl:1; give it another"]
 
 
+def test_an_expected_value_of_a_name_that_is_misspelt_is_told(survey: Callable[..., Examples]) -> None:
+    found = survey([{"q": "a", "expected": {"kind": "card"}}, {"q": "b", "expected": {"kidn": "card", "other": 1}}])
+    assert found.warnings == ("rows.jsonl:2: expected.kidn is of no step and no output; did you mean 'kind'?",)
+    named = {"assert": [{"type": "contains", "value": "{{ expected.replies }} {{ expected['kinds'] }}"}]}
+    chain = chain_of({"kind": "{{ q }}", "reply": "{{ kind }}"}, test=named)
+    assert survey([{"q": "a", "expected": {"replies": "x", "kinds": "y"}}], chain=chain).warnings == ()
+
+
+def test_a_missing_input_is_looked_for_in_the_row(survey: Callable[..., Examples]) -> None:
+    chain = chain_of({"a": "{{ message }}"}, inputs={"message": "string"})
+    with pytest.raises(InvalidFileError) as error:
+        survey([{"mesage": "x"}, {}, {"message": 3}], chain=chain)
+    assert told(error) == [
+        "rows.jsonl:1: the input 'message' (string) is missing; the row has 'mesage': did you mean 'message'?",
+        "rows.jsonl:2: the input 'message' (string) is missing; add 'message' to the row",
+        "rows.jsonl:3: input 'message': 3 is not a string",
+    ]
+
+
 # -- expected values ---------------------------------------------------------------------------------------------------
 
 
