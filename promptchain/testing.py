@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptchain import comparison, document, evaluate, examples, gates, inputs, selection
+from promptchain.assertions.protocol import AssertionFault
+from promptchain.assertions.registry import check_value
 from promptchain.chain import Chain
 from promptchain.comparison import Comparison
-from promptchain.criteria import Assertion, Gate, Test
+from promptchain.criteria import Assertion, Gate, Test, flattened
 from promptchain.errors import BudgetError, PromptChainError, UsageError, Where
 from promptchain.evaluate import Progress, Watch
 from promptchain.evaluations import record_of
@@ -138,8 +140,20 @@ def assertions(project: Project, chain: Chain) -> tuple[tuple[Assertion, ...], t
         assertion.model_copy(update={"step": name}) for name, step in chain.steps.items() for assertion in step.assert_
     )
     found = [_with_file(assertion, project) for assertion in own + (chain.test.assert_ if chain.test else ())]
+    for part in flattened(found):
+        _check_value(part, Where(f"{project.folder.name}/{chain.name}.yaml"))
     choices = tuple(assertion for assertion in found if assertion.name == selection.NAME)
     return tuple(assertion for assertion in found if assertion.name != selection.NAME), choices
+
+
+def _check_value(assertion: Assertion, where: Where) -> None:
+    """Raises PromptChainError for a value that no output could be held against."""
+    try:
+        check_value(assertion.name, assertion.value)
+    except AssertionFault as exc:
+        place = f" on {assertion.step or assertion.output}" if assertion.step or assertion.output else ""
+        message = f"assertion '{assertion.type}'{place}: {exc.message}"
+        raise PromptChainError(message, hint=exc.hint, where=where) from None
 
 
 def _with_file(assertion: Assertion, project: Project) -> Assertion:
