@@ -206,6 +206,8 @@ def _notes(evaluation: Evaluation) -> None:
     summary, judges = evaluation.summary, evaluation.judges
     for told in summary.unused:
         warn(f"an assertion was never applied: {told}")
+    for told in _unheard(evaluation):
+        warn(on_terminal(told))
     if evaluation.results and not any(result.checks for result in evaluation.results):
         warn("nothing is asserted, so an example passes when it runs through; test: {assert: [{type: …}]}")
     if evaluation.stopped:
@@ -219,6 +221,20 @@ def _notes(evaluation: Evaluation) -> None:
     retried = sum(step.retries for step in summary.steps)
     again = f"; {plural(retried, 'reply').replace('replys', 'replies')} did not fit" if retried else ""
     note(style(spent + again, "2", sys.stderr))
+
+
+def _unheard(evaluation: Evaluation) -> Iterator[str]:
+    """The assertions that could not tell, where that is not what the example is listed for: another one failed it, or
+    they only measure."""
+    found: dict[str, list[str]] = {}
+    for result in evaluation.results:
+        for check in result.checks:
+            if check.error and (result.state.value == "failed" or not check.counts):
+                own = check.assertion
+                place = f" on {own.step or own.output}" if own.step or own.output else ""
+                found.setdefault(f"{own.type}{place}", []).append(check.error)
+    for name, errors in found.items():
+        yield f"{name} could not be told {plural(len(errors), 'time')}: {_one_line(errors[-1])}"
 
 
 def _matrices(verdicts: Sequence[Verdict]) -> Iterator[list[Verdict]]:

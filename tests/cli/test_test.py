@@ -139,6 +139,54 @@ def test_assertions_that_never_applied_are_told(tested: Workspace) -> None:
     assert "equals on intent: no row has expected" in done.err
 
 
+def test_an_assertion_that_raises_is_told_where_another_failed_the_example(tested: Workspace) -> None:
+    tested.write("own.py", "def broken(output):\n    return int('x')\n")
+    tested.chain(TESTED + "    - {step: intent, type: python, value: 'own:broken'}\n", replies=ANSWERS)
+    done = tested.invoke("test", "demo")
+    said = "own.py:2: own:broken raised ValueError: invalid literal for int() with base 10: 'x'"
+    assert (done.code, done.out.count(f"python: {said}")) == (100, 3), done
+    assert f"warning: python on intent could not be told 1 time: {said}" in done.err
+    assert "not scored: 3" in done.out.splitlines()
+
+
+def test_an_assertion_that_only_measures_is_told_where_it_cannot(tested: Workspace) -> None:
+    rule = "    - {step: intent, type: python, value: 1 / 0, weight: 0, metric: x}\n"
+    tested.chain(TESTED + rule, replies=ANSWERS)
+    done = tested.invoke("test", "demo")
+    assert "warning: python on intent could not be told 4 times: '1 / 0' failed: ZeroDivisionError: " in done.err
+    assert "not scored" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("{step: reply, type: regex, value: '(card'}", "assertion 'regex' on reply: '(card' is not a regular expressi"),
+        ("{type: not-python, value: len(output}", "assertion 'not-python': 'len(output' is not an expression: "),
+        ("{step: reply, type: llm-rubric, value: kind}", "'llm-rubric' asks a judge, and no model is named as one; "),
+        ("{type: assert-set, assert: [{type: regex, value: '['}]}", "'[' is not a regular expression"),
+    ],
+)
+def test_an_assertion_that_can_never_tell_is_said_before_anything_is_spent(
+    tested: Workspace, rule: str, says: str
+) -> None:
+    tested.chain(f"{TESTED}    - {rule}\n", replies=ANSWERS)
+    done = tested.invoke("test", "demo")
+    assert (done.code, done.out) == (1, "")
+    assert "error: chains/demo.yaml" in done.err
+    assert says in done.err
+    tested.chain(TESTED, replies=ANSWERS)
+    assert "9 new calls, " in tested.invoke("test", "demo").err
+
+
+def test_a_judge_may_be_the_assertions_own(tested: Workspace) -> None:
+    judge = tested.model({"reply": {"reason": "r", "score": 1, "pass": True}, "always": True}, name="judge")
+    rule = f"{{step: reply, type: llm-rubric, value: kind, provider: {judge}}}"
+    tested.chain(f"{TESTED}    - {rule}\n", replies=ANSWERS)
+    assert "judges: " in tested.invoke("test", "demo").err
+    tested.chain(f"{TESTED}    - {{step: reply, type: llm-rubric, value: kind, provider: {{embedding: m}}}}\n")
+    assert "asks a judge" in tested.invoke("check", "demo").out
+
+
 def test_a_row_that_is_there_twice_is_told(tested: Workspace) -> None:
     rows(tested, {"message": "hi"}, {"message": "hi"})
     assert "warning: 1 row repeats an earlier one and is counted once: chains/rows.jsonl:2" in tested.invoke("test").err
