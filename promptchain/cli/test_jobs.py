@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for, as far as it is the same for every chain."""
+    """What was asked for, as far as it is the same for every chain. cached: answers are kept."""
 
     models: tuple[str, ...]
     files: tuple[Path, ...]
@@ -31,6 +31,7 @@ class Options:
     compare: str | None
     max_errors: int
     at_once: int
+    cached: bool = True
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,9 @@ def run_jobs(project: Project, lm: LM, caller: Caller, jobs: Sequence[Job], aske
         with test_view.progress(shown, caller) as watch:
             return interrupt.run(_all(project, lm, caller, jobs, asked, shown, watch))
     except KeyboardInterrupt:
-        note(f"{shown.done} of {total} examples were done; their answers are in the cache: run the same again to go on")
+        kept = "their answers are in the cache: run the same again to go on"
+        lost = "their answers were not kept; without --no-cache they are"
+        note(f"{shown.done} of {total} examples were done; {kept if asked.cached else lost}")
         raise
 
 

@@ -477,6 +477,20 @@ def test_an_interrupt_keeps_what_is_done(tested: Workspace) -> None:
     assert found["new_calls"] == 0
 
 
+def test_an_interrupt_without_the_cache_promises_nothing(tested: Workspace) -> None:
+    begun = tested.root / "begun"
+    tested.write("own.py", f"import time\ndef slow(output):\n    open({str(begun)!r}, 'w')\n    time.sleep(60)\n")
+    tested.chain(TESTED + "    - {step: intent, type: python, value: 'own:slow'}\n", replies=ANSWERS)
+    command, pipe = [CHAIN, "test", "demo", "--no-cache"], subprocess.PIPE
+    process = subprocess.Popen(command, cwd=tested.root, stdout=pipe, stderr=pipe, text=True)
+    until = time.monotonic() + 20
+    while time.monotonic() < until and not begun.exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, "0 of 4 examples were done; their answers were not kept" in err) == (130, True), err
+
+
 def test_litellm_is_not_loaded_for_what_is_in_the_cache(tested: Workspace) -> None:
     tested.invoke("test", "demo")
     code = (
