@@ -320,6 +320,9 @@ def _gold(chain: Chain, name: str, value: Any, *, text: bool) -> Any:
 
 
 def _assertions(chain: Chain, beside: Mapping[str, Any]) -> tuple[Assertion, ...]:
+    options = beside.get("options")
+    if isinstance(options, Mapping) and "transform" in options:  # passed over it would change verdicts
+        raise PromptChainError("options: a row has no `transform` here", hint="give it to the row's assertions")
     found = []
     try:
         for data in promptfoo.assertions(beside):

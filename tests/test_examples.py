@@ -171,6 +171,7 @@ def test_expected_as_a_mapping_and_as_columns_is_one(survey: Callable[..., Examp
         ({"q": "a", "assert": {"type": "is-json"}}, "assert: must be a list of assertions, not a mapping"),
         ({"q": "a", "assert": [3]}, "assert: an assertion is a mapping, not a number"),
         ({"q": "a", "assert": [{"type": "contans", "value": "x"}]}, "assert: unknown assertion 'contans'"),
+        ({"q": "a", "options": {"transform": "output.trim()"}}, "options: a row has no `transform` here"),
         ({"q": "a", "assert": [{"type": "equals", "value": 1, "step": "knd"}]}, "assert: unknown step 'knd'"),
         ({"q": "a", "assert": [{"type": "is-json", "weight": -1}]}, "assert: 'weight': "),
         ({"q": "a", "assert": [{"type": "assert-set", "assert": [{"type": "is-json", "step": "kind"}]}]},

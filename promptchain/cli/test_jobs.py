@@ -82,6 +82,8 @@ def job_for(project: Project, lm: LM, name: str, asked: Options) -> Job:
     steps = tuple(word for word in asked.models if _is_of_step(word))
     columns = [word for word in asked.models if not _is_of_step(word)]
     baseline = asked.compare or setting.gate.no_worse_than
+    if asked.compare and setting.gate.no_worse_than not in (None, asked.compare):
+        warn(f"--compare {asked.compare} is taken in place of the gate's no_worse_than: {setting.gate.no_worse_than}")
     cases: list[Case] = []
     before: list[Case] = []
     for column in columns or [""]:

@@ -392,6 +392,16 @@ def test_no_worse_than_a_label_by_a_margin(tested: Workspace, margin: float, cod
     assert ("worse than demo@production" in done.out) is (code == 100)
 
 
+def test_what_compare_takes_the_place_of_is_told(tested: Workspace) -> None:
+    tested.invoke("commit", "demo")
+    gated(tested, "{no_worse_than: production}")
+    done = tested.invoke("test", "demo", "--compare", "@v1")
+    assert (done.code, "against demo@v1: +0.0 points" in done.out) == (0, True), done
+    assert "warning: --compare @v1 is taken in place of the gate's no_worse_than: production" in done.err
+    gated(tested, "{no_worse_than: v1}")
+    assert "in place of" not in tested.invoke("test", "demo", "--compare", "v1").err
+
+
 def test_no_worse_than_a_label_that_is_not_there_yet(tested: Workspace) -> None:
     gated(tested, "{no_worse_than: production}")
     done = tested.invoke("test", "demo")
