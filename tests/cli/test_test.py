@@ -431,6 +431,57 @@ def test_a_baseline_with_other_steps_and_inputs(tested: Workspace) -> None:
     assert "chains/rows.jsonl:1: demo@v2 takes other inputs: " in done.err
 
 
+# -- chain diff --tests ------------------------------------------------------------------------------------------------
+
+
+def test_diff_shows_which_examples_flipped_between_two_versions(tested: Workspace) -> None:
+    tested.invoke("commit", "demo")
+    worse(tested)
+    done = tested.invoke("diff", "demo@v1", "--tests")
+    assert done.code == 0, done
+    lines = done.out.splitlines()
+    assert lines[:2] == ["--- demo@v1", "+++ demo (work tree)"]
+    assert lines[2].startswith("- chain: -25.0 points (")
+    assert lines[2].endswith(" over 4 examples")
+    assert "-   intent: -25.0 points (0 better, 1 worse)" in lines
+    assert lines[-2:] == [
+        "  now fail: 1",
+        "-   s2  chains/rows.jsonl:2  intent: it should be 'refund', and is 'card'",
+    ]
+    tested.invoke("commit", "demo")
+    back = tested.invoke("diff", "demo@v2", "demo@v1", "--tests", "--json").json
+    assert back["flipped"] == [{"id": "s2", "where": "chains/rows.jsonl:2", "to": "passed", "step": "intent"}]
+    assert (back["before"], back["after"], back["chain"]["difference"]) == ("demo@v2", "demo@v1", 0.25)
+
+
+def test_diff_of_what_behaves_alike_says_nothing(tested: Workspace) -> None:
+    tested.invoke("commit", "demo")
+    answers = ({"contains": "Sort: money", "reply": "refund"}, {"contains": "Sort", "reply": "card"}, *ANSWERS)
+    tested.chain(TESTED.replace('"Classify: ', '"Sort: '), replies=answers)
+    done = tested.invoke("diff", "demo@v1", "--tests", "--exit-code")
+    assert (done.code, done.out) == (0, "")
+    worse(tested)
+    assert tested.invoke("diff", "demo@v1", "--tests", "--exit-code").code == 1
+
+
+def test_diff_tells_how_many_could_not_be_compared(tested: Workspace) -> None:
+    tested.invoke("commit", "demo")
+    gone = {"contains": "Sort: return", "error": "authentication"}
+    answers = (gone, {"contains": "Sort: money", "reply": "refund"}, {"contains": "Sort", "reply": "card"}, *ANSWERS)
+    tested.chain(TESTED.replace('"Classify: ', '"Sort: '), replies=answers)
+    done = tested.invoke("diff", "demo@v1", "--tests")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "  1 example could not be scored on both sides"), done
+
+
+def test_diff_without_a_test_or_beside_another_view(tested: Workspace) -> None:
+    tested.invoke("commit", "demo")
+    done = tested.invoke("diff", "demo@v1", "--tests", "--rendered")
+    assert (done.code, "--tests compares two chains as wholes" in done.err) == (2, True)
+    tested.chain(TESTED.split("test:")[0], replies=ANSWERS)
+    done = tested.invoke("diff", "demo@v1", "--tests")
+    assert (done.code, "has no `test:`" in done.err) == (2, True)
+
+
 # -- what ends it early ------------------------------------------------------------------------------------------------
 
 
