@@ -87,8 +87,10 @@ def survey(chain: Chain, files: Iterable[Path], shown: Callable[[Path], str], wo
     if not count:
         raise UsageError(f"none of the {found.count} examples fits the filter {' '.join(chosen)}", hint=_FILTER_HINT)
 
+    shared = frozenset(found.shared)  # and nothing else of the survey, which is as large as there are rows
+
     def read() -> Iterable[Example]:
-        return kept if small else (e for e in _read(_Survey(chain, found.shared), paths, shown) if matches(e, chosen))
+        return kept if small else (e for e in _read(_Survey(chain, shared), paths, shown) if matches(e, chosen))
 
     return Examples(count, found.digest(), tuple(shown(path) for path in paths), found.warnings(), read)
 

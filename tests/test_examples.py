@@ -284,6 +284,19 @@ def test_few_are_kept_and_many_are_read_again(tmp_path: Path, survey: Callable[.
     assert [example.inputs["q"] for example in long] == ["other"]
 
 
+def test_of_a_survey_of_many_rows_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examples, "_KEPT", 0)
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"q": str(n)}) + "\n" for n in range(3_000)))
+    examples.survey(CHAIN, [path], str)  # what is imported and compiled once
+    tracemalloc.start()
+    found = examples.survey(CHAIN, [path], str)
+    stays, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.count == 3_000
+    assert stays < peak / 5
+
+
 def test_an_id_of_a_row_that_shares_its_inputs_can_be_filtered_for(survey: Callable[..., Examples]) -> None:
     rows = [{"q": "a", "expected": "x"}, {"q": "b"}, {"q": "a", "expected": "y"}]
     first, second, third = ids(survey(rows))
