@@ -192,7 +192,8 @@ def _tests(project: Project, found: Chains, models: list[str]) -> _Result:
 
     compared = diff_tests.run(project, found, models)
     differs = bool(compared.flips or any(step.better or step.worse for step in compared.steps.values()))
-    return _Result(differs, comparison.to_json(compared), list(diff_tests.lines(compared)) if differs else None)
+    said = list(diff_tests.lines(compared)) if differs or compared.left_out else None
+    return _Result(differs, comparison.to_json(compared), said)
 
 
 def _draw(names: tuple[str, str], lines: Iterable[Line]) -> None:

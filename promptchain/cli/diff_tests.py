@@ -66,6 +66,8 @@ def lines(compared: Comparison) -> Iterator[Line]:
             yield _line(SAME, f"{title}: {len(flips)}")
         for flip in flips:
             yield _line(sign, f"{flip.id}  {flip.where}  {_why(flip)}", 2)
+    if compared.left_out:
+        yield _line(SAME, f"{plural(compared.left_out, 'example')} could not be scored on both sides")
 
 
 def _sign(difference: float) -> str:

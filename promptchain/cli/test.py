@@ -94,6 +94,7 @@ def command(
         compare=compare,
         max_errors=max_errors,
         at_once=concurrency or project.settings.concurrency,
+        cached=not no_cache,
     )
     lm = project.lm(cache=not no_cache)
     try:

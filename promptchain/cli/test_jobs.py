@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for, as far as it is the same for every chain."""
+    """What was asked for, as far as it is the same for every chain. cached: answers are kept."""
 
     models: tuple[str, ...]
     files: tuple[Path, ...]
@@ -31,6 +31,7 @@ class Options:
     compare: str | None
     max_errors: int
     at_once: int
+    cached: bool = True
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def job_for(project: Project, lm: LM, name: str, asked: Options) -> Job:
     steps = tuple(word for word in asked.models if _is_of_step(word))
     columns = [word for word in asked.models if not _is_of_step(word)]
     baseline = asked.compare or setting.gate.no_worse_than
+    if asked.compare and setting.gate.no_worse_than not in (None, asked.compare):
+        warn(f"--compare {asked.compare} is taken in place of the gate's no_worse_than: {setting.gate.no_worse_than}")
     cases: list[Case] = []
     before: list[Case] = []
     for column in columns or [""]:
@@ -137,16 +140,22 @@ def caller_for(project: Project, lm: LM, jobs: Sequence[Job], ceilings: Any, con
 
 
 def run_jobs(project: Project, lm: LM, caller: Caller, jobs: Sequence[Job], asked: Options) -> list[Verdict]:
+    from promptchain import testing
     from promptchain.cli import interrupt, test_view
     from promptchain.evaluate import Progress
 
+    for job in jobs:
+        for case in job.before:
+            testing.check_suited(case, job.cases[0].chain, job.data)
     total = sum(job.data.count * (asked.repeat or job.setting.repeat) * len(job.all) for job in jobs)
     shown = Progress(total)
     try:
         with test_view.progress(shown, caller) as watch:
             return interrupt.run(_all(project, lm, caller, jobs, asked, shown, watch))
     except KeyboardInterrupt:
-        note(f"{shown.done} of {total} examples were done; their answers are in the cache: run the same again to go on")
+        kept = "their answers are in the cache: run the same again to go on"
+        lost = "their answers were not kept; without --no-cache they are"
+        note(f"{shown.done} of {total} examples were done; {kept if asked.cached else lost}")
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -145,16 +146,21 @@ def _laggard(summary: Summary) -> Iterator[str]:
 
 
 def _failures(evaluation: Evaluation) -> None:
-    failed = [result for result in evaluation.results if result.state.value == "failed"]
-    lost = [result for result in evaluation.results if result.state.value == "error"]
+    """The examples that failed, each once however often it was tried: the worst first. Then those without a score."""
+    from promptchain.reports.numbers import firsts
+    from promptchain.results import State
+
+    failed, lost = firsts(evaluation, State.FAILED), firsts(evaluation, State.ERROR)
+    times = Counter(result.id for result in evaluation.results if result.state is State.FAILED)
     if failed:
         more = f", the worst {MOST}" if len(failed) > MOST else ""
         say(style(f"failed: {len(failed)}{more}", "1", sys.stdout))
-    for result in sorted(failed, key=lambda result: result.score or 0.0)[:MOST]:
-        say(f"  {_example(result)}")
+    for result in sorted(failed.values(), key=lambda result: (-times[result.id], result.score or 0.0))[:MOST]:
+        tries = f"  ({times[result.id]} of {evaluation.repeat} tries)" if evaluation.repeat > 1 else ""
+        say(f"  {_example(result)}{tries}")
     if lost:
         say(style(f"not scored: {len(lost)}", "1", sys.stdout))
-    for result in lost[:MOST]:
+    for result in list(lost.values())[:MOST]:
         say(f"  {result.id}  {result.where}  {_one_line(result.problem or '')}")
 
 
@@ -200,6 +206,8 @@ def _notes(evaluation: Evaluation) -> None:
     summary, judges = evaluation.summary, evaluation.judges
     for told in summary.unused:
         warn(f"an assertion was never applied: {told}")
+    for told in _unheard(evaluation):
+        warn(on_terminal(told))
     if evaluation.results and not any(result.checks for result in evaluation.results):
         warn("nothing is asserted, so an example passes when it runs through; test: {assert: [{type: …}]}")
     if evaluation.stopped:
@@ -213,6 +221,20 @@ def _notes(evaluation: Evaluation) -> None:
     retried = sum(step.retries for step in summary.steps)
     again = f"; {plural(retried, 'reply').replace('replys', 'replies')} did not fit" if retried else ""
     note(style(spent + again, "2", sys.stderr))
+
+
+def _unheard(evaluation: Evaluation) -> Iterator[str]:
+    """The assertions that could not tell, where that is not what the example is listed for: another one failed it, or
+    they only measure."""
+    found: dict[str, list[str]] = {}
+    for result in evaluation.results:
+        for check in result.checks:
+            if check.error and (result.state.value == "failed" or not check.counts):
+                own = check.assertion
+                place = f" on {own.step or own.output}" if own.step or own.output else ""
+                found.setdefault(f"{own.type}{place}", []).append(check.error)
+    for name, errors in found.items():
+        yield f"{name} could not be told {plural(len(errors), 'time')}: {_one_line(errors[-1])}"
 
 
 def _matrices(verdicts: Sequence[Verdict]) -> Iterator[list[Verdict]]:
