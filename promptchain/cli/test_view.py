@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -91,14 +93,23 @@ def _show(verdict: Verdict) -> None:
         for name, mean in summary.metrics.items():
             say(f"metric {name}: {mean.value:.3f}")
     if summary.flaky:
-        say(f"flaky: {_some(summary.flaky)}")
+        _folded(f"flaky: {_some(summary.flaky)}")
     if verdict.comparison:
         _comparison(verdict.comparison)
     for miss in verdict.misses:
         say(style("✗ ", "31", sys.stdout) + miss.message)
     if verdict.gated and not verdict.misses and not evaluation.stopped:
-        say(style("✓ ", "32", sys.stdout) + "the gate is met")
+        say(style("✓ ", "32", sys.stdout) + _met(verdict))
     _notes(evaluation)
+
+
+def _met(verdict: Verdict) -> str:
+    """What held. `--compare` alone is no gate, and says nothing of how good the chain is."""
+    test = verdict.evaluation.case.chain.test
+    gate = test.gate if test else None
+    if verdict.comparison and not (gate and (gate.min or gate.no_worse_than)):
+        return f"it is not worse than {verdict.comparison.names[0]}"
+    return "the gate is met"
 
 
 _COLUMNS = ("score", "on gold", "blame", "loss", "calls", "cost", "p50", "p95")
@@ -151,11 +162,11 @@ def _failures(evaluation: Evaluation) -> None:
         more = f", the worst {MOST}" if len(failed) > MOST else ""
         say(style(f"failed: {len(failed)}{more}", "1", sys.stdout))
     for result in sorted(failed, key=lambda result: result.score or 0.0)[:MOST]:
-        say(f"  {_example(result)}")
+        _folded(f"  {_example(result)}")
     if lost:
         say(style(f"not scored: {len(lost)}", "1", sys.stdout))
     for result in lost[:MOST]:
-        say(f"  {result.id}  {result.where}  {_one_line(result.problem or '')}")
+        _folded(f"  {result.id}  {result.where}  {_one_line(result.problem or '')}")
 
 
 def _example(result: ExampleResult) -> str:
@@ -163,6 +174,16 @@ def _example(result: ExampleResult) -> str:
     said = first.verdict.reason if first and first.verdict else result.problem or ""
     where = result.first or (first.assertion.output if first else None) or "outputs"
     return f"{result.id}  {result.where}  {where}: {_one_line(said)}"
+
+
+def _folded(text: str) -> None:
+    """A line; on a terminal that is too narrow for it several, none of which ends in the middle of a word."""
+    if not sys.stdout.isatty():
+        say(text)
+        return
+    width = max(20, shutil.get_terminal_size().columns)
+    for line in textwrap.wrap(text, width, subsequent_indent="    ", break_on_hyphens=False):
+        say(line)
 
 
 def _one_line(text: str) -> str:
@@ -185,7 +206,7 @@ def _comparison(compared: Comparison) -> None:
             say(f"  {name}: {points(step.value)} ({step.better} better, {step.worse} worse)")
     for title, flips in (("now fail", compared.worse), ("now pass", compared.better)):
         if flips:
-            say(f"  {title}: {_some([flip.id + (f' ({flip.first})' if flip.first else '') for flip in flips], 20)}")
+            _folded(f"  {title}: {_some([flip.id + (f' ({flip.first})' if flip.first else '') for flip in flips], 20)}")
     if compared.left_out:
         say(f"  {plural(compared.left_out, 'example')} could not be scored on both sides")
 

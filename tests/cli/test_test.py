@@ -109,6 +109,12 @@ def test_on_a_terminal_it_is_a_table_and_nothing_stays_of_the_bar(tested: Worksp
     assert re.search(r"intent +75 % \[30–95\] +75 % +25 % +100 %", text)
 
 
+def test_on_a_narrow_terminal_no_word_is_broken(tested: Workspace) -> None:
+    shown = on_terminal([CHAIN, "test", "demo"], tested.root, width=50)
+    found = shown.lines.index("  s3  chains/rows.jsonl:3  intent: it should be")
+    assert shown.lines[found + 1] == "    'refund', and is 'card'"
+
+
 def test_explain_says_what_each_number_means(tested: Workspace) -> None:
     assert "counterfactual" in tested.invoke("test", "demo", "--explain").out
     assert "counterfactual" not in tested.invoke("test", "demo").out
@@ -315,6 +321,8 @@ def test_a_change_for_the_better_passes(tested: Workspace) -> None:
     tested.chain(TESTED.replace('"Classify: ', '"Sort: '), replies=answers)
     done = tested.invoke("test", "demo", "--compare", "@v1")
     assert (done.code, "now pass: s3 (intent)" in done.out) == (0, True), done
+    assert "✓ it is not worse than demo@v1\n" in done.out
+    assert "gate" not in done.out
 
 
 def test_against_another_model(tested: Workspace) -> None:
