@@ -22,6 +22,8 @@ from promptchain.cli.output import (
     table,
     warn,
 )
+from promptchain.reports.numbers import firsts
+from promptchain.results import State
 
 if TYPE_CHECKING:
     from promptchain.comparison import Comparison
@@ -97,7 +99,7 @@ def _show(verdict: Verdict) -> None:
     if verdict.comparison:
         _comparison(verdict.comparison)
     for miss in verdict.misses:
-        say(style("✗ ", "31", sys.stdout) + miss.message)
+        _folded(style("✗ ", "31", sys.stdout) + miss.message)
     if verdict.gated and not verdict.misses and not evaluation.stopped:
         say(style("✓ ", "32", sys.stdout) + _met(verdict))
     _notes(evaluation)
@@ -156,24 +158,29 @@ def _laggard(summary: Summary) -> Iterator[str]:
 
 
 def _failures(evaluation: Evaluation) -> None:
-    failed = [result for result in evaluation.results if result.state.value == "failed"]
-    lost = [result for result in evaluation.results if result.state.value == "error"]
+    """Failed examples, each once however often it was tried."""
+    failed = firsts(evaluation, State.FAILED)
+    lost = firsts(evaluation, State.ERROR)
     if failed:
         more = f", the worst {MOST}" if len(failed) > MOST else ""
         say(style(f"failed: {len(failed)}{more}", "1", sys.stdout))
-    for result in sorted(failed, key=lambda result: result.score or 0.0)[:MOST]:
-        _folded(f"  {_example(result)}")
+    for result in sorted(failed.values(), key=lambda result: result.score or 0.0)[:MOST]:
+        tries = sum(other.id == result.id and other.state is State.FAILED for other in evaluation.results)
+        often = f"{tries} of {evaluation.repeat} tries  " if evaluation.repeat > 1 else ""
+        _folded(f"  {result.id}  {result.where}  {often}{_why(result)}")
     if lost:
-        say(style(f"not scored: {len(lost)}", "1", sys.stdout))
-    for result in lost[:MOST]:
+        more = f", the first {MOST}" if len(lost) > MOST else ""
+        say(style(f"not scored: {len(lost)}{more}", "1", sys.stdout))
+    for result in list(lost.values())[:MOST]:
         _folded(f"  {result.id}  {result.where}  {_one_line(result.problem or '')}")
 
 
-def _example(result: ExampleResult) -> str:
+def _why(result: ExampleResult) -> str:
+    """The step that failed, and what it should have given and gave."""
     first = next((c for c in result.failures if c.assertion.step == result.first), next(iter(result.failures), None))
     said = first.verdict.reason if first and first.verdict else result.problem or ""
     where = result.first or (first.assertion.output if first else None) or "outputs"
-    return f"{result.id}  {result.where}  {where}: {_one_line(said)}"
+    return f"{where}: {_one_line(said)}"
 
 
 def _folded(text: str) -> None:
@@ -196,8 +203,8 @@ def _comparison(compared: Comparison) -> None:
     if chain is None:
         return
     sure = f"p = {chain.p:.2g}, exact paired test"
-    interval = f"{points(chain.low)} to {points(chain.high)}"
-    say(
+    interval = f"{chain.low * 100:+.1f} to {chain.high * 100:+.1f}"
+    _folded(
         style(f"against {before}: {points(chain.value)}", "1", sys.stdout)
         + f" ({interval}; {sure}); {chain.better} better, {chain.worse} worse of {chain.n}"
     )
@@ -225,6 +232,8 @@ def _notes(evaluation: Evaluation) -> None:
         warn("nothing is asserted, so an example passes when it runs through; test: {assert: [{type: …}]}")
     if evaluation.stopped:
         note(style("error: ", "1;31", sys.stderr) + f"stopped: {on_terminal(evaluation.stopped)}")
+        if evaluation.hint:
+            note(style("  hint: ", "36", sys.stderr) + on_terminal(evaluation.hint))
     asked = (
         f"; judges: {plural(judges.calls, 'new call')}, {judges.cached} cached" if judges.calls + judges.cached else ""
     )

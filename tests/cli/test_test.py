@@ -194,6 +194,8 @@ def test_repeats_are_asked_apart_and_flaky_examples_are_named(tested: Workspace)
     done = tested.invoke("test", "demo", "--repeat", "3", "--filter", "s1", "--concurrency", "1")
     assert "1 example of chains/rows.jsonl, 3 tries each" in done.out
     assert "flaky: s1" in done.out
+    assert done.out.count("  s1  chains/rows.jsonl:1  ") == 1
+    assert "failed: 1\n  s1  chains/rows.jsonl:1  1 of 3 tries  intent: " in done.out
     found = evaluation(tested, "--repeat", "3", "--filter", "s1")
     assert [one["try"] for one in found["examples"]] == [0, 1, 2]
     assert (found["repeat"], found["flaky"], found["spent"]["calls"]) == (3, ["s1"], 0)
@@ -388,6 +390,14 @@ def test_too_many_errors_end_it_with_1(tested: Workspace) -> None:
     tested.chain(TESTED, replies=[{"contains": "Classify: return", "error": "authentication"}, *ANSWERS])
     tolerated = evaluation(tested, code=0)
     assert (tolerated["counts"], tolerated["score"]["n"]) == ({"passed": 3, "failed": 0, "errors": 1}, 3)
+
+
+def test_a_key_that_is_missing_ends_it_with_what_to_do(tested: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for words in ([], ["--max-errors", "0"], ["--compare", "openai/gpt-5-mini"]):
+        done = tested.invoke("test", "demo", "--model", "openai/gpt-5-mini", *words)
+        assert done.code == 1, done
+        assert "needs a key for openai\n  hint: set OPENAI_API_KEY" in done.err
 
 
 def test_a_ceiling_ends_it_with_1_and_it_goes_on_from_the_cache(tested: Workspace) -> None:
