@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +108,8 @@ async def evaluate(
 
     tasks = [asyncio.create_task(worker()) for _ in range(max(1, min(at_once, progress.total)))]
     try:
-        await asyncio.gather(*tasks)
+        with _collecting_seldom():
+            await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
@@ -116,6 +119,18 @@ async def evaluate(
         last = progress.results[-1]
         progress.stop(f"none of the examples could be scored; the last: {last.problem}", last.hint)
     return progress
+
+
+@contextmanager
+def _collecting_seldom() -> Iterator[None]:
+    """What is kept of the examples stays to the end and has no cycles, so that to look through all of it every now and
+    then frees nothing, and takes the longer the more examples there are. What is young is looked through as ever."""
+    youngest, younger, oldest = gc.get_threshold()
+    gc.set_threshold(youngest, younger, oldest * 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(youngest, younger, oldest)
 
 
 class _Tested:
