@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.cli.test_live import on_terminal
+from tests.loopback import Loopback
 from tests.workspace import CHAIN, Workspace
 
 TESTED = """
@@ -440,12 +441,18 @@ def test_an_interrupt_keeps_what_is_done(tested: Workspace) -> None:
     assert found["new_calls"] == 0
 
 
-def test_litellm_is_not_loaded_for_what_is_in_the_cache(tested: Workspace) -> None:
-    tested.invoke("test", "demo")
+def test_litellm_is_not_loaded_for_what_is_in_the_cache(tested: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none-needed")
+    tested.write("chains/demo.yaml", TESTED.replace("MODEL", "openai/gpt-5-mini"))
+    with Loopback(lambda body: '{"value": "card"}' if "response_format" in body else "about card") as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        assert "50 % [15–85]" in tested.invoke("test", "demo").out
+        assert server.requests
     code = (
         "import sys\nfrom promptchain.cli.app import app\n"
         "try:\n    app(['test', 'demo'])\nexcept SystemExit:\n    pass\n"
         "print(sorted({'litellm', 'rich', 'wordllama', 'numpy'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tested.root, capture_output=True, text=True, timeout=60)
+    assert "all answers came from the cache" in done.stderr
     assert done.stderr.endswith("[]\n"), done.stderr
