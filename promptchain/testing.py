@@ -44,7 +44,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What testing a case came to. stopped: why it ended early. judges: what the assertions' own calls took.
+    """What testing a case came to. stopped: why it ended early. hint: what to do about that. judges: what the
+    assertions' own calls took.
 
     started: UTC, ISO 8601. version: the name of the version in the store, where it could be kept. content: its content
     id.
@@ -60,6 +61,7 @@ class Evaluation:
     seconds: float
     started: str = ""
     repeat: int = 1
+    hint: str | None = None
     version: str | None = None
     content: str | None = None
 
@@ -232,6 +234,7 @@ async def evaluate_case(
         results=tuple(done.results),
         summary=summarise(case.bound.plan, done.results),
         stopped=done.stopped,
+        hint=done.hint,
         judges=grader.spent,
         spent=_less(caller.spent, before),
         seconds=time.perf_counter() - began,
@@ -251,18 +254,19 @@ async def choose(
     """The evaluations of several models with what a judge chose among them; a ceiling that is reached stops them."""
     grader = _grader(project, lm, caller, setting)
     columns: Sequence[Sequence[ExampleResult]] = [evaluation.results for evaluation in tested]
-    stopped = None
+    stopped = hint = None
     try:
         for assertion in choices:
             columns = await selection.choose(columns, assertion, grader)
     except BudgetError as exc:
-        stopped = exc.message
+        stopped, hint = exc.message, exc.hint
     return [
         replace(
             evaluation,
             results=tuple(results),
             summary=summarise(evaluation.case.bound.plan, results),
             stopped=evaluation.stopped or stopped,
+            hint=evaluation.hint or hint,
         )
         for evaluation, results in zip(tested, columns, strict=True)
     ]

@@ -176,7 +176,8 @@ async def _all(
             if kept is not None:
                 done = replace(done, version=kept[0].name, content=kept[0].content)
             if before is not None and before.stopped:
-                done = replace(done, stopped=done.stopped or f"{before.case.name}: {before.stopped}")
+                why = f"{before.case.name}: {before.stopped}"
+                done = replace(done, stopped=done.stopped or why, hint=done.hint or before.hint)
             verdict = testing.verdict(done, job.gate, before)
             verdicts.append(verdict)
             if job.recorder and not done.stopped:

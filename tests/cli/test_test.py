@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.cli.test_live import on_terminal
+from tests.loopback import Loopback
 from tests.workspace import CHAIN, Workspace
 
 TESTED = """
@@ -107,6 +108,12 @@ def test_on_a_terminal_it_is_a_table_and_nothing_stays_of_the_bar(tested: Worksp
     assert "4/4" not in text
     assert re.search(r"step +score +on gold +blame +loss +calls +cost +p50 +p95", text)
     assert re.search(r"intent +75 % \[30–95\] +75 % +25 % +100 %", text)
+
+
+def test_on_a_narrow_terminal_no_word_is_broken(tested: Workspace) -> None:
+    shown = on_terminal([CHAIN, "test", "demo"], tested.root, width=50)
+    found = shown.lines.index("  s3  chains/rows.jsonl:3  intent: it should be")
+    assert shown.lines[found + 1] == "    'refund', and is 'card'"
 
 
 def test_explain_says_what_each_number_means(tested: Workspace) -> None:
@@ -236,6 +243,8 @@ def test_repeats_are_asked_apart_and_flaky_examples_are_named(tested: Workspace)
     done = tested.invoke("test", "demo", "--repeat", "3", "--filter", "s1", "--concurrency", "1")
     assert "1 example of chains/rows.jsonl, 3 tries each" in done.out
     assert "flaky: s1" in done.out
+    assert done.out.count("  s1  chains/rows.jsonl:1  ") == 1
+    assert done.out.count("(1 of 3 tries)") == 1
     found = evaluation(tested, "--repeat", "3", "--filter", "s1")
     assert [one["try"] for one in found["examples"]] == [0, 1, 2]
     assert (found["repeat"], found["flaky"], found["spent"]["calls"]) == (3, ["s1"], 0)
@@ -370,6 +379,8 @@ def test_a_change_for_the_better_passes(tested: Workspace) -> None:
     tested.chain(TESTED.replace('"Classify: ', '"Sort: '), replies=answers)
     done = tested.invoke("test", "demo", "--compare", "@v1")
     assert (done.code, "now pass: s3 (intent)" in done.out) == (0, True), done
+    assert "✓ it is not worse than demo@v1\n" in done.out
+    assert "gate" not in done.out
 
 
 def test_against_another_model(tested: Workspace) -> None:
@@ -498,6 +509,14 @@ def test_too_many_errors_end_it_with_1(tested: Workspace) -> None:
     assert (tolerated["counts"], tolerated["score"]["n"]) == ({"passed": 3, "failed": 0, "errors": 1}, 3)
 
 
+def test_a_key_that_is_missing_ends_it_with_what_to_do(tested: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for words in ([], ["--max-errors", "0"], ["--compare", "openai/gpt-5-mini"]):
+        done = tested.invoke("test", "demo", "--model", "openai/gpt-5-mini", *words)
+        assert done.code == 1, done
+        assert "needs a key for openai\n  hint: set OPENAI_API_KEY" in done.err
+
+
 def test_a_ceiling_ends_it_with_1_and_it_goes_on_from_the_cache(tested: Workspace) -> None:
     done = tested.invoke("test", "demo", "--max-calls", "4", "--concurrency", "1")
     assert (done.code, "error: stopped: " in done.err) == (1, True), done
@@ -552,12 +571,18 @@ def test_an_interrupt_without_the_cache_promises_nothing(tested: Workspace) -> N
     assert (process.returncode, "0 of 4 examples were done; their answers were not kept" in err) == (130, True), err
 
 
-def test_litellm_is_not_loaded_for_what_is_in_the_cache(tested: Workspace) -> None:
-    tested.invoke("test", "demo")
+def test_litellm_is_not_loaded_for_what_is_in_the_cache(tested: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none-needed")
+    tested.write("chains/demo.yaml", TESTED.replace("MODEL", "openai/gpt-5-mini"))
+    with Loopback(lambda body: '{"value": "card"}' if "response_format" in body else "about card") as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        assert "50 % [15–85]" in tested.invoke("test", "demo").out
+        assert server.requests
     code = (
         "import sys\nfrom promptchain.cli.app import app\n"
         "try:\n    app(['test', 'demo'])\nexcept SystemExit:\n    pass\n"
         "print(sorted({'litellm', 'rich', 'wordllama', 'numpy'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tested.root, capture_output=True, text=True, timeout=60)
+    assert "all answers came from the cache" in done.stderr
     assert done.stderr.endswith("[]\n"), done.stderr
