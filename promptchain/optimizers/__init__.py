@@ -1,1 +1,1 @@
-"""Ways to better prompts, each a function from a task to the best candidate it found."""
+"""How better prompts are found: what is proposed, and how the best of it is chosen with few model calls."""
