@@ -67,6 +67,9 @@ ROWS = (
     "summary",
     "comparison",
     "gates",
+    "bench",
+    "optimizers",
+    "optimizers.*",
     "lock",
     "location",
     "store",
@@ -99,7 +102,7 @@ ROWS = (
 )
 """From the foundation up; where two rows fit a module, the one without a star is its own."""
 
-SIBLINGS = ("lm", "steps", "assertions", "reports", "cli")
+SIBLINGS = ("lm", "steps", "assertions", "optimizers", "reports", "cli")
 """Rooms whose modules may import each other."""
 
 LM_MAY_IMPORT = {"errors": "*", "document": ("lm.scripted", "lm.settings")}

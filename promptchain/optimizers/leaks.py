@@ -15,6 +15,9 @@ _WORD = re.compile(r"\w+")
 _MOST = 20_000
 """Characters of one text of a row that are looked at."""
 
+_MOST_PLACES = 8
+"""Of the same words in the instructions: more say nothing new, and take long where a text is all repetition."""
+
 
 def quoted(instructions: str, examples: Iterable[Example]) -> tuple[str, ...]:
     """What the instructions quote of the examples' inputs and expected values, as it stands in the instructions: of
@@ -24,9 +27,12 @@ def quoted(instructions: str, examples: Iterable[Example]) -> tuple[str, ...]:
     words = [instructions[begin:end].casefold() for begin, end in places]
     index: dict[tuple[str, ...], list[int]] = {}
     for at in range(len(words) - RUN + 1):
-        index.setdefault(tuple(words[at : at + RUN]), []).append(at)
+        found_at = index.setdefault(tuple(words[at : at + RUN]), [])
+        if len(found_at) < _MOST_PLACES:
+            found_at.append(at)
     found: dict[str, None] = {}
-    for text in (text for example in examples if index for text in _texts([example.inputs, example.expected])):
+    texts = dict.fromkeys(text for example in examples for text in _texts([example.inputs, example.expected]))
+    for text in texts if index else ():
         if run := _longest(_WORD.findall(text[:_MOST].casefold()), index):
             begin, end = places[run[0]][0], places[run[1] - 1][1]
             found[" ".join(instructions[begin:end].split())] = None

@@ -23,7 +23,7 @@ ROW = example("e", {"a": "send it back to the sender at once"}, inputs={"q": "My
         ("card has not arrived yet what", ("card has not arrived yet what",)),
         ("My card has really not arrived yet what now", ()),
         ("Then send it back to the sender at once.", ("send it back to the sender at once",)),
-        ("my card has not arrived yet. Or: my card has not arrived yet what now", ("my card has not arrived yet what now",)),
+        ("my card has not arrived yet. Or: card has not arrived yet what now", ("card has not arrived yet what now",)),
         ("card has not arrived yet what card has not arrived yet what now", ("card has not arrived yet what now",)),
     ],
 )  # fmt: skip
@@ -42,7 +42,7 @@ def test_texts_are_found_however_deep_and_told_once() -> None:
 
 
 def test_it_takes_little_time() -> None:
-    rows = [example(str(n), None, inputs={"q": "and then " * 300}) for n in range(200)]
+    rows = [example(str(n), None, inputs={"q": f"{n} " + "and then " * 300}) for n in range(200)]
     began = time.perf_counter()
-    assert len(quoted("and then " * 200, rows)) == 1
-    assert time.perf_counter() - began < 60
+    assert quoted("and then " * 200, rows)
+    assert time.perf_counter() - began < 20
