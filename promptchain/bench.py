@@ -99,9 +99,7 @@ class Bench:
         """Whether the step is judged by itself: an assertion of the chain looks at it."""
         return any(assertion.step == step for assertion in self.assertions)
 
-    async def trials(
-        self, variants: Variants, examples: Sequence[Example], step: str | None = None
-    ) -> list[Trial]:
+    async def trials(self, variants: Variants, examples: Sequence[Example], step: str | None = None) -> list[Trial]:
         """The examples tried with these parameters, in their order; `step`: only what tells of that step.
 
         Raises BudgetError at a ceiling; PromptChainError where more than `max_errors` examples could not be tried, which

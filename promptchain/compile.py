@@ -13,6 +13,7 @@ from promptchain import scorer
 from promptchain.bench import Bench, Trial, Variants
 from promptchain.chain import PromptStep
 from promptchain.errors import PromptChainError
+from promptchain.examples import Example
 from promptchain.lm.ledger import Ledger
 from promptchain.lock import Compared
 from promptchain.optimizers import earlier, registry
@@ -101,9 +102,7 @@ class _Compile:
         self.setup = setup
         self.bench = setup.bench
         chain = self.bench.plan.chain
-        self.seeds = {
-            name: Variant.seed(step) for name, step in chain.steps.items() if isinstance(step, PromptStep)
-        }
+        self.seeds = {name: Variant.seed(step) for name, step in chain.steps.items() if isinstance(step, PromptStep)}
         each = max(1, self.bench.calls_of([*setup.parts.dev, *setup.parts.test]))
         self.test = setup.parts.test[: int(setup.calls * _HELD_OUT / (2 * each))]
         self.dev = setup.parts.dev[: int(setup.calls * _DEV / each)]
@@ -161,7 +160,8 @@ class _Compile:
         return found
 
     async def _steps(self, base: Sequence[Trial]) -> tuple[list[StepReport], dict[str, StepVariant]]:
-        reports, variants = [], {}
+        reports: list[StepReport] = []
+        variants: dict[str, StepVariant] = {}
         targets = self._targets(base)
         waiting = [name for name, why in targets.items() if not why]
         for name, why in targets.items():
@@ -231,14 +231,14 @@ class _Compile:
         if len(variants) > 2:
             choices += [{n: v for n, v in variants.items() if n != without} for without in variants]
 
-        async def score(arm: Variants, examples: Sequence[object]) -> list[float | None]:
-            return [trial.value for trial in await self.bench.trials(arm, examples)]  # type: ignore[arg-type]
+        async def score(arm: Variants, examples: Sequence[Example]) -> list[float | None]:
+            return [trial.value for trial in await self.bench.trials(arm, examples)]
 
         def price(arm: Variants) -> float:
             return sum(tokens(arm.get(name, seed)) for name, seed in self.seeds.items())
 
         found = await race(choices, self.dev, score, price=price)
-        return found.winner
+        return found.winner.arm
 
     async def _held_out(self, chosen: Variants, reports: Sequence[StepReport], dev: Compared | None) -> Compiled:
         """Hold what was chosen against the seed prompts on examples that the search has not seen."""
@@ -279,7 +279,9 @@ def _cost(trials: Sequence[Trial]) -> float | None:
 
 def _changes(variant: StepVariant, seed: StepVariant) -> StepVariant:
     """Only what is not as in the file."""
-    changed = {name: value for name in StepVariant.model_fields if (value := getattr(variant, name)) != getattr(seed, name)}
+    changed = {
+        name: value for name in StepVariant.model_fields if (value := getattr(variant, name)) != getattr(seed, name)
+    }
     return StepVariant(**changed)
 
 

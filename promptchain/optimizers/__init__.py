@@ -1,1 +1,1 @@
-"""How better prompts are found: what is proposed, and how the best of it is chosen with few model calls."""
+"""Ways to better prompts, each a function from a task to the best candidate it found."""
