@@ -214,14 +214,14 @@ async def evaluate_case(
 
     Raises PromptChainError, CancelledError; `progress` then has what was done.
     """
-    grader = _grader(project, lm, caller, setting)
+    own_grader = grader(project, lm, caller, setting)
     started, began, before = now(), time.perf_counter(), caller.spent
     done = await evaluate.evaluate(
         case.bound,
         checks,
         found,
         caller,
-        grader,
+        own_grader,
         progress,
         repeat=repeat,
         at_once=at_once,
@@ -235,7 +235,7 @@ async def evaluate_case(
         summary=summarise(case.bound.plan, done.results),
         stopped=done.stopped,
         hint=done.hint,
-        judges=grader.spent,
+        judges=own_grader.spent,
         spent=_less(caller.spent, before),
         seconds=time.perf_counter() - began,
         started=started,
@@ -252,12 +252,12 @@ async def choose(
     setting: Test,
 ) -> list[Evaluation]:
     """The evaluations of several models with what a judge chose among them; a ceiling that is reached stops them."""
-    grader = _grader(project, lm, caller, setting)
+    own_grader = grader(project, lm, caller, setting)
     columns: Sequence[Sequence[ExampleResult]] = [evaluation.results for evaluation in tested]
     stopped = hint = None
     try:
         for assertion in choices:
-            columns = await selection.choose(columns, assertion, grader)
+            columns = await selection.choose(columns, assertion, own_grader)
     except BudgetError as exc:
         stopped, hint = exc.message, exc.hint
     return [
@@ -272,7 +272,8 @@ async def choose(
     ]
 
 
-def _grader(project: Project, lm: LM, caller: Caller, setting: Test) -> Grader:
+def grader(project: Project, lm: LM, caller: Caller, setting: Test) -> Grader:
+    """The judges and embedding models of a chain's test, on the models of `caller`."""
     from promptchain.assertions.grader import Grader
 
     return Grader(

@@ -93,6 +93,7 @@ ROWS = (
     "recording",
     "evaluations",
     "testing",
+    "compiling",
     "reports",
     "reports.*",
     "health",
