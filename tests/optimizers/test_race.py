@@ -252,6 +252,7 @@ def test_a_row_without_a_score_is_for_and_against_nobody() -> None:
     found = run([easy + hard, [*easy[1:], 0.0, *[None] * 10]], first=30)
     assert [one.mean for one in found.standings] == pytest.approx([25 / 30, 19 / 20])
     assert found.winner.index == 0
+    assert run([[0.5] * 30, [0.6] * 20 + [None] * 10], first=30).winner.index == 1, "nor does its lower sum count"
 
 
 def test_an_arm_that_is_never_scored_does_not_win() -> None:
