@@ -247,7 +247,7 @@ class _Course(Generic[A]):
 def evidence(differences: Sequence[float], rows: int) -> float:
     """The evidence against "over all rows the differences sum to nothing or less", from the first of them: what 1 has
     become that was bet, row by row, on their being positive. At most 1 on average where the claim is true; infinite
-    where it is impossible.
+    where a row has shown it to be impossible.
 
     differences: in [-1, 1], those of the rows seen, of `rows` in random order.
 
@@ -272,8 +272,6 @@ def evidence(differences: Sequence[float], rows: int) -> float:
             gain = (difference - highest) / room
             wealth = [have * (1 + bet * gain) for have, bet in zip(wealth, _BETS, strict=True)]
         total += difference
-    if len(differences) < rows and total > rows - len(differences) + _ROUNDING:
-        return math.inf
     return math.fsum(wealth) / len(wealth)
 
 
