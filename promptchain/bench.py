@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptchain import runner, scorer
 from promptchain.assertions.apply import Checked
-from promptchain.criteria import Assertion
+from promptchain.criteria import JUDGED, Assertion, flattened
 from promptchain.errors import BudgetError, PromptChainError
 from promptchain.examples import Example
 from promptchain.lm.calls import Caller
@@ -102,8 +102,8 @@ class Bench:
     async def trials(self, variants: Variants, examples: Sequence[Example], step: str | None = None) -> list[Trial]:
         """The examples tried with these parameters, in their order; `step`: only what tells of that step.
 
-        Raises BudgetError at a ceiling; PromptChainError where more than `max_errors` examples could not be tried, which
-        names the last reason.
+        Raises BudgetError at a ceiling; PromptChainError where more than `max_errors` examples could not be tried,
+        with the last reason.
         """
         digest = _digest(variants)
         tasks = [self._trial(variants, digest, example, step) for example in examples]
@@ -143,8 +143,14 @@ class Bench:
         return Trial(example, passed, run, scored.checks)
 
     def calls_of(self, examples: Sequence[Example], step: str | None = None) -> int:
-        """The model calls that trying one of the examples takes at most, no reply asked for again."""
-        return max((len(self._asked(example, step)[2] & self.bound.prompts.keys()) for example in examples), default=0)
+        """The model calls that trying one of the examples takes at most, those of judges included, if no reply is asked
+        for again."""
+        return max((self._calls(example, step) for example in examples), default=0)
+
+    def _calls(self, example: Example, step: str | None) -> int:
+        assertions, _, needed = self._asked(example, step)
+        judged = sum(assertion.name in JUDGED for assertion in flattened(assertions))
+        return len(needed & self.bound.prompts.keys()) + judged
 
     def _asked(
         self, example: Example, step: str | None

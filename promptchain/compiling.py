@@ -26,7 +26,7 @@ from promptchain.optimizers.split import Parts, check, split
 from promptchain.project import Project
 from promptchain.records import StepVariant
 from promptchain.runner import BoundPlan
-from promptchain.tuning import Tuning
+from promptchain.tuning import Tuning, effective
 
 if TYPE_CHECKING:
     from promptchain.store.versions import Version
@@ -103,9 +103,8 @@ def settings(chain: Chain, entry: Entry | None, given: Mapping[str, Any]) -> Tun
     """The settings of a compile: those given, over those of the chain file, over those that the lock was made with.
 
     Raises UsageError for what a flag cannot be."""
-    own = chain.compile.model_dump(mode="json", exclude_unset=True)
     try:
-        return Tuning.model_validate({**(entry.settings if entry else {}), **own, **given})
+        return effective(chain.compile, entry.settings if entry else {}, given)
     except ValidationError as exc:
         error = exc.errors(include_url=False)[0]
         flag = str(error["loc"][0]) if error["loc"] else "settings"
@@ -121,15 +120,13 @@ async def run(
     at_once: int = 16,
     others: Mapping[str, Mapping[str, StepVariant]] | None = None,
     watch: Callable[[str], None] = lambda _: None,
-    begun: Callable[[Caller], None] = lambda _: None,
 ) -> Done:
     """Compile. budget: the ceilings of the whole command. others: what the same command found for other models, by a
-    few words on where it is from. begun: gets the caller, whose `spent` tells how far it is.
+    few words on where it is from. watch: told what is being done.
 
     Raises PromptChainError, BudgetError, CancelledError; nothing is written."""
     ledger = Ledger(lm)
     caller = Caller(ledger, concurrency=at_once, budget=budget)
-    begun(caller)
     grader = testing.grader(project, ledger, caller, testing.tested(work.chain))
 
     def bench(bound: BoundPlan) -> Bench:
@@ -156,6 +153,12 @@ async def run(
     return Done(work, compiled, _entry(work, lm, compiled, spent), spent)
 
 
+def is_fresh(work: Job, lm: LM) -> bool:
+    """Whether the lock has what this job would make."""
+    now = fingerprints.made_from(work.chain, work.models, lm, data=work.data, checks=work.checks)
+    return work.before is not None and not fingerprints.stale(work.before, now)
+
+
 def _own_proposer(work: Job) -> str | None:
     """The chain's own model, where it is a hosted one; a small local one has little to say about prompts."""
     first = next(iter(work.bound.prompts.values())).models[0]
@@ -178,14 +181,17 @@ def _entry(work: Job, lm: LM, compiled: Compiled, spent: Spent) -> Entry:
         by_step=dict(compiled.by_step),
         spent=spent,
         settings=work.tuning.model_dump(mode="json", exclude_defaults=True),
-        parent=work.before.fingerprint if work.before and work.before.steps else None,
+        parent=work.before.fingerprint() if work.before and work.before.steps else None,
         made_from=fingerprints.made_from(work.chain, work.models, lm, data=work.data, checks=work.checks),
     )
 
 
-def adopt(project: Project, done: Done) -> Version:
-    """Write the lock, and keep the chain with it as a version. Raises PromptChainError."""
-    work = done.job
-    project.adopt(work.name, work.model, done.entry)
-    chain = project.load(work.name)
-    return project.keep(work.name, chain, f"compile for {work.model}")[0]
+def write(project: Project, done: Done) -> None:
+    """Put the entry into the lock. Raises PromptChainError."""
+    project.adopt(done.job.name, done.job.model, done.entry)
+
+
+def keep(project: Project, done: Done) -> Version:
+    """Have the chain with its lock as a version in the store. Raises PromptChainError."""
+    name = done.job.name
+    return project.keep(name, project.load(name), f"compile for {done.job.model}")[0]

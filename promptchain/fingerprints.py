@@ -67,7 +67,7 @@ def metrics(chain: Chain, checks: Iterable[Assertion]) -> str:
 
 
 def settings(tuning: Tuning) -> str:
-    """Of the `compile:` section of a chain file; flags of the command are no part of the source."""
+    """Of how it was compiled: see `tuning.effective`."""
     return _short(tuning.model_dump(mode="json", exclude_defaults=True))
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+
+from pydantic import ValidationError
 
 from promptchain import fingerprints, testing
 from promptchain.chain import Chain
@@ -13,6 +16,7 @@ from promptchain.fingerprints import SENT, Stale
 from promptchain.lm.protocol import LM
 from promptchain.lock import Entry
 from promptchain.project import Project
+from promptchain.tuning import effective
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,16 @@ def _of_model(project: Project, chain: Chain, model: str, entry: Entry | None, s
         found = fingerprints.stale(entry, fingerprints.sent_by(chain, by_step, lm), SENT)
         found += (Stale("dataset", f"the test data cannot be read: {exc.message}"),)
     else:
-        now = fingerprints.made_from(chain, by_step, lm, data=data, checks=(*checks, *choices))
+        now = fingerprints.made_from(_as_compiled(chain, entry), by_step, lm, data=data, checks=(*checks, *choices))
         found = fingerprints.stale(entry, now)
     return Freshness(chain.name, model, compiled=True, stale=found, kept=entry.kept)
+
+
+def _as_compiled(chain: Chain, entry: Entry) -> Chain:
+    """The chain with the settings that compiling it again would have."""
+    with suppress(ValidationError):  # somebody edited those of the lock: then they are no longer what it was made with
+        return chain.model_copy(update={"compile": effective(chain.compile, entry.settings)})
+    return chain
 
 
 def _is_of_step(word: str) -> bool:

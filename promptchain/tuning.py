@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -51,3 +52,11 @@ class Tuning(Model):
     max_demo_tokens: Annotated[int, Field(ge=0)] = 1500
     max_instruction_tokens: Annotated[int, Field(ge=1)] = 600
     max_p: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+
+
+def effective(own: Tuning, recorded: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Tuning:
+    """The settings of a compile: those given for it, over those of the chain file, over those that the lock was made
+    with. So a lock that flags had a say in stays fresh, and is made again as it was made, until somebody says otherwise.
+
+    Raises pydantic's ValidationError."""
+    return Tuning.model_validate({**recorded, **own.model_dump(mode="json", exclude_unset=True), **(given or {})})

@@ -99,6 +99,7 @@ ROWS = (
     "testing",
     "freshness",
     "compiling",
+    "estimate",
     "reports",
     "reports.*",
     "health",

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 STALE = 101
 """The exit code of a lock that is stale."""
 
-Names = Annotated[
-    list[str] | None, typer.Argument(help="Chains of the work tree.", autocompletion=complete.chains)
-]
+Names = Annotated[list[str] | None, typer.Argument(help="Chains of the work tree.", autocompletion=complete.chains)]
 ChainModels = Annotated[
     list[str] | None,
     typer.Option(
@@ -45,9 +43,7 @@ Calls = Annotated[
         "--calls", min=0, help="Model calls that the search plans for, held-out rows included.  [default: 600]"
     ),
 ]
-Steps = Annotated[
-    list[str] | None, typer.Option("--step", help="Tune this step only.", autocompletion=complete.steps)
-]
+Steps = Annotated[list[str] | None, typer.Option("--step", help="Tune this step only.", autocompletion=complete.steps)]
 Proposer = Annotated[
     str | None,
     typer.Option(
@@ -59,9 +55,7 @@ Proposer = Annotated[
 ]
 Teacher = Annotated[
     str | None,
-    typer.Option(
-        "--teacher", metavar="MODEL", help="Its right answers become demos.", autocompletion=complete.models
-    ),
+    typer.Option("--teacher", metavar="MODEL", help="Its right answers become demos.", autocompletion=complete.models),
 ]
 MergeDriver = Annotated[
     tuple[Path, Path, Path] | None,
@@ -81,7 +75,9 @@ def command(
     check: Annotated[
         bool, typer.Option("--check", help="Only say whether the locks are fresh, at no cost; exit 101 where not.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and about what cost.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done, and about what cost.")
+    ] = False,
     everything: Annotated[bool, typer.Option("--all", help="All that is stale, of every chain and model.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also what is fresh.")] = False,
     no_cache: Annotated[

@@ -1,0 +1,182 @@
+"""What `chain compile` has to do: a job for each chain and model, made before anything is spent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from promptchain.cli.output import note, plural, warn
+
+if TYPE_CHECKING:
+    from promptchain.compiling import Done, Job
+    from promptchain.estimate import Estimate
+    from promptchain.lm.budget import Budget
+    from promptchain.lm.protocol import LM
+    from promptchain.project import Ceilings, Project
+    from promptchain.records import StepVariant
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for. given: settings that stand above those of the chain files."""
+
+    names: tuple[str, ...]
+    models: tuple[str, ...]
+    given: Mapping[str, Any]
+    everything: bool
+    force: bool
+    ceilings: Ceilings
+    at_once: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """jobs: to be done. fresh: those that need not be."""
+
+    jobs: tuple[Job, ...]
+    fresh: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A job that was done. version: its name in the store; None where it could not be kept. seconds: it took."""
+
+    done: Done
+    version: str | None
+    seconds: float
+    calls: int = 0
+    problems: tuple[str, ...] = field(default=())
+
+
+@contextmanager
+def models(project: Project, *, cache: bool) -> Iterator[LM]:
+    """The models, with the response cache; without it with one of this command's own, so that nothing is asked twice."""
+    from promptchain.lm.cache import CachedLM
+
+    if cache:
+        lm = project.lm(cache=True)
+        try:
+            yield lm
+        finally:
+            lm.close()
+        return
+    with TemporaryDirectory(prefix="promptchain-") as folder:
+        lm = CachedLM(project.lm(), Path(folder) / "responses.db")
+        try:
+            yield lm
+        finally:
+            lm.close()
+
+
+def prepare(project: Project, lm: LM, asked: Options) -> Work:
+    """All jobs. Raises UsageError, InvalidFileError, PromptChainError for what is wrong with any of them."""
+    from promptchain import compiling
+
+    jobs, fresh = [], []
+    for name, words in _wanted(project, asked):
+        job = compiling.job(project, lm, name, words, asked.given)
+        for warning in job.data.warnings:
+            warn(warning)
+        (fresh if not asked.force and compiling.is_fresh(job, lm) else jobs).append(job)
+    return Work(tuple(jobs), tuple(fresh))
+
+
+def _wanted(project: Project, asked: Options) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The chains, each with the words that name its models."""
+    from promptchain.errors import UsageError
+
+    if asked.everything:
+        for name in project.names():
+            for model in project.lock(name).models:
+                yield name, (model,)
+        return
+    if not asked.names:
+        hint = "chain compile NAME; --all for every lock that is stale, --check to look at them"
+        raise UsageError("which chain?", hint=hint)
+    steps = tuple(word for word in asked.models if _is_of_step(word))
+    columns = [word for word in asked.models if not _is_of_step(word)]
+    for name in dict.fromkeys(asked.names):
+        for column in dict.fromkeys(columns) or [None]:
+            yield name, (*steps, *([column] if column else []))
+
+
+def _is_of_step(word: str) -> bool:
+    step, sign, _ = word.partition("=")
+    return bool(sign) and "/" not in step
+
+
+def estimate(project: Project, lm: LM, job: Job) -> Estimate:
+    """What a job takes at most."""
+    from promptchain import testing
+    from promptchain.bench import Bench
+    from promptchain.estimate import estimate as estimated
+    from promptchain.lm.calls import Caller
+
+    caller = Caller(lm)
+    bench = Bench(job.bound, job.checks, caller, testing.grader(project, lm, caller, testing.tested(job.chain)))
+    return estimated(project, job, bench)
+
+
+def run(project: Project, lm: LM, work: Work, asked: Options, *, quiet: bool) -> list[Result]:
+    """Do the jobs, one after the other; each is written before the next begins."""
+    from promptchain.cli import compile_view
+
+    if not work.jobs:
+        return []
+    budgets = [project.budget(lm, job.bound, asked.ceilings) for job in work.jobs]
+    found: list[Result] = []
+    others: dict[str, dict[str, Mapping[str, StepVariant]]] = {}
+    for job in work.jobs:
+        result = _run_one(project, lm, job, asked, budgets[-1], others.setdefault(job.name, {}))
+        found.append(result)
+        if result.done.compiled.variants:
+            others[job.name][f"compiled for {job.model}"] = result.done.compiled.variants
+        if not quiet:
+            compile_view.show(result)
+    return found
+
+
+def _run_one(
+    project: Project,
+    lm: LM,
+    job: Job,
+    asked: Options,
+    budget: Budget,
+    others: Mapping[str, Mapping[str, StepVariant]],
+) -> Result:
+    from promptchain import compiling
+    from promptchain.cli import compile_view, interrupt
+    from promptchain.errors import BudgetError
+
+    began, before = time.perf_counter(), budget.spent.calls
+    try:
+        with compile_view.progress(job, budget) as watch:
+            work = compiling.run(project, lm, job, budget, at_once=asked.at_once, others=others, watch=watch)
+            done = interrupt.run(work)
+    except BudgetError as exc:
+        exc.hint = f"{exc.hint}; what was answered is in the cache: with more room it goes on from there"
+        raise
+    except KeyboardInterrupt:
+        calls = budget.spent.calls - before
+        note(f"{plural(calls, 'call')} made; the answers are in the cache: run the same again to go on")
+        raise
+    return _adopted(project, done, time.perf_counter() - began, budget.spent.calls - before)
+
+
+def _adopted(project: Project, done: Done, seconds: float, calls: int) -> Result:
+    """Write the lock first: a store that cannot be written costs the version, never the result."""
+    from promptchain import compiling
+    from promptchain.errors import PromptChainError
+
+    compiling.write(project, done)
+    try:
+        version = compiling.keep(project, done).name
+    except PromptChainError as exc:
+        warn(str(exc))
+        version = None
+    return Result(done, version, seconds, calls)

@@ -1,0 +1,235 @@
+"""What `chain compile` shows: what it is doing, what each step came to, the held-out comparison, what is stale."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from promptchain.cli.output import (
+    animated,
+    console,
+    dollars,
+    note,
+    on_terminal,
+    plural,
+    say,
+    seconds,
+    style,
+    table,
+    warn,
+)
+from promptchain.cli.test_view import percent
+
+if TYPE_CHECKING:
+    from promptchain.cli.compile_jobs import Result
+    from promptchain.compile import Stage, StepReport
+    from promptchain.compiling import Job
+    from promptchain.estimate import Estimate
+    from promptchain.freshness import Freshness
+    from promptchain.lm.budget import Budget
+    from promptchain.lock import Compared
+
+_NOTHING = "–"
+
+
+@contextmanager
+def progress(job: Job, budget: Budget) -> Iterator[Callable[[str], None]]:
+    """A function to call with what is being done: on a terminal one line that changes, else a line for each."""
+    head = f"{job.chain.name} on {job.model}"
+    if not animated(sys.stderr):
+        note(f"{head}: {plural(job.data.count, 'example')} ({job.parts})")
+        yield lambda doing: note(f"  {doing}")
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    now = "reading"
+
+    class Spent(TextColumn):
+        """What is being done, and the calls so far: looked up whenever the line is drawn."""
+
+        def render(self, task: Any) -> Any:
+            from rich.text import Text
+
+            spent = budget.spent
+            return Text(f"{head}: {now} ({plural(spent.calls, 'new call')}, {dollars(spent.cost)})")
+
+    def watch(doing: str) -> None:
+        nonlocal now
+        now = doing
+
+    columns = (SpinnerColumn(), Spent(""), TimeElapsedColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        bar.add_task("")
+        yield watch
+
+
+def show(result: Result) -> None:
+    """What came of one job."""
+    done, compiled = result.done, result.done.compiled
+    job = done.job
+    head = style(f"{job.chain.name} on {job.model}", "1", sys.stdout)
+    say(f"{head}: {plural(job.data.count, 'example')} of {', '.join(job.data.files)} ({compiled.parts})")
+    rows = [row for report in compiled.reports for row in _rows(report)]
+    if rows:
+        table(rows, ("step", "tried", "dev", "calls", "best"))
+    if compiled.dev:
+        say(f"dev       {_shares(compiled.dev)}")
+    if compiled.test:
+        say(f"held out  {_shares(compiled.test)}{_sure(compiled.test)}")
+    for name, compared in compiled.by_step.items():
+        if len(compiled.by_step) > 1 and (compared.better or compared.worse):
+            say(f"  {name}  {_shares(compared)}")
+    for warning in compiled.warnings:
+        warn(warning)
+    if compiled.kept is None:
+        steps = ", ".join(compiled.variants)
+        say(style("✓ ", "32", sys.stdout) + f"compiled {steps}: {_place(result)}")
+    else:
+        say(style("= ", "33", sys.stdout) + f"kept the seed prompts: {compiled.kept}")
+        say(f"  noted in {_place(result)}")
+    spent = done.spent
+    new = "" if result.calls == spent.calls else f" ({result.calls} new)"
+    note(
+        f"{plural(spent.calls, 'call')}{new}, {spent.tokens:,} tokens, {dollars(spent.cost)}; {seconds(result.seconds)}"
+    )
+
+
+def _place(result: Result) -> str:
+    name = result.done.job.chain.name
+    return f"chains/{name}.lock.yaml" + (f", {result.version}" if result.version else "")
+
+
+def _rows(report: StepReport) -> list[tuple[str, ...]]:
+    if report.skipped:
+        return [(report.step, _NOTHING, "", "", report.skipped)]
+    return [(report.step if not index else "", *_stage(stage)) for index, stage in enumerate(report.stages)]
+
+
+def _stage(stage: Stage) -> tuple[str, ...]:
+    shares = "" if stage.before is None or stage.after is None else f"{percent(stage.before)} → {percent(stage.after)}"
+    best = on_terminal(stage.best) if stage.tried else ""
+    said = "; ".join(filter(None, (best, stage.note)))
+    return f"{stage.optimizer} ({stage.tried})", shares, str(stage.calls), said
+
+
+def _shares(compared: Compared) -> str:
+    change = f"{compared.better} better, {compared.worse} worse of {compared.examples}"
+    return f"{percent(compared.before)} → {percent(compared.after)}  {change}"
+
+
+def _sure(compared: Compared) -> str:
+    if compared.low is None or compared.high is None or compared.p is None:
+        return ""
+    interval = f"{compared.low * 100:+.0f} to {compared.high * 100:+.0f} points"
+    return f", {interval} (95 %), by chance with p = {compared.p:.2g}"
+
+
+def summary(results: Sequence[Result], fresh: Sequence[Job]) -> None:
+    """What several jobs came to, side by side; and what needed none."""
+    for job in fresh:
+        note(f"{job.chain.name} on {job.model} is fresh: nothing to do; --force compiles it all the same")
+    if len(results) < 2:
+        return
+    rows = []
+    for result in results:
+        compiled = result.done.compiled
+        test = compiled.test
+        rows.append(
+            (
+                result.done.job.chain.name,
+                result.done.job.model,
+                percent(test.before) if test else _NOTHING,
+                percent(test.after) if test else _NOTHING,
+                _before_after(*(_NOTHING if cost is None else dollars(cost) for cost in compiled.cost)),
+                _before_after(*(_NOTHING if each is None else seconds(each) for each in compiled.seconds)),
+                "compiled" if compiled.kept is None else "kept",
+            )
+        )
+    say("")
+    table(rows, ("chain", "model", "seed", "compiled", "cost a run", "time (p50)", ""))
+
+
+def _before_after(before: str, after: str) -> str:
+    return before if before == after else f"{before} → {after}"
+
+
+def estimates(found: Sequence[Estimate], fresh: Sequence[Job]) -> None:
+    """What would be done, and what it may take."""
+    for one in found:
+        say(style(f"{one.chain} on {one.model}", "1", sys.stdout) + f": {one.parts}")
+        table([(f"  {name}", what) for name, what in one.steps.items()])
+        for model in one.models:
+            say(f"  at most {model.calls} calls of {model.model}, about {model.tokens:,} tokens, {_about(model.cost)}")
+        if one.seconds is not None:
+            say(f"  about {seconds(one.seconds)}, as the last runs went")
+    for job in fresh:
+        say(f"{job.chain.name} on {job.model} is fresh: nothing to do")
+
+
+def _about(cost: float | None) -> str:
+    return "at an unknown price" if cost is None else f"about {dollars(cost)}" if cost else dollars(cost)
+
+
+def freshness(found: Sequence[Freshness], missing: Sequence[str]) -> None:
+    """One line for what is fresh, and one for each reason why something is not."""
+    for one in found:
+        head = f"{one.chain} on {one.model}"
+        if one.fresh:
+            kept = " (the seed prompts were kept)" if one.kept else ""
+            say(style("✓ ", "32", sys.stdout) + f"{head}: fresh{kept}")
+        elif not one.compiled:
+            say(style("✗ ", "31", sys.stdout) + f"{head}: not compiled")
+        for stale in one.stale:
+            say(style("✗ ", "31", sys.stdout) + f"{head}: {stale.message}")
+    for name in missing:
+        say(style("✗ ", "31", sys.stdout) + f"{name}: not compiled")
+    names = list(dict.fromkeys([*(one.chain for one in found if not one.fresh), *missing]))
+    if not found and not missing:
+        note("nothing is compiled here: chain compile NAME")
+    elif names:
+        note(f"  hint: chain compile {' '.join(names)}")
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """As `chain compile --json` prints it."""
+    done, compiled = result.done, result.done.compiled
+    parts = compiled.parts
+    return {
+        "chain": done.job.chain.name,
+        "model": done.job.model,
+        "version": result.version,
+        "compiled": compiled.kept is None,
+        "kept": compiled.kept,
+        "examples": {"train": len(parts.train), "dev": len(parts.dev), "test": len(parts.test)},
+        "steps": [_step_json(report) for report in compiled.reports],
+        "variant": {
+            name: variant.model_dump(mode="json", exclude_none=True) for name, variant in compiled.variants.items()
+        },
+        "dev": compiled.dev and compiled.dev.model_dump(mode="json"),
+        "test": compiled.test and compiled.test.model_dump(mode="json"),
+        "by_step": {name: compared.model_dump(mode="json") for name, compared in compiled.by_step.items()},
+        "run": {
+            "seconds": {"before": compiled.seconds[0], "after": compiled.seconds[1]},
+            "cost": {"before": compiled.cost[0], "after": compiled.cost[1]},
+        },
+        "warnings": list(compiled.warnings),
+        "spent": {**done.spent.model_dump(mode="json"), "new_calls": result.calls, "seconds": result.seconds},
+    }
+
+
+def _step_json(report: StepReport) -> dict[str, Any]:
+    stages = [
+        {
+            "optimizer": stage.optimizer,
+            "tried": stage.tried,
+            "before": stage.before,
+            "after": stage.after,
+            "calls": stage.calls,
+            "best": stage.best,
+            "note": stage.note,
+        }
+        for stage in report.stages
+    ]
+    return {"step": report.step, "skipped": report.skipped, "chosen": report.chosen, "stages": stages}

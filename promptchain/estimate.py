@@ -1,0 +1,132 @@
+"""What a compile will take at most, before anything is spent: calls, tokens, dollars, and time where runs tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from promptchain import scorer, template
+from promptchain.bench import Bench
+from promptchain.chain import Demo
+from promptchain.compiling import Job
+from promptchain.lm.protocol import Price
+from promptchain.optimizers import registry
+from promptchain.optimizers.protocol import demo_tokens, text_tokens
+from promptchain.project import Project
+from promptchain.store.index import Query
+
+_SHORT_REPLY = 10
+_REPLY = 200
+"""Tokens of a reply that no limit is set for: of a label or a number, and of a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEstimate:
+    """One model. cost: US dollars, None where its price is unknown."""
+
+    model: str
+    calls: int
+    tokens: int
+    cost: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What compiling a chain for a model takes at most, asking again for replies that do not fit apart.
+
+    steps: by step, what will be tried, or why nothing will. seconds: None where no runs on this model are recorded.
+    """
+
+    chain: str
+    model: str
+    parts: str
+    steps: dict[str, str]
+    models: tuple[ModelEstimate, ...]
+    seconds: float | None
+
+    @property
+    def cost(self) -> float | None:
+        costs = [one.cost for one in self.models]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "chain": self.chain,
+            "model": self.model,
+            "examples": self.parts,
+            "steps": self.steps,
+            "calls": sum(one.calls for one in self.models),
+            "tokens": sum(one.tokens for one in self.models),
+            "cost": self.cost,
+            "seconds": self.seconds,
+            "models": [
+                {"model": one.model, "calls": one.calls, "tokens": one.tokens, "cost": one.cost} for one in self.models
+            ],
+        }
+
+
+def estimate(project: Project, work: Job, bench: Bench) -> Estimate:
+    """As if all calls that the search may plan for were made, shared evenly by the steps that a run needs."""
+    looked_at = [name for name in work.bound.prompts if name in scorer.looked_at(work.bound.plan, work.checks)]
+    share = work.tuning.calls // max(1, len(looked_at))
+    found: dict[str, ModelEstimate] = {}
+    for name in looked_at:
+        prompt = work.bound.prompts[name]
+        model, able = prompt.models[0]
+        sent, written = _prompt_tokens(work, name), _reply_tokens(work, name)
+        before = found.get(model, ModelEstimate(model, 0, 0, 0.0))
+        cost = _plus(before.cost, able.price, sent * share, written * share)
+        tokens = before.tokens + round((sent + written) * share)
+        found[model] = ModelEstimate(model, before.calls + share, tokens, cost)
+    steps = {name: _plan(work, bench, name, name in looked_at) for name in work.bound.prompts}
+    models = tuple(found.values())
+    return Estimate(work.chain.name, work.model, str(work.parts), steps, models, _seconds(project, work))
+
+
+def _plan(work: Job, bench: Bench, name: str, looked_at: bool) -> str:
+    step = bench.bound.prompts[name].step
+    if step.freeze is True:
+        return "frozen"
+    if not looked_at:
+        return "no assertion looks at it, or at what comes of it"
+    alone = "alone" if bench.is_alone(name) else "with what comes after it"
+    return f"{', '.join(registry.plan(work.tuning.optimizer))}; tried {alone}"
+
+
+def _prompt_tokens(work: Job, name: str) -> float:
+    step = work.bound.prompts[name].step
+    gold = [example.gold(work.chain) for example in work.parts.train]
+    demos = [
+        demo_tokens(Demo(inputs=dict(example.inputs), output=own[name]))
+        for example, own in zip(work.parts.train, gold, strict=True)
+        if name in own
+    ]
+    shown = min(work.tuning.max_demos * _mean(demos) / 2, work.tuning.max_demo_tokens)
+    own = _mean(text_tokens("".join(map(template.to_text, example.inputs.values()))) for example in work.parts.dev)
+    return text_tokens(step.instructions.text + step.prompt.text) + own + shown
+
+
+def _reply_tokens(work: Job, name: str) -> float:
+    prompt = work.bound.prompts[name]
+    limit = prompt.params.get("max_tokens") or prompt.params.get("max_completion_tokens") or _REPLY
+    return min(limit, _SHORT_REPLY) if prompt.step.type.kind in ("enum", "scalar") else float(limit)
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found) if found else 0.0
+
+
+def _plus(cost: float | None, price: Price | None, sent: float, written: float) -> float | None:
+    if cost is None or price is None:
+        return None
+    return cost + sent * price.prompt + written * price.completion
+
+
+def _seconds(project: Project, work: Job) -> float | None:
+    """By what the last runs of the chain on this model took for each call."""
+    with project.history() as history:
+        runs = history.runs.select(Query(chain=work.chain.name, model=work.model, status="done", limit=50))
+    calls = sum(run.calls for run in runs)
+    return work.tuning.calls * sum(run.seconds for run in runs) / calls if calls else None
