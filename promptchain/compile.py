@@ -24,21 +24,26 @@ from promptchain.records import StepVariant, Variant
 from promptchain.statistics import gain_by_chance, paired, quantile, rows_to_settle
 from promptchain.tuning import Tuning
 
-_HELD_OUT = 0.4
-_DEV = 0.2
-"""Of the calls that are planned, what the held-out comparison and one round over the dev examples may take."""
+CALLS_FOR_A_STEP = 400
+MOST_DEV = 100
+MOST_TEST = 200
+"""Examples that are looked at where no number of calls is given."""
+
+_HELD_OUT = 0.3
+_DEV = 0.15
+"""Of a number of calls that is given, what the held-out comparison and one round over the dev examples may take."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a compile needs. calls: that the search may plan for. earlier: parameters that came of other compiles,
+    """All that a compile needs. calls: that may be planned for; None for what it takes. earlier: parameters that came of other compiles,
     by where they are from: candidates to begin with. ledger: the LM that bench, teacher and proposer go through.
     """
 
     bench: Bench
     parts: Parts
     tuning: Tuning
-    calls: int
+    calls: int | None
     ledger: Ledger
     teacher: Bench | None = None
     ask: Ask | None = None
@@ -89,6 +94,55 @@ class Compiled:
     cost: tuple[float | None, float | None] = (None, None)
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many calls are planned for, and which examples they are for. reserve: of them, what comparing whole chains
+    takes when the search is over."""
+
+    calls: int
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+    reserve: int
+
+
+def allowance(bench: Bench, parts: Parts, tuning: Tuning, calls: int | None) -> Allowance:
+    """Where a number of calls is given, it is shared out; else there is as much as is of use."""
+    each = max(1, bench.calls_of([*parts.dev, *parts.test]))
+    test, dev = MOST_TEST, MOST_DEV
+    if calls is not None:
+        test, dev = min(test, int(calls * _HELD_OUT / (2 * each))), min(dev, int(calls * _DEV / each))
+    chosen = parts.dev[:dev], parts.test[:test]
+    tuned = sum(not why for why in targets(bench, tuning, [*chosen[0], *chosen[1]]).values())
+    rounds = 1 if tuned < 2 else 3  # over the dev examples, for the joint choice
+    reserve = each * (2 * len(chosen[1]) + rounds * len(chosen[0]))
+    planned = each * len(chosen[0]) + reserve + tuned * CALLS_FOR_A_STEP if calls is None else calls
+    return Allowance(planned, *chosen, reserve)
+
+
+def targets(bench: Bench, tuning: Tuning, examples: Sequence[Example], base: Sequence[Trial] = ()) -> dict[str, str]:
+    """The prompt steps, in the order they run, and why they are not tuned: empty for those that are.
+
+    base: whole chains on the dev examples, where they have been tried."""
+    own = [assertion for example in examples for assertion in example.assertions]
+    looked_at = scorer.looked_at(bench.plan, (*bench.assertions, *own))
+    found = {}
+    for name, node in bench.plan.nodes.items():
+        if not isinstance(node.step, PromptStep):
+            continue
+        told = [trial.step_passed(name) for trial in base]
+        if tuning.steps and name not in tuning.steps:
+            found[name] = "not asked for"
+        elif node.step.freeze is True:
+            found[name] = "frozen"
+        elif name not in looked_at:
+            found[name] = "no assertion looks at it, or at what comes of it"
+        elif bench.is_alone(name) and False not in told and True in told:
+            found[name] = "no headroom: it passes every dev example"
+        else:
+            found[name] = ""
+    return found
+
+
 async def compile(setup: Setup) -> Compiled:
     """Tune the chain. Raises PromptChainError where nothing can be told, BudgetError at a ceiling, CancelledError."""
     check(setup.parts)
@@ -103,16 +157,14 @@ class _Compile:
         self.bench = setup.bench
         chain = self.bench.plan.chain
         self.seeds = {name: Variant.seed(step) for name, step in chain.steps.items() if isinstance(step, PromptStep)}
-        each = max(1, self.bench.calls_of([*setup.parts.dev, *setup.parts.test]))
-        self.test = setup.parts.test[: int(setup.calls * _HELD_OUT / (2 * each))]
-        self.dev = setup.parts.dev[: int(setup.calls * _DEV / each)]
-        self.reserve = each * (2 * len(self.test) + 2 * len(self.dev))
+        self.allowance = allowance(self.bench, setup.parts, setup.tuning, setup.calls)
+        self.dev, self.test = self.allowance.dev, self.allowance.test
         self.warnings = list(_warnings(setup.parts, chain.steps))
 
     async def run(self) -> Compiled:
         """The whole of it."""
         if not self.test or not self.dev:
-            return self._kept(f"{self.setup.calls} calls are too few to compare anything; raise `calls`", ())
+            return self._kept(f"{self.allowance.calls} calls are too few to compare anything with", ())
         self.setup.watch("the seed prompts on the dev examples")
         base = await self.bench.trials({}, self.dev)
         if all(trial.passed is None for trial in base):
@@ -136,28 +188,7 @@ class _Compile:
     # --- the steps --------------------------------------------------------------------------------------------------
 
     def _targets(self, base: Sequence[Trial]) -> dict[str, str]:
-        """The prompt steps, in the order they run, and why they are not tuned: empty for those that are."""
-        plan, tuning = self.bench.plan, self.setup.tuning
-        examples = (*self.dev, *self.test)
-        own = [assertion for example in examples for assertion in example.assertions]
-        looked_at = scorer.looked_at(plan, (*self.bench.assertions, *own))
-        found = {}
-        for name in plan.nodes:
-            step = plan.nodes[name].step
-            if not isinstance(step, PromptStep):
-                continue
-            told = [trial.step_passed(name) for trial in base]
-            if tuning.steps and name not in tuning.steps:
-                found[name] = "not asked for"
-            elif step.freeze is True:
-                found[name] = "frozen"
-            elif name not in looked_at:
-                found[name] = "no assertion looks at it, or at what comes of it"
-            elif base and self.bench.is_alone(name) and False not in told and True in told:
-                found[name] = "no headroom: it passes every dev example"
-            else:
-                found[name] = ""
-        return found
+        return targets(self.bench, self.setup.tuning, [*self.dev, *self.test], base)
 
     async def _steps(self, base: Sequence[Trial]) -> tuple[list[StepReport], dict[str, StepVariant]]:
         reports: list[StepReport] = []
@@ -168,7 +199,8 @@ class _Compile:
             if why:
                 reports.append(StepReport(name, why))
                 continue
-            room = (self.setup.calls - self.setup.ledger.total.calls - self.reserve) // len(waiting)
+            left = self.allowance.calls - self.setup.ledger.total.calls - self.allowance.reserve
+            room = min(left // len(waiting), CALLS_FOR_A_STEP if self.setup.calls is None else left)
             waiting.remove(name)
             report, best = await self._step(name, variants, room)
             reports.append(report)
@@ -188,6 +220,7 @@ class _Compile:
         work = [("earlier", earlier.optimizer(self.setup.earlier, (*self.setup.parts.dev, *self.setup.parts.test)))]
         work = work if any(name in variants for variants in self.setup.earlier.values()) else []
         work += [(word, registry.OPTIMIZERS[word]) for word in free]
+        await task.trials(best.variant, self.dev)  # every race compares with this
         end = self.setup.ledger.total.calls + room
         each = max(1, self.bench.calls_of(self.dev, name))
         for index, (word, optimizer) in enumerate(work):

@@ -1,4 +1,4 @@
-"""Has chains of a project compiled: finds their data and models, and puts what comes of it into the lock and the store."""
+"""Has chains of a project compiled: finds their data and models, and puts what comes of it into lock and store."""
 
 from __future__ import annotations
 
@@ -118,11 +118,12 @@ async def run(
     budget: Budget,
     *,
     at_once: int = 16,
+    most_calls: int | None = None,
     others: Mapping[str, Mapping[str, StepVariant]] | None = None,
     watch: Callable[[str], None] = lambda _: None,
 ) -> Done:
     """Compile. budget: the ceilings of the whole command. others: what the same command found for other models, by a
-    few words on where it is from. watch: told what is being done.
+    few words on where it is from. most_calls: that a ceiling leaves, so that no more are planned for. watch: told what is being done.
 
     Raises PromptChainError, BudgetError, CancelledError; nothing is written."""
     ledger = Ledger(lm)
@@ -133,6 +134,7 @@ async def run(
         return Bench(bound, work.checks, caller, grader, at_once=at_once)
 
     tuning = work.tuning
+    calls = tuning.calls if most_calls is None else min(most_calls, tuning.calls or most_calls)
     teacher = project.bind(work.chain, ledger, [tuning.teacher], asserted=True) if tuning.teacher else None
     asked = tuning.proposer or _own_proposer(work)
     compiled = await compiler.compile(
@@ -140,7 +142,7 @@ async def run(
             bench=bench(work.bound),
             parts=work.parts,
             tuning=tuning,
-            calls=tuning.calls,
+            calls=calls,
             ledger=ledger,
             teacher=bench(teacher) if teacher else None,
             ask=proposer(asked, ledger, caller, timeout=project.settings.timeout) if asked else None,

@@ -9,6 +9,7 @@ from typing import Any
 from promptchain import scorer, template
 from promptchain.bench import Bench
 from promptchain.chain import Demo
+from promptchain.compile import allowance
 from promptchain.compiling import Job
 from promptchain.lm.protocol import Price
 from promptchain.optimizers import registry
@@ -69,7 +70,8 @@ class Estimate:
 def estimate(project: Project, work: Job, bench: Bench) -> Estimate:
     """As if all calls that the search may plan for were made, shared evenly by the steps that a run needs."""
     looked_at = [name for name in work.bound.prompts if name in scorer.looked_at(work.bound.plan, work.checks)]
-    share = work.tuning.calls // max(1, len(looked_at))
+    calls = allowance(bench, work.parts, work.tuning, work.tuning.calls).calls
+    share = calls // max(1, len(looked_at))
     found: dict[str, ModelEstimate] = {}
     for name in looked_at:
         prompt = work.bound.prompts[name]
@@ -81,7 +83,7 @@ def estimate(project: Project, work: Job, bench: Bench) -> Estimate:
         found[model] = ModelEstimate(model, before.calls + share, tokens, cost)
     steps = {name: _plan(work, bench, name, name in looked_at) for name in work.bound.prompts}
     models = tuple(found.values())
-    return Estimate(work.chain.name, work.model, str(work.parts), steps, models, _seconds(project, work))
+    return Estimate(work.chain.name, work.model, str(work.parts), steps, models, _seconds(project, work, calls))
 
 
 def _plan(work: Job, bench: Bench, name: str, looked_at: bool) -> str:
@@ -124,9 +126,9 @@ def _plus(cost: float | None, price: Price | None, sent: float, written: float) 
     return cost + sent * price.prompt + written * price.completion
 
 
-def _seconds(project: Project, work: Job) -> float | None:
+def _seconds(project: Project, work: Job, planned: int) -> float | None:
     """By what the last runs of the chain on this model took for each call."""
     with project.history() as history:
         runs = history.runs.select(Query(chain=work.chain.name, model=work.model, status="done", limit=50))
     calls = sum(run.calls for run in runs)
-    return work.tuning.calls * sum(run.seconds for run in runs) / calls if calls else None
+    return planned * sum(run.seconds for run in runs) / calls if calls else None

@@ -31,8 +31,8 @@ class Split(Model):
 
 
 class Tuning(Model):
-    """optimizer: by name. calls: model calls that the search plans for, those with the held-out rows included. seed: of
-    every choice by chance. steps: those to tune; without it all that an assertion depends on. teacher: the model whose
+    """optimizer: by name. calls: model calls that are planned for in all; without it 400 for each step to tune, and what
+    comparing whole chains takes. seed: of every choice by chance. steps: those to tune; without it all that an assertion depends on. teacher: the model whose
     answers become demos; proposer: the one that rewrites instructions.
 
     max_demos: shown in one request. max_pool: kept to pick the nearest from. max_demo_tokens, max_instruction_tokens:
@@ -41,7 +41,7 @@ class Tuning(Model):
     """
 
     optimizer: Optimizer = "auto"
-    calls: Annotated[int, Field(ge=0, le=1_000_000)] = 600
+    calls: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     split: Split = Split()
     steps: tuple[Name, ...] = ()
@@ -56,7 +56,7 @@ class Tuning(Model):
 
 def effective(own: Tuning, recorded: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Tuning:
     """The settings of a compile: those given for it, over those of the chain file, over those that the lock was made
-    with. So a lock that flags had a say in stays fresh, and is made again as it was made, until somebody says otherwise.
+    with. So a lock that flags had a say in stays fresh, and is made again as it was, until somebody says otherwise.
 
     Raises pydantic's ValidationError."""
     return Tuning.model_validate({**recorded, **own.model_dump(mode="json", exclude_unset=True), **(given or {})})

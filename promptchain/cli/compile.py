@@ -40,7 +40,7 @@ Optimizer = Annotated[
 Calls = Annotated[
     int | None,
     typer.Option(
-        "--calls", min=0, help="Model calls that the search plans for, held-out rows included.  [default: 600]"
+        "--calls", min=0, help="Model calls to plan for, held-out rows included.  [default: 400 a step, and those]"
     ),
 ]
 Steps = Annotated[list[str] | None, typer.Option("--step", help="Tune this step only.", autocompletion=complete.steps)]

@@ -55,7 +55,7 @@ class Result:
 
 @contextmanager
 def models(project: Project, *, cache: bool) -> Iterator[LM]:
-    """The models, with the response cache; without it with one of this command's own, so that nothing is asked twice."""
+    """The models, with the response cache; without it with one of this command's own: nothing is asked twice."""
     from promptchain.lm.cache import CachedLM
 
     if cache:
@@ -77,7 +77,8 @@ def prepare(project: Project, lm: LM, asked: Options) -> Work:
     """All jobs. Raises UsageError, InvalidFileError, PromptChainError for what is wrong with any of them."""
     from promptchain import compiling
 
-    jobs, fresh = [], []
+    jobs: list[Job] = []
+    fresh: list[Job] = []
     for name, words in _wanted(project, asked):
         job = compiling.job(project, lm, name, words, asked.given)
         for warning in job.data.warnings:
@@ -154,9 +155,12 @@ def _run_one(
     from promptchain.errors import BudgetError
 
     began, before = time.perf_counter(), budget.spent.calls
+    most = asked.ceilings.calls if asked.ceilings.calls is not None else project.settings.max_calls
     try:
         with compile_view.progress(job, budget) as watch:
-            work = compiling.run(project, lm, job, budget, at_once=asked.at_once, others=others, watch=watch)
+            work = compiling.run(
+                project, lm, job, budget, at_once=asked.at_once, most_calls=most, others=others, watch=watch
+            )
             done = interrupt.run(work)
     except BudgetError as exc:
         exc.hint = f"{exc.hint}; what was answered is in the cache: with more room it goes on from there"

@@ -49,7 +49,7 @@ def progress(job: Job, budget: Budget) -> Iterator[Callable[[str], None]]:
     class Spent(TextColumn):
         """What is being done, and the calls so far: looked up whenever the line is drawn."""
 
-        def render(self, task: Any) -> Any:
+        def render(self, _: Any) -> Any:
             from rich.text import Text
 
             spent = budget.spent

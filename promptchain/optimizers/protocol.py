@@ -87,7 +87,9 @@ Optimizer = Callable[[Task, Candidate], Awaitable[Found]]
 
 
 async def choose(task: Task, incumbent: Candidate, candidates: Sequence[Candidate], note: str = "") -> Found:
-    """Race the candidates against the incumbent on the dev examples. Raises what `Bench.trials` raises."""
+    """Race the candidates against the incumbent, which every dev example was tried with before, on the dev examples.
+    What wins takes its place if it is better on all of them, or as good and shorter. Raises what `Bench.trials` raises.
+    """
     fresh: dict[str, Candidate] = {}
     for candidate in candidates:
         if candidate.variant != incumbent.variant:
@@ -97,9 +99,23 @@ async def choose(task: Task, incumbent: Candidate, candidates: Sequence[Candidat
     async def score(arm: Candidate, examples: Sequence[Example]) -> list[float | None]:
         return [trial.value for trial in await task.trials(arm.variant, examples)]
 
-    found = await race(arms, task.dev, score, price=lambda arm: tokens(arm.variant), most=task.most)
-    means = [standing.mean for standing in found.standings]
-    return Found(found.winner.arm, len(fresh), means[0], found.winner.mean, note)
+    # The incumbent's trials are there already; those that a winner may lack at the end are as many.
+    found = await race(arms, task.dev, score, price=price, most=task.most)
+    before, after = _paired(await score(incumbent, task.dev), await score(found.winner.arm, task.dev))
+    better = after > before or (after == before and price(found.winner.arm) < price(incumbent))
+    best, after = (found.winner.arm, after) if better else (incumbent, before)
+    return Found(best, len(fresh), before, after, note)
+
+
+def _paired(before: Sequence[float | None], after: Sequence[float | None]) -> tuple[float, float]:
+    """Both means over the examples that could be scored on both sides; 0 where there is none."""
+    pairs = [(was, now) for was, now in zip(before, after, strict=True) if was is not None and now is not None]
+    count = max(1, len(pairs))
+    return sum(was for was, _ in pairs) / count, sum(now for _, now in pairs) / count
+
+
+def price(candidate: Candidate) -> float:
+    return tokens(candidate.variant)
 
 
 def tokens(variant: StepVariant) -> float:
