@@ -123,7 +123,8 @@ async def run(
     watch: Callable[[str], None] = lambda _: None,
 ) -> Done:
     """Compile. budget: the ceilings of the whole command. others: what the same command found for other models, by a
-    few words on where it is from. most_calls: that a ceiling leaves, so that no more are planned for. watch: told what is being done.
+    few words on where it is from. most_calls: that a ceiling leaves, so that no more are planned for. watch: told what
+    is being done.
 
     Raises PromptChainError, BudgetError, CancelledError; nothing is written."""
     ledger = Ledger(lm)
