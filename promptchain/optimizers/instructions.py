@@ -118,6 +118,13 @@ class _Search:
             parts.append(f"the instructions quote training rows: “{quotes[0]}”{more}")
         return "; ".join(parts)
 
+    async def _try(self, instructions: str, examples: Sequence[Example]) -> list[Trial]:
+        trials = await self._task.trials(self.variant(instructions), examples)
+        if tuple(examples) == self._dev:
+            right = sum(trial.passed is True for trial in trials)
+            self._task.watch(f"{self._task.step}: instructions: {right} of {len(trials)} right")
+        return trials
+
     # --- on gepa's thread -------------------------------------------------------------------------------------------
 
     def _optimize(self) -> Any:
@@ -149,7 +156,7 @@ class _Search:
 
         text = candidate[_PART]
         self._made |= {(text, example.id) for example in batch}
-        trials = self._bridge.wait(lambda: self._task.trials(self.variant(text), batch))
+        trials = self._bridge.wait(lambda: self._try(text, batch))
         return EvaluationBatch(
             outputs=[trial.run.steps[self._task.step].value for trial in trials],
             scores=[trial.value or 0.0 for trial in trials],
