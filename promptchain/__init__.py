@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from promptchain.api import LoadedChain, RunError, load
+    from promptchain.api import LoadedChain, RunError, StaleWarning, load
     from promptchain.errors import InputError, InvalidFileError, ModelError, PromptChainError, UsageError
     from promptchain.lm.scripted import ScriptedLM
     from promptchain.records import Run, StepRun
@@ -21,6 +21,7 @@ _HOMES = {
     "load": "api",
     "LoadedChain": "api",
     "RunError": "api",
+    "StaleWarning": "api",
     "PromptChainError": "errors",
     "InputError": "errors",
     "InvalidFileError": "errors",
@@ -40,6 +41,7 @@ __all__ = [
     "Run",
     "RunError",
     "ScriptedLM",
+    "StaleWarning",
     "StepRun",
     "UsageError",
     "load",

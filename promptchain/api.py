@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,6 +17,10 @@ from promptchain.project import Ceilings, Project
 from promptchain.recording import Recorder
 from promptchain.records import Run, Status
 from promptchain.runner import BoundPlan
+
+
+class StaleWarning(UserWarning):
+    """What compiled prompts were made from has changed since; `chain compile` mends it."""
 
 
 class RunError(PromptChainError):
@@ -92,6 +97,7 @@ def load(
     cache: bool = False,
     max_cost: float | None = None,
     record: bool = False,
+    source: bool = False,
     project: str | Path | None = None,
 ) -> LoadedChain:
     """Load a chain from the project around the current folder, or around `project`: by name or file from the work
@@ -99,7 +105,8 @@ def load(
 
     model: in place of the chain's own; lm: what to call in place of the models that the names stand for, such as
     ScriptedLM in tests. cache: use the response cache. max_cost: US dollars that all runs may spend.
-    record: keep the version and a record of each run in the store, as `chain run` does.
+    record: keep the version and a record of each run in the store, as `chain run` does. source: ignore the compiled
+    prompts of the chain's lock, which are used otherwise, with a warning (StaleWarning) where they are stale.
     Raises UsageError for an unknown name, InvalidFileError for a chain file with problems.
 
     >>> promptchain.load("support").run(message="Where is my card?").outputs["reply"]    # doctest: +SKIP
@@ -107,6 +114,10 @@ def load(
     found = Project.find(Path(project) if project is not None else None)
     chain = found.load(reference)
     models = lm if lm is not None else found.lm(cache=cache)
-    bound = found.bind(chain, models, [model] if model else [])
-    recorder = Recorder(found, reference, chain) if record else None
+    lock = None if source else found.lock(reference)
+    bound = found.bind(chain, models, [model] if model else [], lock=lock, stand_in=lm is not None)
+    if bound.adopted is not None and bound.adopted.problem:
+        message = f"{bound.adopted.problem}; mend it with: {bound.adopted.command}"
+        warnings.warn(message, StaleWarning, stacklevel=2)
+    recorder = Recorder(found, reference, chain, any_lock=source) if record else None
     return LoadedChain(found, bound, models, Ceilings(cost=max_cost), recorder)

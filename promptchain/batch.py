@@ -155,8 +155,11 @@ def _json(data: dict[str, Any]) -> str:
 
 
 def row_key(bound: BoundPlan, row: Row) -> str:
-    """What decides a row's result: the chain's content, the models and the inputs, as 16 hexadecimal digits."""
+    """What decides a row's result: the chain's content, its compiled prompts, the models and the inputs, as 16
+    hexadecimal digits."""
     decisive = [bound.plan.chain.content_id, [step.model for step in bound.prompts.values()], row.inputs, row.error]
+    if bound.adopted and bound.adopted.variant:
+        decisive.append(bound.adopted.variant.model_dump(mode="json"))
     text = json.dumps(decisive, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 

@@ -99,9 +99,7 @@ class Bench:
         """Whether the step is judged by itself: an assertion of the chain looks at it."""
         return any(assertion.step == step for assertion in self.assertions)
 
-    async def trials(
-        self, variants: Variants, examples: Sequence[Example], step: str | None = None
-    ) -> list[Trial]:
+    async def trials(self, variants: Variants, examples: Sequence[Example], step: str | None = None) -> list[Trial]:
         """The examples tried with these parameters, in their order; `step`: only what tells of that step.
 
         Raises BudgetError at a ceiling; PromptChainError where more than `max_errors` examples could not be tried, which
@@ -125,14 +123,7 @@ class Bench:
         return self._tried[key]
 
     async def _try(self, variants: Variants, example: Example, step: str | None) -> Trial:
-        assertions = self.assertions + example.assertions
-        if step is not None and self.is_alone(step):
-            assertions = tuple(assertion for assertion in assertions if assertion.step == step)
-            gold = {name: value for name, value in example.gold(self.plan.chain).items() if name != step}
-            names = set().union(*map(scorer.named, assertions)) & self.plan.nodes.keys()
-            needed = self._needed({step, *names}, gold)
-        else:
-            gold, needed = {}, scorer.looked_at(self.plan, assertions)
+        assertions, gold, needed = self._asked(example, step)
         given = {
             name: StepRun(status=Status.DONE, value=gold[name]) if name in gold else StepRun(status=Status.SKIPPED)
             for name in self.plan.nodes
@@ -150,6 +141,22 @@ class Bench:
         told = any(check.counts and check.verdict for check in scored.checks) or run.status is not Status.DONE
         passed = None if scored.state is State.ERROR or not told else scored.state is State.PASSED
         return Trial(example, passed, run, scored.checks)
+
+    def calls_of(self, examples: Sequence[Example], step: str | None = None) -> int:
+        """The model calls that trying one of the examples takes at most, no reply asked for again."""
+        return max((len(self._asked(example, step)[2] & self.bound.prompts.keys()) for example in examples), default=0)
+
+    def _asked(
+        self, example: Example, step: str | None
+    ) -> tuple[tuple[Assertion, ...], Mapping[str, Any], frozenset[str]]:
+        """The assertions that tell, the values that are given, and the steps to run."""
+        assertions = self.assertions + example.assertions
+        if step is None or not self.is_alone(step):
+            return assertions, {}, scorer.looked_at(self.plan, assertions)
+        own = tuple(assertion for assertion in assertions if assertion.step == step)
+        gold = {name: value for name, value in example.gold(self.plan.chain).items() if name != step}
+        names: set[str] = set().union(*map(scorer.named, own)) & self.plan.nodes.keys()
+        return own, gold, self._needed({step, *names}, gold)
 
     def _needed(self, targets: Iterable[str], gold: Mapping[str, Any]) -> frozenset[str]:
         """The steps to run for the targets, where those before them with an expected value need not be."""

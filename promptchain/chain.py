@@ -286,16 +286,27 @@ class Chain(Model):
     def content_id(self) -> str:
         """SHA-256 (hex) of the chain's canonical source: what it says, not how the file is laid out."""
         data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name", "description"})
-        for step in data["steps"].values():
-            step.pop("description", None)
-            for key in step.keys() & {"output", "demos", "tools"}:  # the model sees their fields in this order
-                step[key] = json.dumps(step[key])
-        text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        data["steps"] = {name: canonical_step(step) for name, step in data["steps"].items()}
+        return digest(data)
 
     def with_step(self, name: str, step: Step) -> Chain:
         """The chain with another step under `name`."""
         return self.model_copy(update={"steps": {**self.steps, name: step}})
+
+
+_ORDERED = ("output", "demos", "tools")
+"""Parts of a step whose fields the model sees in the order in which they stand."""
+
+
+def canonical_step(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A step's data, as a model dumps it, for `digest`: without its description, and with order where order counts."""
+    return {key: json.dumps(value) if key in _ORDERED else value for key, value in data.items() if key != "description"}
+
+
+def digest(data: Any) -> str:
+    """SHA-256 (hex) of JSON values, in whatever order mappings have their keys."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def describe(value: Any) -> str:

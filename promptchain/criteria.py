@@ -53,6 +53,12 @@ ASSERTIONS: Mapping[str, Takes] = {
 }
 """The names an assertion's `type` may have; any of them may be negated with `not-`."""
 
+JUDGED = frozenset(
+    """llm-rubric model-graded-closedqa g-eval factuality model-graded-factuality answer-relevance context-recall
+    context-faithfulness context-relevance select-best""".split()  # noqa: SIM905
+)
+"""Those that a model decides: the assertion's `provider`, or the test's `judge`."""
+
 OPTIONS = frozenset({"provider", "context", "query", "config", "timeout", "factuality", "rubricPrompt", "description"})
 """The keys that assertions may have beside those of the model."""
 

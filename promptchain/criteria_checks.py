@@ -8,7 +8,7 @@ from typing import Any
 
 from promptchain import template
 from promptchain.chain import Chain, PromptStep, describe
-from promptchain.criteria import ASSERTIONS, CHAIN, OPTIONS, Assertion, Gate
+from promptchain.criteria import ASSERTIONS, CHAIN, JUDGED, OPTIONS, Assertion, Gate
 from promptchain.errors import known_or_nearest
 from promptchain.template import TemplateFault
 from promptchain.types import Type, TypeSyntaxError
@@ -61,6 +61,9 @@ def assertion_flaws(assertion: Assertion, chain: Chain, *, on: str | None = None
         yield Flaw(("value",), message)
     if takes.threshold and assertion.threshold is None and not _measures(assertion):
         yield Flaw(("type",), f"'{assertion.type}' needs a threshold", _threshold_hint(assertion.name))
+    if assertion.name in JUDGED and chain.test is not None and not (chain.test.judge or _names_judge(assertion)):
+        hint = "test: {judge: openai/gpt-5-mini}, or the assertion's `provider`"
+        yield Flaw(("type",), f"'{assertion.type}' asks a judge, and no model is named as one", hint)
     yield from _templates(assertion)
     yield from _applies(assertion, chain, on or assertion.step)
 
@@ -116,6 +119,12 @@ def is_template(value: Any) -> bool:
 def _measures(assertion: Assertion) -> bool:
     """Whether it only reports a number, as promptfoo's cost does with a metric and no weight."""
     return assertion.metric is not None and assertion.weight == 0
+
+
+def _names_judge(assertion: Assertion) -> bool:
+    """Whether its `provider` names one; it may also name an embedding model alone."""
+    provider = assertion.options.get("provider")
+    return bool({"id", "text"} & provider.keys()) if isinstance(provider, dict) else provider is not None
 
 
 def _threshold_hint(name: str) -> str:

@@ -17,7 +17,7 @@ from promptchain.inputs import coerce
 MAX_ROW = 64 * 1024 * 1024
 """Bytes of one row: of one line of JSON, or of one cell."""
 
-COLUMNS = frozenset({"id", "expected", "assert", "metadata", "description", "threshold", "options"})
+COLUMNS = frozenset({"id", "expected", "assert", "metadata", "description", "threshold", "options", "split"})
 """What a row may hold beside a chain's inputs; and every name that begins with `__`, as promptfoo's columns do, or with
 `expected.`."""
 

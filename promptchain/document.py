@@ -257,7 +257,7 @@ class _Builder:
             span = Span(event.start_mark.line + 1, event.start_mark.column + 1)
             first = self.keys.get(at)
             value = self._node(next(events), events, at)
-            if key == "<<" and isinstance(value, dict | list):
+            if key == "<<" and not event.style and isinstance(value, dict | list):
                 for other in value if isinstance(value, list) else [value]:
                     merged = other | merged if isinstance(other, dict) else merged
             elif key in items and first:

@@ -84,6 +84,12 @@ class BudgetError(PromptChainError):
     """A ceiling (--max-cost, --max-calls, --max-tokens) leaves no room for the next call."""
 
 
+class StaleError(PromptChainError):
+    """Compiled prompts are wanted that fit what they were made from, and the lock has none."""
+
+    exit_code = 101
+
+
 class StoreError(PromptChainError):
     """The store in the git repository cannot be read or written."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +28,8 @@ MAX_KEPT = 1_000
 
 @dataclass(slots=True)
 class Progress:
-    """How far an evaluation is. total: tries, examples times repeats. stopped: why it ended early."""
+    """How far an evaluation is. total: tries, examples times repeats. stopped: why it ended early. hint: what to do
+    about that."""
 
     total: int
     results: list[ExampleResult] = field(default_factory=list, repr=False)  # asyncio shows what a task returns
@@ -34,6 +37,7 @@ class Progress:
     failed: int = 0
     errors: int = 0
     stopped: str | None = None
+    hint: str | None = None
 
     @property
     def done(self) -> int:
@@ -42,6 +46,11 @@ class Progress:
     def add(self, result: ExampleResult) -> None:
         self.results.append(result)
         self.count(result.state)
+
+    def stop(self, why: str, hint: str | None) -> None:
+        """The first reason is the one that counts."""
+        if self.stopped is None:
+            self.stopped, self.hint = why, hint
 
     def count(self, state: State) -> None:
         self.passed += state is State.PASSED
@@ -85,28 +94,43 @@ async def evaluate(
             try:
                 result = await tested[sample].example(example, sample)
             except BudgetError as exc:
-                progress.stopped = progress.stopped or exc.message
+                progress.stop(exc.message, exc.hint)
                 return
             if not going():  # another's reason to stop may well be this one's
                 return
             order[id(result)] = number
             progress.add(result)
             if progress.errors > max_errors:
-                progress.stopped = f"{progress.errors} examples could not be scored; the last: {result.problem}"
+                why = f"{progress.errors} examples could not be scored; the last: {result.problem}"
+                progress.stop(why, result.hint)
             if watch:
                 watch(progress)
 
     tasks = [asyncio.create_task(worker()) for _ in range(max(1, min(at_once, progress.total)))]
     try:
-        await asyncio.gather(*tasks)
+        with _collecting_seldom():
+            await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         progress.results.sort(key=lambda result: order[id(result)])
-    if progress.stopped is None and progress.errors and progress.errors == progress.done:
-        progress.stopped = f"none of the examples could be scored; the last: {progress.results[-1].problem}"
+    if progress.errors and progress.errors == progress.done:
+        last = progress.results[-1]
+        progress.stop(f"none of the examples could be scored; the last: {last.problem}", last.hint)
     return progress
+
+
+@contextmanager
+def _collecting_seldom() -> Iterator[None]:
+    """What is kept of the examples stays to the end and has no cycles, so that to look through all of it every now and
+    then frees nothing, and takes the longer the more examples there are. What is young is looked through as ever."""
+    youngest, younger, oldest = gc.get_threshold()
+    gc.set_threshold(youngest, younger, oldest * 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(youngest, younger, oldest)
 
 
 class _Tested:
@@ -137,6 +161,7 @@ class _Tested:
             outputs=_cut(run.outputs),
             first=blame.first_failed(self._plan, steps) if scored.state is State.FAILED else None,
             problem=scored.problem,
+            hint=run.hint,
             seconds=scorer.longest_way(self._plan, run.steps),
             description=example.description,
         )

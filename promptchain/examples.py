@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from promptchain.chain import Chain, describe
 from promptchain.criteria import Assertion
 from promptchain.criteria_checks import assertion_flaws
 from promptchain.dataset import Row
-from promptchain.errors import InvalidFileError, Problem, PromptChainError, UsageError, Where
+from promptchain.errors import InputError, InvalidFileError, Problem, PromptChainError, UsageError, Where, nearest
 from promptchain.types import Type
 
 MAX_PROBLEMS = 20
@@ -86,8 +87,10 @@ def survey(chain: Chain, files: Iterable[Path], shown: Callable[[Path], str], wo
     if not count:
         raise UsageError(f"none of the {found.count} examples fits the filter {' '.join(chosen)}", hint=_FILTER_HINT)
 
+    shared = frozenset(found.shared)  # and nothing else of the survey, which is as large as there are rows
+
     def read() -> Iterable[Example]:
-        return kept if small else (e for e in _read(_Survey(chain, found.shared), paths, shown) if matches(e, chosen))
+        return kept if small else (e for e in _read(_Survey(chain, shared), paths, shown) if matches(e, chosen))
 
     return Examples(count, found.digest(), tuple(shown(path) for path in paths), found.warnings(), read)
 
@@ -164,6 +167,8 @@ class _Survey:
         self._ids: dict[str, Where] = {}
         self._seen: set[bytes] = set()
         self._repeats: list[Where] = []
+        self._expected = _expected_names(chain)
+        self._misspelt: list[str] = []
 
     def add(self, row: Row, where: Where) -> Example | None:
         """The example; None for one that is there already, and for one with a problem, which is noted."""
@@ -186,6 +191,7 @@ class _Survey:
             self._problem(f"the id '{row.id}' is there already, at {before}", where, "give it another")
             return None
         self._ids[example.id] = where
+        self._spelling(example)
         self.count += 1
         self._sum = (self._sum + int.from_bytes(digest)) % 2**256
         return example
@@ -205,12 +211,33 @@ class _Survey:
     def digest(self) -> str:
         return f"{self._sum:064x}"
 
+    def _spelling(self, example: Example) -> None:
+        """Note each expected value whose name is nearly that of a step or an output."""
+        for name in example.expected if isinstance(example.expected, Mapping) else ():
+            if name in self._expected or len(self._expected) > _MOST_NAMES:
+                continue
+            self._expected.add(name)
+            if hint := nearest(str(name), (*self.chain.steps, *self.chain.outputs)):
+                self._misspelt.append(f"{example.where}: expected.{name} is of no step and no output; {hint}")
+
     def warnings(self) -> tuple[str, ...]:
-        if not self._repeats:
-            return ()
-        rows, are = ("row repeats", "is") if len(self._repeats) == 1 else ("rows repeat", "are")
-        places = ", ".join(map(str, self._repeats[:3])) + (", …" if len(self._repeats) > 3 else "")
-        return (f"{len(self._repeats)} {rows} an earlier one and {are} counted once: {places}",)
+        told = list(self._misspelt)
+        if self._repeats:
+            rows, are = ("row repeats", "is") if len(self._repeats) == 1 else ("rows repeat", "are")
+            places = ", ".join(map(str, self._repeats[:3])) + (", …" if len(self._repeats) > 3 else "")
+            told.append(f"{len(self._repeats)} {rows} an earlier one and {are} counted once: {places}")
+        return tuple(told)
+
+
+_NAMED = re.compile(r"\bexpected(?:\.|\[\\?['\"])(\w+)")
+_MOST_NAMES = 1000
+"""Names of expected values that are looked at."""
+
+
+def _expected_names(chain: Chain) -> set[Any]:
+    """What a row may well expect something of: steps, outputs, and what the chain's assertions name."""
+    own = [step.assert_ for step in chain.steps.values()] + [chain.test.assert_ if chain.test else ()]
+    return {*chain.steps, *chain.outputs, *_NAMED.findall(repr(own))}
 
 
 def _digest(example: Example) -> bytes:
@@ -225,7 +252,7 @@ def _example(chain: Chain, row: Row, where: Where) -> Example:
     """Raises PromptChainError."""
     if row.error is not None:
         raise PromptChainError(row.error)
-    given = inputs.check(chain, row.inputs)
+    given = _given(chain, row)
     text = json.dumps(given, sort_keys=True, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
     return Example(
         id=row.id or hashlib.sha256(text).hexdigest()[:12],
@@ -237,6 +264,19 @@ def _example(chain: Chain, row: Row, where: Where) -> Example:
         threshold=_threshold(row.beside),
         description=str(row.beside.get("description") or row.beside.get("__description") or ""),
     )
+
+
+def _given(chain: Chain, row: Row) -> dict[str, Any]:
+    """The inputs, complete. Raises InputError; where one is missing it names the column that may be meant for it."""
+    try:
+        return inputs.check(chain, row.inputs)
+    except InputError as exc:
+        missing = [name for name in chain.input_type.required if name not in row.inputs]
+        found = [(name, nearest(name, missing)) for name in row.ignored]
+        hints = [f"the row has '{name}': {hint}" for name, hint in found if hint]
+        if missing and not hints:
+            hints = [f"add {', '.join(map(repr, missing))} to the row"]
+        raise InputError(exc.message, hint="; ".join(hints) or None) from None
 
 
 _OWN = frozenset({"id", "expected", "assert", "description", "threshold", "options"})
@@ -282,6 +322,9 @@ def _gold(chain: Chain, name: str, value: Any, *, text: bool) -> Any:
 
 
 def _assertions(chain: Chain, beside: Mapping[str, Any]) -> tuple[Assertion, ...]:
+    options = beside.get("options")
+    if isinstance(options, Mapping) and "transform" in options:  # passed over it would change verdicts
+        raise PromptChainError("options: a row has no `transform` here", hint="give it to the row's assertions")
     found = []
     try:
         for data in promptfoo.assertions(beside):

@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptchain import batch, dataset, diff, loader, location, plan, runner, settings, snapshots
+from promptchain import batch, dataset, diff, diff_lock, loader, location, lock, plan, runner, settings, snapshots
+from promptchain.adopted import again, choose
 from promptchain.batch import Tally
 from promptchain.chain import Chain
 from promptchain.dataset import Row
@@ -23,7 +24,8 @@ from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import LM
 from promptchain.lm.secrets import redact_data
 from promptchain.location import CHAINS, SLUG
-from promptchain.records import Run, checked
+from promptchain.lock import Entry, Lock
+from promptchain.records import Run, UsedVariant, checked
 from promptchain.runner import BoundPlan, Models
 from promptchain.settings import Settings
 from promptchain.store.snapshot import Snapshot
@@ -126,9 +128,35 @@ class Project:
                         exc.hint = f"{hint} restores its files"
             raise
 
-    def keep(self, reference: str, chain: Chain, message: str | None = None) -> tuple[Version, bool]:
+    def lock_path(self, reference: str) -> Path:
+        """Where the lock of a chain of the work tree is. Raises UsageError."""
+        return lock.path_for(self.path(reference))
+
+    def lock(self, reference: str) -> Lock:
+        """The adopted prompts of a chain, named as for `load`; those of a version are its own.
+
+        Raises UsageError, InvalidFileError, StoreError."""
+        if not _is_version(reference):
+            path = self.path(reference)
+            return lock.read(lock.path_for(path), snapshots.shown_lock(path, self.root))
+        with self.history() as history:
+            name, _, ref = reference.partition("@")
+            if ref.startswith("git:"):
+                self._check_repository()
+                commit, prefix = history.repo.revision(self.root, ref.removeprefix("git:"))
+                return snapshots.lock_at_revision(history.repo, name, commit, prefix)
+            return snapshots.lock_of(history.versions.snapshot(history.resolve(reference)))
+
+    def adopt(self, reference: str, model: str, entry: Entry) -> Lock:
+        """Put the entry of one model into the lock of a chain of the work tree; see `lock.update`."""
+        path, state = self.path(reference), location.store_place(self.root).state
+        return lock.update(lock.path_for(path), model, entry, state=state, shown=snapshots.shown_lock(path, self.root))
+
+    def keep(
+        self, reference: str, chain: Chain, message: str | None = None, *, any_lock: bool = False
+    ) -> tuple[Version, bool]:
         """Have the chain that was loaded as `reference` as a version in the store, and whether it is a new one; see
-        `Versions.commit`. Safe to call from another thread. Raises PromptChainError."""
+        `Versions.commit`. any_lock: see `snapshots.take`. Safe to call from another thread. Raises PromptChainError."""
         with self.history() as history:
             if _is_version(reference) and "@git:" not in reference:
                 version = history.resolve(reference)
@@ -138,8 +166,8 @@ class Project:
             elif _is_version(reference):
                 snapshot = self._snapshot_at_revision(history, reference, chain)
             else:
-                snapshot = snapshots.take(chain, self.path(reference), self.root)
-            return history.versions.commit(snapshot, message, lambda before: _changes(before, chain))
+                snapshot = snapshots.take(chain, self.path(reference), self.root, any_lock=any_lock)
+            return history.versions.commit(snapshot, message, lambda before: _changes(before, chain, snapshot))
 
     def rollback(
         self, name: str, ref: str, *, message: str | None = None, force: bool = False
@@ -166,7 +194,7 @@ class Project:
             with suppress(PromptChainError):  # one that cannot be read is no reason against another
                 kept = history.versions.snapshot(version)
                 changed = set(snapshots.changed_files(kept, self.root))
-                standing -= snapshots.contents(kept).keys() - changed
+                standing -= snapshots.kept_files(kept) - changed
         if standing:
             hint = f"keep it first: chain commit {name}; or --force overwrites it"
             with suppress(PromptChainError):
@@ -176,16 +204,40 @@ class Project:
                     hint = f"only layout or comments differ from {same.name}; keep them with git, or --force"
             raise UsageError(f"{', '.join(sorted(standing))}: what stands there is in no version", hint=hint)
 
-    def bind(self, chain: Chain, lm: LM, models: Iterable[str] = (), *, asserted: bool = False) -> BoundPlan:
-        """The chain's plan on the models given as `MODEL` or `STEP=MODEL`, for which PROMPTCHAIN_MODEL may stand in.
-        asserted: see `runner.bind`.
+    def models(self, given: Iterable[str] = ()) -> Models:
+        """The models given as `MODEL` or `STEP=MODEL`, for which PROMPTCHAIN_MODEL may stand in. Raises UsageError."""
+        chosen = parse_models(given, self.settings.model)
+        own = os.environ.get("PROMPTCHAIN_MODEL")
+        return replace(chosen, default=own) if chosen.default is None and own else chosen
 
+    def bind(
+        self,
+        chain: Chain,
+        lm: LM,
+        models: Iterable[str] = (),
+        *,
+        asserted: bool = False,
+        lock: Lock | None = None,
+        used: UsedVariant | None = None,
+        stand_in: bool = False,
+    ) -> BoundPlan:
+        """The chain's plan on the models given as for `models`. asserted: see `runner.bind`.
+
+        lock: its prompts for the model that the chain's steps run on replace those of the file, as `adopted` of the
+        plan tells; without one the file's words are used. used: what a recorded run took from it, and nothing else.
+        stand_in: `lm` answers in place of the models.
         Raises UsageError, PromptChainError.
         """
-        chosen = parse_models(models, self.settings.model)
-        if chosen.default is None and (own := os.environ.get("PROMPTCHAIN_MODEL")):
-            chosen = replace(chosen, default=own)
-        return runner.bind(plan.build(chain), lm, chosen, timeout=self.settings.timeout, asserted=asserted)
+        chosen = self.models(models)
+        adopted = None
+        if lock is not None and used is not None:
+            adopted = again(chain, lock, used)
+        elif lock is not None:
+            known = None if stand_in else lm
+            adopted = choose(chain, lock, chosen.of_lock(chain), chosen.by_step(chain), known)
+        variant = adopted.variant if adopted else None
+        bound = runner.bind(plan.build(chain), lm, chosen, variant, timeout=self.settings.timeout, asserted=asserted)
+        return replace(bound, adopted=adopted)
 
     def lm(self, *, cache: bool = False) -> LM:
         """The models that can be named here, with the response cache around them if wanted."""
@@ -262,7 +314,10 @@ class Project:
     def _snapshot_at_revision(self, history: History, reference: str, chain: Chain) -> Snapshot:
         name, _, ref = reference.partition("@git:")
         commit, prefix = history.repo.revision(self.root, ref)
-        return replace(snapshots.at_revision(history.repo, name, commit, prefix), meaning=chain.content_id)
+        adopted = snapshots.lock_at_revision(history.repo, name, commit, prefix)
+        found = snapshots.at_revision(history.repo, name, commit, prefix)
+        variants, facts = lock.to_variants(adopted), snapshots.facts(adopted)
+        return replace(found, meaning=chain.content_id, variants=variants, compiled=facts)
 
 
 _LOOK_BACK = 500
@@ -273,12 +328,12 @@ def _is_version(reference: str) -> bool:
     return "@" in reference and not Path(reference).is_file()
 
 
-def _changes(before: Snapshot | None, chain: Chain) -> str:
+def _changes(before: Snapshot | None, chain: Chain, now: Snapshot) -> str:
     """What is new in a version, in a word."""
-    if before is None:
-        return "first version"
     try:
-        return diff.compare(snapshots.chain_of(before), chain).summary
+        source = diff.compare(snapshots.chain_of(before), chain).summary if before else "first version"
+        locks = [snapshots.lock_of(snapshot) if snapshot else Lock() for snapshot in (before, now)]
+        return "; ".join(filter(None, (source, diff_lock.compare(*locks).summary)))
     except PromptChainError:  # a version that this release does not read any more
         return ""
 

@@ -20,16 +20,16 @@ class Recorder:
     """Records the runs of one chain. A store that cannot be written costs the record, never the answer, which is paid
     for: what went wrong is in `problems`.
 
-    Nothing of it waits for git before the first run has ended.
+    any_lock: see `snapshots.take`. Nothing of it waits for git before the first run has ended.
     """
 
-    def __init__(self, project: Project, reference: str, chain: Chain) -> None:
+    def __init__(self, project: Project, reference: str, chain: Chain, *, any_lock: bool = False) -> None:
         self.problems: list[PromptChainError] = []
         self._project = project
         self._kept = 0
         self._version: Future[tuple[Version, bool]] = Future()
         # A daemon: a command that is ended early does not wait for a git that hangs.
-        arguments = (reference, chain)
+        arguments = (reference, chain, any_lock)
         threading.Thread(target=self._keep_version, args=arguments, name="keep-version", daemon=True).start()
 
     def version(self) -> tuple[Version, bool] | None:
@@ -56,9 +56,9 @@ class Recorder:
                 self.problems.append(exc)
         return run
 
-    def _keep_version(self, reference: str, chain: Chain) -> None:
+    def _keep_version(self, reference: str, chain: Chain, any_lock: bool) -> None:
         try:
-            self._version.set_result(self._project.keep(reference, chain))
+            self._version.set_result(self._project.keep(reference, chain, any_lock=any_lock))
         except PromptChainError as exc:
             self._version.set_exception(exc)
         except Exception as exc:

@@ -133,11 +133,19 @@ class Totals(Record):
         return self.prompt_tokens + self.completion_tokens
 
 
+class UsedVariant(Record):
+    """The compiled prompts that a run was made with: for which model the version has them, and of which steps."""
+
+    model: str
+    steps: tuple[str, ...]
+
+
 class Run(Record):
     """One execution of a chain. source: the content id of the version that ran; version: its number then, which a sync
     may change. started: UTC, ISO 8601.
 
-    replay_of: the run whose inputs, and whose values of some steps, this one took over.
+    replay_of: the run whose inputs, and whose values of some steps, this one took over. compiled: what it took from the
+    chain's lock; None where it ran on the words of the chain file, as all did before there were locks.
     """
 
     format: Literal[1] = 1
@@ -156,6 +164,7 @@ class Run(Record):
     hint: _Text | None = None
     totals: Totals = Totals()
     replay_of: str | None = None
+    compiled: Annotated[UsedVariant | None, Field(exclude_if=lambda used: used is None)] = None
 
 
 def checked(data: Mapping[str, Any]) -> Run:

@@ -17,6 +17,10 @@ from promptchain.records import StepVariant, storable, whole_text
 from promptchain.template import TemplateFault
 from promptchain.types import Type
 
+RENDERER = 1
+"""Raised whenever the same step, parameters and values come to be sent as other messages: prompts that were compiled
+before are stale then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed:

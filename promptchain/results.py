@@ -49,7 +49,8 @@ class StepResult:
 class ExampleResult:
     """One example, tried once. sample: which try, from 0. score: the weighted mean of its assertions. first: the first
     step, in the order they run, at which something failed; None where only the chain's outputs did. problem: why it
-    could not be scored, or why the run failed. seconds: along the longest way through the chain."""
+    could not be scored, or why the run failed. hint: what to do about a run that failed. seconds: along the longest way
+    through the chain."""
 
     id: str
     where: Where
@@ -62,6 +63,7 @@ class ExampleResult:
     outputs: Mapping[str, Any] = field(default_factory=dict)
     first: str | None = None
     problem: str | None = None
+    hint: str | None = None
     seconds: float = 0.0
     description: str = ""
 

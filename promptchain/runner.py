@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from promptchain import template
+from promptchain.adopted import Adopted
 from promptchain.chain import Chain, PromptStep, describe
 from promptchain.errors import ModelError, PromptChainError, UsageError, known_or_nearest
 from promptchain.events import Event, ItemEnded, Observer, StepEnded, StepRetried, StepStarted, StepText
@@ -45,14 +46,28 @@ class Models:
     def of(self, name: str, step: PromptStep, chain: Chain) -> str | None:
         return self.steps.get(name) or step.model or self.of_chain(chain)
 
+    def by_step(self, chain: Chain) -> dict[str, str]:
+        """The model of each prompt step that has one."""
+        prompts = {name: step for name, step in chain.steps.items() if isinstance(step, PromptStep)}
+        return {name: model for name, step in prompts.items() if (model := self.of(name, step, chain))}
+
+    def of_lock(self, chain: Chain) -> str | None:
+        """The model under which a lock has the prompts of the chain: that of the steps that have none of their own;
+        where all have one, that of the first."""
+        return self.of_chain(chain) or next(iter(self.by_step(chain).values()), None)
+
 
 @dataclass(frozen=True)
 class BoundPlan:
-    """A plan whose steps know their models, parameters and formats: ready to run on any number of inputs."""
+    """A plan whose steps know their models, parameters and formats: ready to run on any number of inputs.
+
+    adopted: what its prompts are of the chain's lock, where that was looked at.
+    """
 
     plan: Plan
     prompts: Mapping[str, BoundPrompt]
     model: str | None
+    adopted: Adopted | None = None
 
     def sampled(self, sample: int) -> BoundPlan:
         """The plan for the `sample`-th draw of the same: its answers are kept apart from those of the others."""
@@ -257,6 +272,7 @@ class _Execution:
             error=error,
             hint=hint,
             totals=total(steps),
+            compiled=self._bound.adopted.used if self._bound.adopted else None,
         )
 
     def _unfinished(self, name: str) -> StepRun:

@@ -11,12 +11,13 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from promptchain import document, loader
+from promptchain import document, loader, lock
 from promptchain.chain import Chain, PromptStep, PythonStep, RetrieveStep
-from promptchain.errors import PromptChainError, StoreError, UsageError
+from promptchain.errors import InvalidFileError, PromptChainError, StoreError, UsageError
 from promptchain.location import CHAINS
+from promptchain.lock import Lock
 from promptchain.store.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -26,8 +27,17 @@ MAX_SOURCES = 10_000
 """Files of one kind whose hashes a version keeps."""
 
 
-def take(chain: Chain, path: Path, root: Path) -> Snapshot:
-    """The chain that was loaded from `path`, with the files it uses. Raises PromptChainError for what is gone since."""
+def take(chain: Chain, path: Path, root: Path, *, any_lock: bool = False) -> Snapshot:
+    """The chain that was loaded from `path`, with the files it uses and the prompts of its lock.
+
+    any_lock: a lock that cannot be read is none. Raises InvalidFileError for such a one, PromptChainError for what is
+    gone since."""
+    try:
+        adopted = lock.read(lock.path_for(path), shown_lock(path, root))
+    except InvalidFileError:
+        if not any_lock:
+            raise
+        adopted = Lock()
     try:
         source = path.read_bytes()
         files = {name: (root / name).read_bytes() for name in sorted(set(_files(chain)))}
@@ -39,8 +49,26 @@ def take(chain: Chain, path: Path, root: Path) -> Snapshot:
         source=source,
         meaning=chain.content_id,
         files=files,
+        variants=lock.to_variants(adopted),
         uses=_uses(chain, path.parent, root),
+        compiled=facts(adopted),
     )
+
+
+def facts(adopted: Lock) -> dict[str, Any]:
+    """What a log tells of a lock, by model."""
+    return {model: entry.facts() for model, entry in adopted.models.items()}
+
+
+def shown_lock(path: Path, root: Path) -> str:
+    """The lock of a chain file, as messages call it."""
+    found = lock.path_for(path)
+    return found.relative_to(root).as_posix() if found.is_relative_to(root) else found.name
+
+
+def lock_of(snapshot: Snapshot) -> Lock:
+    """The lock that a snapshot keeps. Raises StoreError where this release does not read it."""
+    return lock.from_variants(snapshot.variants, snapshot.chain)
 
 
 def chain_of(snapshot: Snapshot) -> Chain:
@@ -57,8 +85,16 @@ def chain_of(snapshot: Snapshot) -> Chain:
         return loader.load(root / snapshot.path, root)
 
 
+def lock_at_revision(repo: Repository, name: str, commit: str, prefix: str) -> Lock:
+    """The lock of the chain `name` as a commit of the project's own history has it. Raises InvalidFileError."""
+    shown = f"{CHAINS}/{name}{lock.SUFFIX}"
+    text = repo.read(f"{commit}:{prefix}{shown}")
+    return Lock() if text is None else lock.parse(text.decode("utf-8-sig", "replace"), shown, name)
+
+
 def at_revision(repo: Repository, name: str, commit: str, prefix: str) -> Snapshot:
-    """The chain `name` as a commit of the project's own history has it; what it means is not known before it is loaded.
+    """The chain `name`, without its lock, as a commit of the project's own history has it; what it means is not known
+    before it is loaded.
 
     prefix: the project's folder in the repository. Raises UsageError, InvalidFileError."""
     for suffix in (".yaml", ".yml"):
@@ -95,8 +131,14 @@ def contents(snapshot: Snapshot) -> dict[str, bytes]:
     return found
 
 
+def lock_path(snapshot: Snapshot) -> str:
+    """Where the lock of a snapshot's chain is, from the project's folder."""
+    return lock.path_for(Path(snapshot.path)).as_posix()
+
+
 def changed_files(snapshot: Snapshot, root: Path) -> list[str]:
-    """Which of a snapshot's files the work tree has otherwise, or not at all."""
+    """Which of a snapshot's files the work tree has otherwise, or not at all; and its lock, where that says something
+    else or is too much."""
     changed = []
     for name, content in contents(snapshot).items():
         try:
@@ -105,33 +147,59 @@ def changed_files(snapshot: Snapshot, root: Path) -> list[str]:
             same = False
         if not same:
             changed.append(name)
-    return changed
+    name = lock_path(snapshot)
+    try:
+        same = lock.read(root / name, name) == lock_of(snapshot)  # not byte for byte: another release may lay it out
+    except InvalidFileError:
+        same = False
+    return changed if same else [*changed, name]
+
+
+def kept_files(snapshot: Snapshot) -> set[str]:
+    """The files that a snapshot has: what stands so in the work tree is not lost when it is overwritten."""
+    return {*contents(snapshot), *([lock_path(snapshot)] if snapshot.variants else [])}
 
 
 def restore(snapshot: Snapshot, root: Path) -> list[str]:
-    """Write a snapshot's files into the work tree; returns those that changed. Raises PromptChainError."""
+    """Write a snapshot's files into the work tree, and remove a lock that it does not have; returns the files that
+    changed. Raises PromptChainError."""
     names = changed_files(snapshot, root)
-    files = contents(snapshot)
+    files: dict[str, bytes | None] = {**contents(snapshot), lock_path(snapshot): None}
+    if snapshot.variants:
+        files[lock_path(snapshot)] = lock.to_text(lock_of(snapshot), snapshot.chain).encode()
     for name in names:
-        target = root / name
-        if not target.parent.resolve().is_relative_to(root.resolve()):
-            raise PromptChainError(f"{name} lies behind a link that leads out of the project", hint="remove the link")
-        if any(map(_is_gits, target.resolve().parts)):
-            raise PromptChainError(f"{name} is a file of git's own: it is not written", hint="chain show NAME@REF")
-        if not _is_prompts(name):
-            raise PromptChainError(f"{name} is no file of prompts: it is not written", hint="chain show NAME@REF")
-        temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(files[name])
-            if target.exists():
-                shutil.copymode(target, temporary)
-            temporary.replace(target)
-        except OSError as exc:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise PromptChainError(f"{name} could not be written: {exc.strerror or exc}") from exc
+        _check_target(name, root)
+        _replace(root / name, files[name], name)
     return names
+
+
+def _check_target(name: str, root: Path) -> None:
+    """Raises PromptChainError for a file that a version is not to write."""
+    target = root / name
+    if not target.parent.resolve().is_relative_to(root.resolve()):
+        raise PromptChainError(f"{name} lies behind a link that leads out of the project", hint="remove the link")
+    if any(map(_is_gits, target.resolve().parts)):
+        raise PromptChainError(f"{name} is a file of git's own: it is not written", hint="chain show NAME@REF")
+    if not _is_prompts(name):
+        raise PromptChainError(f"{name} is no file of prompts: it is not written", hint="chain show NAME@REF")
+
+
+def _replace(target: Path, content: bytes | None, name: str) -> None:
+    """Write a file whole, or remove it where there is no content."""
+    temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
+    try:
+        if content is None:
+            target.unlink(missing_ok=True)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        if target.exists():
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
+    except OSError as exc:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise PromptChainError(f"{name} could not be written: {exc.strerror or exc}") from exc
 
 
 _TEXTS = (".md", ".txt", ".j2", ".jinja", ".jinja2", ".prompt", ".tmpl", ".yaml", ".yml")

@@ -68,6 +68,34 @@ def paired(differences: Sequence[float]) -> Difference | None:
     return Difference(value, low, high, n, sign_test(better, worse), better, worse)
 
 
+def gain_by_chance(better: int, worse: int) -> float:
+    """The probability that of `better + worse` fair coins as many or more fall on the side of `better` (one-sided sign
+    test, exact up to rounding).
+
+    >>> gain_by_chance(5, 0)
+    0.03125
+    """
+    n = better + worse
+    logs = [_log_choose(n, k) - n * math.log(2) for k in range(better, n + 1)]
+    highest = max(logs)
+    return min(1.0, round(math.exp(highest) * math.fsum(math.exp(log - highest) for log in logs), 12))
+
+
+def rows_to_settle(better: int, worse: int, n: int, most_p: float) -> int | None:
+    """About how many examples would show such a gain with a probability by chance of at most `most_p`; None where there
+    was no gain among these n."""
+    if better <= worse:
+        return None
+    for times in range(10, 10_001):  # tenths of what there is
+        if gain_by_chance(round(better * times / 10), round(worse * times / 10)) <= most_p:
+            return math.ceil(n * times / 10)
+    return None
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
 def sign_test(better: int, worse: int) -> float:
     """The probability that of `better + worse` fair coins as many fall on one side, or more unevenly (two-sided, exact
     up to rounding).
@@ -79,9 +107,7 @@ def sign_test(better: int, worse: int) -> float:
     if n == 0:
         return 1.0
     # In logarithms: 2**n is no float from 1,024 changed examples on.
-    logs = [
-        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2) for k in range(least + 1)
-    ]
+    logs = [_log_choose(n, k) - n * math.log(2) for k in range(least + 1)]
     highest = max(logs)
     tail = math.exp(highest) * math.fsum(math.exp(log - highest) for log in logs)
     return min(1.0, round(2 * tail, 12))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptchain import comparison, document, evaluate, examples, gates, inputs, selection
+from promptchain.assertions.protocol import AssertionFault
+from promptchain.assertions.registry import check_value
 from promptchain.chain import Chain
 from promptchain.comparison import Comparison
-from promptchain.criteria import Assertion, Gate, Test
+from promptchain.criteria import Assertion, Gate, Test, flattened
 from promptchain.errors import BudgetError, PromptChainError, UsageError, Where
 from promptchain.evaluate import Progress, Watch
 from promptchain.evaluations import record_of
@@ -29,8 +31,6 @@ from promptchain.summary import Summary, summarise
 if TYPE_CHECKING:
     from promptchain.assertions.grader import Grader, JudgeSpent
 
-MAX_FILES = 1000
-
 
 @dataclass(frozen=True)
 class Case:
@@ -44,7 +44,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What testing a case came to. stopped: why it ended early. judges: what the assertions' own calls took.
+    """What testing a case came to. stopped: why it ended early. hint: what to do about that. judges: what the
+    assertions' own calls took.
 
     started: UTC, ISO 8601. version: the name of the version in the store, where it could be kept. content: its content
     id.
@@ -60,6 +61,7 @@ class Evaluation:
     seconds: float
     started: str = ""
     repeat: int = 1
+    hint: str | None = None
     version: str | None = None
     content: str | None = None
 
@@ -127,7 +129,7 @@ def _matching(folder: Path, pattern: str) -> list[Path]:
     if not any(sign in pattern for sign in "*?["):
         return [folder / pattern] if (folder / pattern).is_file() else []
     try:
-        return sorted(path for path in folder.glob(pattern) if path.is_file())[:MAX_FILES]
+        return sorted(path for path in folder.glob(pattern) if path.is_file())
     except (ValueError, NotImplementedError):  # an absolute pattern
         return []
 
@@ -140,8 +142,20 @@ def assertions(project: Project, chain: Chain) -> tuple[tuple[Assertion, ...], t
         assertion.model_copy(update={"step": name}) for name, step in chain.steps.items() for assertion in step.assert_
     )
     found = [_with_file(assertion, project) for assertion in own + (chain.test.assert_ if chain.test else ())]
+    for part in flattened(found):
+        _check_value(part, Where(f"{project.folder.name}/{chain.name}.yaml"))
     choices = tuple(assertion for assertion in found if assertion.name == selection.NAME)
     return tuple(assertion for assertion in found if assertion.name != selection.NAME), choices
+
+
+def _check_value(assertion: Assertion, where: Where) -> None:
+    """Raises PromptChainError for a value that no output could be held against."""
+    try:
+        check_value(assertion.name, assertion.value)
+    except AssertionFault as exc:
+        place = f" on {assertion.step or assertion.output}" if assertion.step or assertion.output else ""
+        message = f"assertion '{assertion.type}'{place}: {exc.message}"
+        raise PromptChainError(message, hint=exc.hint, where=where) from None
 
 
 def _with_file(assertion: Assertion, project: Project) -> Assertion:
@@ -161,17 +175,23 @@ def _with_file(assertion: Assertion, project: Project) -> Assertion:
     return assertion.model_copy(update={"value": text})
 
 
-def suited(case: Case, found: Iterable[Example]) -> list[Example]:
-    """The examples with the inputs that a case's chain takes, which may be another version. Raises UsageError."""
+def suited(case: Case, found: Iterable[Example]) -> Iterator[Example]:
+    """The examples with the inputs that a case's chain takes, which may be another version; one after the other, since
+    a dataset may be larger than the memory. Raises UsageError where one does not fit."""
     declared = case.chain.input_type.fields()
-    adapted = []
     for example in found:
         given = {name: value for name, value in example.inputs.items() if name in declared}
         try:
-            adapted.append(replace(example, inputs=inputs.check(case.chain, given)))
+            yield replace(example, inputs=inputs.check(case.chain, given))
         except PromptChainError as exc:
             raise UsageError(f"{case.name} takes other inputs: {exc.message}", where=example.where) from None
-    return adapted
+
+
+def check_suited(case: Case, chain: Chain, found: Iterable[Example]) -> None:
+    """That a case's chain takes the examples of `chain`, another version of it. Raises UsageError."""
+    if case.chain.input_type.schema != chain.input_type.schema:
+        for _ in suited(case, found):
+            pass
 
 
 async def evaluate_case(
@@ -194,14 +214,14 @@ async def evaluate_case(
 
     Raises PromptChainError, CancelledError; `progress` then has what was done.
     """
-    grader = _grader(project, lm, caller, setting)
+    own_grader = grader(project, lm, caller, setting)
     started, began, before = now(), time.perf_counter(), caller.spent
     done = await evaluate.evaluate(
         case.bound,
         checks,
         found,
         caller,
-        grader,
+        own_grader,
         progress,
         repeat=repeat,
         at_once=at_once,
@@ -214,7 +234,8 @@ async def evaluate_case(
         results=tuple(done.results),
         summary=summarise(case.bound.plan, done.results),
         stopped=done.stopped,
-        judges=grader.spent,
+        hint=done.hint,
+        judges=own_grader.spent,
         spent=_less(caller.spent, before),
         seconds=time.perf_counter() - began,
         started=started,
@@ -231,26 +252,28 @@ async def choose(
     setting: Test,
 ) -> list[Evaluation]:
     """The evaluations of several models with what a judge chose among them; a ceiling that is reached stops them."""
-    grader = _grader(project, lm, caller, setting)
+    own_grader = grader(project, lm, caller, setting)
     columns: Sequence[Sequence[ExampleResult]] = [evaluation.results for evaluation in tested]
-    stopped = None
+    stopped = hint = None
     try:
         for assertion in choices:
-            columns = await selection.choose(columns, assertion, grader)
+            columns = await selection.choose(columns, assertion, own_grader)
     except BudgetError as exc:
-        stopped = exc.message
+        stopped, hint = exc.message, exc.hint
     return [
         replace(
             evaluation,
             results=tuple(results),
             summary=summarise(evaluation.case.bound.plan, results),
             stopped=evaluation.stopped or stopped,
+            hint=evaluation.hint or hint,
         )
         for evaluation, results in zip(tested, columns, strict=True)
     ]
 
 
-def _grader(project: Project, lm: LM, caller: Caller, setting: Test) -> Grader:
+def grader(project: Project, lm: LM, caller: Caller, setting: Test) -> Grader:
+    """The judges and embedding models of a chain's test, on the models of `caller`."""
     from promptchain.assertions.grader import Grader
 
     return Grader(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from typing import Any
 
@@ -248,6 +249,17 @@ def test_cancelled_it_keeps_what_is_done() -> None:
 
     asyncio.run(go())
     assert [one.id for one in progress.results] == ["e0", "e1", "e3", "e4"]
+
+
+def test_what_is_kept_is_not_looked_through_again_and_again() -> None:
+    before = gc.get_threshold()
+    seen: list[int] = []
+    run = try_all(
+        THREE, ScriptedLM(RIGHT), [example(1), example(2)], watch=lambda _: seen.append(gc.get_threshold()[2])
+    )
+    assert run.done == len(seen) == 2
+    assert min(seen) > before[2]
+    assert gc.get_threshold() == before
 
 
 def test_what_the_caller_raises_ends_all_of_it() -> None:

@@ -116,6 +116,25 @@ def test_an_id_that_is_there_twice_is_an_error_with_both_places(survey: Callable
     assert told(error) == ["rows.jsonl:3: the id 'x' is there already, at rows.jsonl:1; give it another"]
 
 
+def test_an_expected_value_of_a_name_that_is_misspelt_is_told(survey: Callable[..., Examples]) -> None:
+    found = survey([{"q": "a", "expected": {"kind": "card"}}, {"q": "b", "expected": {"kidn": "card", "other": 1}}])
+    assert found.warnings == ("rows.jsonl:2: expected.kidn is of no step and no output; did you mean 'kind'?",)
+    named = {"assert": [{"type": "contains", "value": "{{ expected.replies }} {{ expected['kinds'] }}"}]}
+    chain = chain_of({"kind": "{{ q }}", "reply": "{{ kind }}"}, test=named)
+    assert survey([{"q": "a", "expected": {"replies": "x", "kinds": "y"}}], chain=chain).warnings == ()
+
+
+def test_a_missing_input_is_looked_for_in_the_row(survey: Callable[..., Examples]) -> None:
+    chain = chain_of({"a": "{{ message }}"}, inputs={"message": "string"})
+    with pytest.raises(InvalidFileError) as error:
+        survey([{"mesage": "x"}, {}, {"message": 3}], chain=chain)
+    assert told(error) == [
+        "rows.jsonl:1: the input 'message' (string) is missing; the row has 'mesage': did you mean 'message'?",
+        "rows.jsonl:2: the input 'message' (string) is missing; add 'message' to the row",
+        "rows.jsonl:3: input 'message': 3 is not a string",
+    ]
+
+
 # -- expected values ---------------------------------------------------------------------------------------------------
 
 
@@ -152,6 +171,7 @@ def test_expected_as_a_mapping_and_as_columns_is_one(survey: Callable[..., Examp
         ({"q": "a", "assert": {"type": "is-json"}}, "assert: must be a list of assertions, not a mapping"),
         ({"q": "a", "assert": [3]}, "assert: an assertion is a mapping, not a number"),
         ({"q": "a", "assert": [{"type": "contans", "value": "x"}]}, "assert: unknown assertion 'contans'"),
+        ({"q": "a", "options": {"transform": "output.trim()"}}, "options: a row has no `transform` here"),
         ({"q": "a", "assert": [{"type": "equals", "value": 1, "step": "knd"}]}, "assert: unknown step 'knd'"),
         ({"q": "a", "assert": [{"type": "is-json", "weight": -1}]}, "assert: 'weight': "),
         ({"q": "a", "assert": [{"type": "assert-set", "assert": [{"type": "is-json", "step": "kind"}]}]},
@@ -262,6 +282,19 @@ def test_few_are_kept_and_many_are_read_again(tmp_path: Path, survey: Callable[.
     assert len(ids(few)) == 1
     path.write_text('{"q": "other"}\n')
     assert [example.inputs["q"] for example in long] == ["other"]
+
+
+def test_of_a_survey_of_many_rows_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examples, "_KEPT", 0)
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"q": str(n)}) + "\n" for n in range(3_000)))
+    examples.survey(CHAIN, [path], str)  # what is imported and compiled once
+    tracemalloc.start()
+    found = examples.survey(CHAIN, [path], str)
+    stays, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.count == 3_000
+    assert stays < peak / 5
 
 
 def test_an_id_of_a_row_that_shares_its_inputs_can_be_filtered_for(survey: Callable[..., Examples]) -> None:

@@ -54,10 +54,7 @@ async def apply(assertion: Assertion, subject: Subject, grader: Grader) -> Check
         verdict = await _one(assertion, subject, values, grader)
     except AssertionFault as exc:
         cause = exc.__cause__
-        hint = f"; {exc.hint}" if exc.hint else ""
-        return Checked(
-            assertion, error=exc.message + hint, fault=cause.fault if isinstance(cause, ModelError) else None
-        )
+        return Checked(assertion, error=str(exc), fault=cause.fault if isinstance(cause, ModelError) else None)
     return Checked(assertion, verdict.negated() if assertion.negated else verdict)
 
 

@@ -37,30 +37,36 @@ def expression(subject: Subject, spec: Spec) -> Verdict:
 
     Raises AssertionFault, in one line, for one that fails, or that takes more time or memory than it may.
     """
-    source = spec.value
+    tree = syntax(spec.value)
+    names = {**subject.values, "output": subject.output, "True": True, "False": False, "None": None}
+    try:
+        result = _evaluator(names).eval(spec.value, tree)
+    except Exception as error:  # whatever the expression does wrong
+        raise AssertionFault(f"{shown(spec.value)} failed: {_message(error)}") from error
+    return verdict_of(result, spec)
+
+
+def syntax(source: Any) -> ast.expr:
+    """The expression that a text is. Raises AssertionFault for what is none."""
     if not isinstance(source, str) or not source.strip():
         raise AssertionFault(f"python needs an expression, not {shown(source)}", hint="such as: len(output) < 200")
     if len(source) > MAX_EXPRESSION:
         raise AssertionFault(f"an expression may be {MAX_EXPRESSION:,} characters long, and this has {len(source):,}")
-    names = {**subject.values, "output": subject.output, "True": True, "False": False, "None": None}
     try:
-        tree = ast.parse(source.strip(), mode="eval").body
-        result = _evaluator(names).eval(source, tree)
-    except (SyntaxError, MemoryError) as error:
+        return ast.parse(source.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         hint = "statements go into a function: value: module:function"
         raise AssertionFault(f"{shown(source)} is not an expression: {_message(error)}", hint=hint) from error
-    except Exception as error:  # whatever the expression does wrong
-        raise AssertionFault(f"{shown(source)} failed: {_message(error)}") from error
-    return verdict_of(result, spec)
 
 
 def _message(error: BaseException) -> str:
+    """As the last line of a traceback has it; what the evaluator itself refuses without its own name for it."""
     if isinstance(error, SyntaxError):
         return sentence(error.msg)
-    text = sentence(str(error), 200)
-    if isinstance(error, KeyError):
-        return f"there is no {text}"
-    return text or type(error).__name__
+    name, text = type(error).__name__, sentence(str(error), 200)
+    if type(error).__module__ != "builtins":
+        return text or name
+    return f"{name}: {text}" if text else name
 
 
 # -- what a result says ------------------------------------------------------------------------------------------------

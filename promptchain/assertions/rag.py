@@ -19,6 +19,7 @@ from promptchain.assertions.protocol import AskingCheck, AssertionFault, Spec, S
 from promptchain.lm.embed import cosine
 
 SIMILAR_THRESHOLD = 0.75
+RAG_THRESHOLD = 0.5
 _QUESTIONS = 3
 _SHOWN = 80
 
@@ -85,18 +86,18 @@ async def similar(subject: Subject, spec: Spec, grader: Grader) -> Verdict:
 
 async def answer_relevance(subject: Subject, spec: Spec, grader: Grader) -> Verdict:
     """Whether the output answers the question (`question_of`): a judge writes questions that it answers, and the score
-    is the mean cosine of theirs and the question's embeddings; threshold: 0 where none is given."""
+    is the mean cosine of theirs and the question's embeddings; threshold: 0.5 where none is given."""
     question = _question(subject, spec)
     said = await ask(QUESTIONS, {"output": fenced("answer", subject.text)}, spec, grader)
     written = said["questions"]
     asked, *others = await grader.embed([question, *written], model=_embedder(spec))
     score = fmean(cosine(asked, other) for other in others)
-    return scored(score, spec.threshold or 0.0, f"it answers questions such as {_shown(written[0])}")
+    return _rag_scored(score, spec, f"it answers questions such as {_shown(written[0])}")
 
 
 async def context_recall(subject: Subject, spec: Spec, grader: Grader) -> Verdict:
     """value: the expected answer. The score is the share of its statements that the context (`_context`) supports;
-    threshold: 0 where none is given."""
+    threshold: 0.5 where none is given."""
     expected = needed(spec, "the expected answer")
     context = fenced("passages", "\n\n".join(_context(subject, spec)))
     said = await ask(RECALL, {"context": context, "expected": fenced("expected", expected)}, spec, grader)
@@ -107,7 +108,7 @@ async def context_recall(subject: Subject, spec: Spec, grader: Grader) -> Verdic
 
 async def context_faithfulness(subject: Subject, spec: Spec, grader: Grader) -> Verdict:
     """The score is the share of the output's statements that the context (`_context`) supports, 1 where it states
-    nothing; threshold: 0 where none is given."""
+    nothing; threshold: 0.5 where none is given."""
     question = question_of(subject, spec)
     values = {
         "context": fenced("passages", "\n\n".join(_context(subject, spec))),
@@ -116,13 +117,13 @@ async def context_faithfulness(subject: Subject, spec: Spec, grader: Grader) -> 
     }
     said = await ask(FAITHFULNESS, values, spec, grader)
     if not said["statements"]:
-        return scored(1.0, spec.threshold, "it states nothing")
+        return _rag_scored(1.0, spec, "it states nothing")
     return _supported(said["statements"], spec, "the context")
 
 
 async def context_relevance(subject: Subject, spec: Spec, grader: Grader) -> Verdict:
     """The score is the share of the context's passages (of a text: its lines, or the sentences of its one line) that
-    the question cannot be answered without; threshold: 0 where none is given."""
+    the question cannot be answered without; threshold: 0.5 where none is given."""
     context = _context(subject, spec)
     passages = _parts(context[0]) if len(context) == 1 else context
     values = {
@@ -132,7 +133,12 @@ async def context_relevance(subject: Subject, spec: Spec, grader: Grader) -> Ver
     said = await ask(RELEVANCE, values, spec, grader)
     needed_ones = {number for number in said["needed"] if 1 <= number <= len(passages)}
     reason = f"{len(needed_ones)} of {len(passages)} passages are needed: {said['reason']}"
-    return scored(len(needed_ones) / len(passages), spec.threshold or 0.0, reason)
+    return _rag_scored(len(needed_ones) / len(passages), spec, reason)
+
+
+def _rag_scored(score: float, spec: Spec, reason: str) -> Verdict:
+    """A verdict with a threshold of its own where the assertion gives none: with 0 nothing could fail."""
+    return scored(score, RAG_THRESHOLD if spec.threshold is None else spec.threshold, reason)
 
 
 def _supported(statements: list[Mapping[str, Any]], spec: Spec, by: str) -> Verdict:
@@ -141,7 +147,7 @@ def _supported(statements: list[Mapping[str, Any]], spec: Spec, by: str) -> Verd
     reason = f"{by} supports {len(statements) - len(unsupported)} of {len(statements)} statements"
     if unsupported:
         reason += "; not " + ", ".join(_shown(statement["statement"]) for statement in unsupported[:3])
-    return scored(score, spec.threshold or 0.0, reason)
+    return _rag_scored(score, spec, reason)
 
 
 def _question(subject: Subject, spec: Spec) -> str:

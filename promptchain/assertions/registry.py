@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from promptchain.assertions import code, expressions
 from promptchain.assertions.functions import FUNCTIONS
@@ -12,8 +12,9 @@ from promptchain.assertions.protocol import AskingCheck, Check, Spec, Subject, V
 from promptchain.assertions.rag import RAG
 from promptchain.assertions.similarity import SIMILARITY
 from promptchain.assertions.structure import STRUCTURE
-from promptchain.assertions.text import TEXT
+from promptchain.assertions.text import TEXT, compiled
 from promptchain.assertions.usage import USAGE
+from promptchain.criteria_checks import is_template
 
 if TYPE_CHECKING:
     from promptchain.assertions.grader import Grader
@@ -26,6 +27,17 @@ async def python(subject: Subject, spec: Spec, grader: Grader) -> Verdict:
     if isinstance(spec.value, str) and _FUNCTION.fullmatch(spec.value.strip()):
         return await code.function(subject, spec, grader)
     return expressions.expression(subject, spec)
+
+
+def check_value(kind: str, value: Any) -> None:
+    """Look at an assertion's value before there is an output. Raises AssertionFault for a pattern or an expression that
+    is none; where a template stands in it, that shows only later."""
+    if not isinstance(value, str) or is_template(value):
+        return
+    if kind == "regex":
+        compiled(value)
+    elif kind == "python" and not _FUNCTION.fullmatch(value.strip()):
+        expressions.syntax(value)
 
 
 CHECKS: dict[str, Check] = {**TEXT, **STRUCTURE, **SIMILARITY, **USAGE, **FUNCTIONS}

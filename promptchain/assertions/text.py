@@ -250,7 +250,7 @@ def regex(subject: Subject, spec: Spec) -> Verdict:
 def search(pattern: str, text: str) -> bool:
     """Whether a pattern in JavaScript's syntax is found. Raises AssertionFault: a wrong pattern, or too slow a one."""
     try:
-        return _compiled(pattern).search(text, timeout=TIMEOUT) is not None
+        return compiled(pattern).search(text, timeout=TIMEOUT) is not None
     except TimeoutError as error:
         raise AssertionFault(
             f"the pattern {shown(pattern)} took longer than {TIMEOUT:g} s",
@@ -259,7 +259,8 @@ def search(pattern: str, text: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _compiled(pattern: str) -> Any:
+def compiled(pattern: str) -> Any:
+    """A pattern in JavaScript's syntax, to be searched for. Raises AssertionFault for what is none."""
     import regex as engine  # 0.05 s; unlike re, it can be given a time limit
 
     if len(pattern) > MAX_PATTERN:

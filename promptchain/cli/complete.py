@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from promptchain.errors import PromptChainError
 
@@ -58,6 +58,13 @@ def models(incomplete: str) -> list[str]:
     except (OSError, PromptChainError, AttributeError):
         return []
     return [name for name in names if name.startswith(incomplete)]
+
+
+def optimizers(incomplete: str) -> list[str]:
+    """The names of optimizers."""
+    from promptchain.tuning import Optimizer
+
+    return [name for name in get_args(Optimizer) if name.startswith(incomplete)]
 
 
 def versions(incomplete: str) -> list[str]:

@@ -140,16 +140,22 @@ def _check_options(
 
 def _chains(found: Chains, step: str | None, *, stat: bool) -> _Result:
     from promptchain import diff as differ
+    from promptchain import diff_lock
     from promptchain.cli import diff_view
 
     difference = differ.compare(found.before, found.after)
+    compiled = diff_lock.compare(*found.locks)
     if step is not None:
-        difference = difference.only(step)
+        difference, compiled = difference.only(step), compiled.only(step)
     data: dict[str, Any] = {"before": found.names[0], "after": found.names[1], **difference.to_json()}
     if stat:
         data = {**dict(list(data.items())[:3]), "stat": [line.to_json() for line in difference.stat()]}
-    lines = (diff_view.stat_lines if stat else diff_view.chain_lines)(difference) if difference else None
-    return _Result(bool(difference), data, lines)
+    data["compiled"] = compiled.to_json()
+    lines: list[Line] = []
+    if difference:
+        lines += (diff_view.stat_lines if stat else diff_view.chain_lines)(difference)
+    lines += diff_view.lock_lines(compiled, stat=stat)
+    return _Result(bool(difference or compiled), data, lines or None)
 
 
 def _runs(found: Runs, step: str | None) -> _Result:
@@ -174,8 +180,8 @@ def _rendered(project: Project, found: Chains, given: Given, models: list[str], 
     used = diff_rendered.examples(project, chains, given, stdin)
     renamed = differ.compare(*chains).renamed
     before, after = (
-        diff_rendered.messages(project, chain, example, models, names)
-        for chain, example, names in zip(chains, used, (renamed, {}), strict=True)
+        diff_rendered.messages(project, chain, lock, example, models, names)
+        for chain, lock, example, names in zip(chains, found.locks, used, (renamed, {}), strict=True)
     )
     difference = diff_runs.compare_rendered(before, after, renamed)
     if step is not None:
@@ -192,7 +198,8 @@ def _tests(project: Project, found: Chains, models: list[str]) -> _Result:
 
     compared = diff_tests.run(project, found, models)
     differs = bool(compared.flips or any(step.better or step.worse for step in compared.steps.values()))
-    return _Result(differs, comparison.to_json(compared), list(diff_tests.lines(compared)) if differs else None)
+    said = list(diff_tests.lines(compared)) if differs or compared.left_out else None
+    return _Result(differs, comparison.to_json(compared), said)
 
 
 def _draw(names: tuple[str, str], lines: Iterable[Line]) -> None:

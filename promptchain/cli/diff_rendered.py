@@ -12,7 +12,10 @@ from promptchain.errors import InputError, PromptChainError, known_or_nearest
 
 if TYPE_CHECKING:
     from promptchain.chain import Chain, PromptStep, Step
+    from promptchain.lm.protocol import LM
+    from promptchain.lock import Lock
     from promptchain.project import Project
+    from promptchain.records import StepVariant
     from promptchain.types import Type
 
 _ROWS_TRIED = 100
@@ -99,45 +102,50 @@ def _first_row(project: Project, chain: Chain) -> tuple[str, Mapping[str, Any]] 
 
 
 def messages(
-    project: Project, chain: Chain, example: Example, models: Sequence[str], names: Mapping[str, str]
+    project: Project,
+    chain: Chain,
+    lock: Lock,
+    example: Example,
+    models: Sequence[str],
+    names: Mapping[str, str],
 ) -> dict[str, tuple[tuple[str, str], ...] | str]:
-    """For each prompt step its messages, or why it has none. What the example lacks is made up.
+    """For each prompt step its messages, or why it has none. What the example lacks is made up. lock: its compiled
+    prompts are taken as a run takes them.
 
     names: by what else to call a step's value, so that a renamed step is made up alike on both sides.
     """
+    from promptchain.adopted import choose
+    from promptchain.chain import PromptStep
+
     values = {**_made_up(chain, names), **example.values}
+    chosen, lm = project.models(models), project.lm()
+    by_step = chosen.by_step(chain)
+    variant = choose(chain, lock, chosen.of_lock(chain), by_step, lm).variant
     found: dict[str, tuple[tuple[str, str], ...] | str] = {}
     for name, step in chain.steps.items():
-        if step.kind != "prompt":
+        if not isinstance(step, PromptStep):
             continue
         try:
-            found[name] = _messages(project, chain, name, values, models)
+            found[name] = _messages(lm, step, variant.of(name, step) if variant else None, values, by_step.get(name))
         except PromptChainError as exc:
             found[name] = f"{exc.message}; give the values with -i NAME=VALUE"
     return found
 
 
 def _messages(
-    project: Project, chain: Chain, name: str, values: Mapping[str, Any], models: Sequence[str]
+    lm: LM, step: PromptStep, parts: StepVariant | None, values: Mapping[str, Any], model: str | None
 ) -> tuple[tuple[str, str], ...]:
-    import os
-
     from promptchain import render
     from promptchain.lm.protocol import Capabilities
-    from promptchain.project import parse_models
     from promptchain.records import Variant
 
-    step: PromptStep = chain.steps[name]  # type: ignore[assignment]
-    chosen = parse_models(models, project.settings.model)
-    default = chosen.default or os.environ.get("PROMPTCHAIN_MODEL") or chain.model or chosen.last
-    model = chosen.steps.get(name) or step.model or default
     request = render.render(
         step,
-        Variant.seed(step),
+        parts or Variant.seed(step),
         {**values, **first_item(step, dict(values))},
         model=model or "",
         params={},
-        capabilities=project.lm().capabilities(model) if model else Capabilities(),
+        capabilities=lm.capabilities(model) if model else Capabilities(),
     )
     return tuple((message.role, message.content) for message in request.messages)
 

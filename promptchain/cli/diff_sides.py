@@ -11,6 +11,7 @@ from promptchain.errors import UsageError, known_or_nearest, nearest
 
 if TYPE_CHECKING:
     from promptchain.chain import Chain
+    from promptchain.lock import Lock
     from promptchain.project import Project
     from promptchain.records import Run
 
@@ -19,11 +20,12 @@ _RUNS = "chain runs lists them"
 
 @dataclass(frozen=True)
 class Chains:
-    """Two chains, and what each is called."""
+    """Two chains, what each is called, and their compiled prompts."""
 
     before: Chain
     after: Chain
     names: tuple[str, str]
+    locks: tuple[Lock, Lock]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ def find(project: Project, words: Sequence[str]) -> Chains | Runs:
     if _is_chain(first, chains):
         references = _references(first, others, chains)
         loaded = [_load(project, word, given, chains) for word, given in references]
-        return Chains(loaded[0], loaded[1], (_name(references[0][0], chains), _name(references[1][0], chains)))
+        locks = [project.lock(word) for word, _ in references]
+        names = [_name(word, chains) for word, _ in references]
+        return Chains(loaded[0], loaded[1], (names[0], names[1]), (locks[0], locks[1]))
     return _runs(project, words, chains)
 
 

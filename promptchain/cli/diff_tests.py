@@ -32,8 +32,8 @@ def run(project: Project, found: Chains, models: Sequence[str]) -> Comparison:
     lm = project.lm(cache=True)
     try:
         before, after = (
-            Case(name, name, chain, project.bind(chain, lm, models, asserted=True))
-            for name, chain in zip(found.names, (found.before, found.after), strict=True)
+            Case(name, name, chain, project.bind(chain, lm, models, asserted=True, lock=lock))
+            for name, chain, lock in zip(found.names, (found.before, found.after), found.locks, strict=True)
         )
         checks, _ = testing.assertions(project, found.after)
         job = Job((after,), (before,), testing.data(project, found.after), checks, (), setting, Gate(), None)
@@ -66,6 +66,8 @@ def lines(compared: Comparison) -> Iterator[Line]:
             yield _line(SAME, f"{title}: {len(flips)}")
         for flip in flips:
             yield _line(sign, f"{flip.id}  {flip.where}  {_why(flip)}", 2)
+    if compared.left_out:
+        yield _line(SAME, f"{plural(compared.left_out, 'example')} could not be scored on both sides")
 
 
 def _sign(difference: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from promptchain.changes import Change, Kind, as_text
@@ -13,6 +13,7 @@ from promptchain.words import Edit, Op
 
 if TYPE_CHECKING:
     from promptchain.diff import ChainDiff, StepChange
+    from promptchain.diff_lock import LockDiff
     from promptchain.diff_runs import MessageChange, RenderedDiff, RunDiff, StepRunDiff, Use
 
 _SHORT = 80
@@ -35,6 +36,31 @@ def chain_lines(diff: ChainDiff) -> Iterator[Line]:
         yield from _headed(_step_title(step))
         for change in step.fields:
             yield from change_lines(change, 2)
+
+
+def lock_lines(diff: LockDiff, *, stat: bool = False) -> Iterator[Line]:
+    """What compiling changed: model by model, then step by step. stat: which models alone."""
+    for model in diff.models:
+        title = Line(_SIGNS.get(model.kind, PARTLY), (Edit(Op.EQUAL, model.summary),), whole=True, bold=True)
+        yield from [title] if stat else _headed(title)
+        for step, changes in () if stat else model.steps.items():
+            yield plain(SAME, step, 2, whole=True)
+            for change in _in_short(changes):
+                yield from change_lines(change, 4)
+
+
+_POOL = "nearest.pool"
+
+
+def _in_short(changes: Iterable[Change]) -> Iterator[Change]:
+    """A pool of examples, of which there may be hundreds, by its size; everything else as it is."""
+    for change in changes:
+        if change.path != (_POOL,):
+            yield change
+        elif size := len(change.before if change.kind is Kind.REMOVED else change.after):
+            told = plural(size, "example")
+            gone = change.kind is Kind.REMOVED
+            yield Change(change.kind, change.path, told if gone else None, None if gone else told)
 
 
 def _headed(title: Line) -> Iterator[Line]:

@@ -53,6 +53,10 @@ Output = Annotated[
 SaveRun = Annotated[Path | None, typer.Option("--save-run", metavar="FILE", help="Write the record to FILE too.")]
 Batch = Annotated[Path | None, typer.Option("--batch", metavar="ROWS", help="Run every row of a .jsonl or .csv file.")]
 Resume = Annotated[bool, typer.Option("--resume", help="With --batch: continue the output file.")]
+Source = Annotated[bool, typer.Option("--source", help="Ignore compiled prompts: run on the words of the chain file.")]
+Locked = Annotated[
+    bool, typer.Option("--locked", help="Only on compiled prompts that are fresh; exit 101 where there are none.")
+]
 Cache = Annotated[bool, typer.Option("--cache", help="Take answers from the response cache, and keep new ones there.")]
 Concurrency = Annotated[int | None, typer.Option("--concurrency", min=1, help="Model calls in flight.  [default: 16]")]
 MaxCost = Annotated[

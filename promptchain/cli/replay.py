@@ -16,6 +16,7 @@ from promptchain.errors import PromptChainError, UsageError
 if TYPE_CHECKING:
     from promptchain.chain import Chain
     from promptchain.lm.calls import Caller
+    from promptchain.lm.protocol import LM
     from promptchain.project import Project
     from promptchain.recording import Recorder
     from promptchain.records import Run, StepRun
@@ -44,8 +45,8 @@ def replay(
 ) -> None:
     """Run a recorded run again on its inputs, and say what comes out differently.
 
-    Without options it runs on the version and the models that it ran on. With --from the steps before are not run:
-    their values are taken from the record.
+    Without options it runs on the version, the compiled prompts and the models that it ran on. With --from the steps
+    before are not run: their values are taken from the record.
 
     Examples:
 
@@ -66,7 +67,7 @@ def replay(
     chain = _load(project, before, reference, at)
     lm = project.lm(cache=cache)
     try:
-        bound = project.bind(chain, lm, _models(project, before, model or [], chain, at))
+        bound = _bind(project, before, chain, reference, lm, model or [], at)
         given = replay.given(bound.plan, before, start)
         values = _inputs(chain, before)
         inputs.check(chain, values)
@@ -82,6 +83,20 @@ def replay(
     if after.error:
         print_error(PromptChainError(after.error, hint=after.hint))
         raise typer.Exit(1)
+
+
+def _bind(
+    project: Project, run: Run, chain: Chain, reference: str, lm: LM, wanted: list[str], at: str | None
+) -> BoundPlan:
+    """The chain on the prompts of the record, compiled or not; on another version, or on another model than they were
+    compiled for, on those that a run would take."""
+    from promptchain.cli import adopted
+
+    models = _models(project, run, wanted, chain, at)
+    if at is not None or (wanted and run.compiled):
+        return adopted.bind(project, reference, chain, lm, models)
+    lock = adopted.lock_of(project, reference) if run.compiled else None
+    return project.bind(chain, lm, models, lock=lock, used=run.compiled)
 
 
 def _find(project: Project, run: str) -> Run:

@@ -44,6 +44,8 @@ def run(
     save_run: options.SaveRun = None,
     batch: options.Batch = None,
     resume: options.Resume = False,
+    source: options.Source = False,
+    locked: options.Locked = False,
     cache: options.Cache = False,
     concurrency: options.Concurrency = None,
     max_cost: options.MaxCost = None,
@@ -52,7 +54,8 @@ def run(
 ) -> None:
     """Run a chain. Its outputs go to stdout; progress, on a terminal, to stderr.
 
-    Every run leaves a record, also one that fails or is interrupted.
+    Every run leaves a record, also one that fails or is interrupted. Where the chain is compiled for its model, the run
+    takes the compiled prompts; where they are stale, it says why.
 
     Examples:
 
@@ -62,6 +65,7 @@ def run(
 
       chain run support --batch rows.jsonl -o out.jsonl
     """
+    from promptchain.cli import adopted
     from promptchain.errors import UsageError
     from promptchain.project import Ceilings, Project
     from promptchain.recording import Recorder
@@ -69,14 +73,14 @@ def run(
     project = Project.find()
     chain = project.load(name)
     lm = project.lm(cache=cache)
-    bound = project.bind(chain, lm, model or [])
+    bound = adopted.bind(project, name, chain, lm, model or [], source=source, locked=locked)
     caller = project.caller(lm, bound, Ceilings(max_cost, max_calls, max_tokens), concurrency)
     try:
         if batch is not None:
             _refuse(text=text, pairs=pairs, input=input, json=json, save_run=save_run)
             if output is None:
                 raise UsageError("--batch needs a file to write to", hint="add -o out.jsonl")
-            recorder = Recorder(project, name, chain)
+            recorder = Recorder(project, name, chain, any_lock=source)
             _run_batch(
                 recorder, bound, caller, batch, Path(output), resume, concurrency or project.settings.concurrency
             )
@@ -88,7 +92,7 @@ def run(
             _check_output(chain, output, bound.plan.outputs, json=json)
         if save_run is not None and save_run.is_dir():
             raise UsageError(f"--save-run {save_run} is a folder", hint=f"name a file: {save_run / 'run.json'}")
-        recorder = Recorder(project, name, chain)
+        recorder = Recorder(project, name, chain, any_lock=source)
         if not cache:
             project.warm(lm, bound)
         _run_once(recorder, bound, caller, values, json=json, save_run=save_run, only=output)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptchain.cli import complete, options
-from promptchain.cli.output import console, note, on_terminal, print_json, say, style
+from promptchain.cli.output import console, note, on_terminal, print_json, printable, say, style
 
 if TYPE_CHECKING:
+    from promptchain.adopted import Adopted
     from promptchain.chain import Chain
     from promptchain.plan import Plan
     from promptchain.project import Project
@@ -25,9 +26,11 @@ def show(
     ] = False,
     pairs: options.RenderedInputs = None,
     model: options.Models = None,
+    source: options.Source = False,
     json: options.Json = False,
 ) -> None:
-    """Show a chain: its steps as a table and as a graph, or the messages that its steps send.
+    """Show a chain: its steps as a table and as a graph, for which models it is compiled, or the messages that its
+    steps send.
 
     Example: chain show support --rendered -i message="Where is my card?"
     """
@@ -43,11 +46,45 @@ def show(
         raise UsageError("inputs are only of use with --rendered", hint="add --rendered")
     if rendered:
         given = _given(chain, text, pairs or [])
-        _print_rendered(_rendered(project, chain, model or [], given, step), json=json)
-    elif json:
-        print_json(_as_json(plan.build(chain), step))
+        _print_rendered(_rendered(project, name, chain, model or [], given, step, source=source), json=json)
+        return
+    found = [] if source else _compiled(project, name, chain, model or [])
+    if json:
+        print_json({**_as_json(plan.build(chain), step), "compiled": dict(map(_compiled_json, found))})
     else:
-        _print_chain(plan.build(chain), step, project.settings.model)
+        _print_chain(plan.build(chain), step, project.settings.model, found)
+
+
+def _compiled(project: Project, reference: str, chain: Chain, models: list[str]) -> list[Adopted]:
+    """What the lock has for each of its models, held against the chain as it is."""
+    from dataclasses import replace
+
+    from promptchain.adopted import choose
+    from promptchain.cli import adopted
+
+    lock = adopted.lock_of(project, reference)
+    chosen, lm = project.models(models), project.lm()
+    try:
+        by_model = {model: replace(chosen, default=model).by_step(chain) for model in lock.models}
+        return [choose(chain, lock, model, by_step, lm) for model, by_step in by_model.items()]
+    finally:
+        lm.close()
+
+
+def _compiled_json(found: Adopted) -> tuple[str, Any]:
+    assert found.model is not None
+    assert found.entry is not None
+    state = {"fresh": found.fresh, "stale": [stale.to_json() for stale in found.stale], "unfit": dict(found.unfit)}
+    return found.model, {**found.entry.facts(), **state}
+
+
+def _compiled_line(found: Adopted) -> str:
+    from promptchain.diff_lock import figures
+
+    assert found.entry is not None
+    state = "fresh" if found.fresh else "; ".join([*(stale.message for stale in found.stale), *found.unfit.values()])
+    what = figures(found.entry) if found.entry.steps else "the seed prompts were kept"
+    return f"compiled: {found.model}: {what} ({'' if found.fresh else 'stale: '}{state})"
 
 
 def _as_json(plan: Plan, step: str | None) -> dict[str, Any]:
@@ -63,7 +100,7 @@ def _as_json(plan: Plan, step: str | None) -> dict[str, Any]:
     return data
 
 
-def _print_chain(plan: Plan, only: str | None, default: str | None) -> None:
+def _print_chain(plan: Plan, only: str | None, default: str | None, compiled: list[Adopted]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -72,6 +109,8 @@ def _print_chain(plan: Plan, only: str | None, default: str | None) -> None:
     if only is None:
         out.print(Text(chain.name, style="bold"), *([Text(chain.description)] if chain.description else []))
         out.print(Text(f"model: {chain.model or default or 'none (give --model)'}"))
+        for found in compiled:
+            out.print(Text(printable(_compiled_line(found))))
         for name, kind in chain.input_type.fields().items():
             mark = "" if name in chain.input_type.required else "?"
             out.print(Text(f"input: {name}{mark}: {kind.describe()}"))
@@ -158,17 +197,28 @@ def typed(chain: Chain, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rendered(
-    project: Project, chain: Chain, models: list[str], values: dict[str, Any], only: str | None
+    project: Project,
+    reference: str,
+    chain: Chain,
+    models: list[str],
+    values: dict[str, Any],
+    only: str | None,
+    *,
+    source: bool,
 ) -> list[dict[str, Any]]:
     """For each prompt step its request, or the names it lacks."""
+    from promptchain.cli import adopted
+
     lm = project.lm()
-    bound = project.bind(chain, lm, models)
+    bound = adopted.bind(project, reference, chain, lm, models, source=source)
     found = []
     for name, prompt in bound.prompts.items():
         if only not in (None, name):
             continue
         lacking = _lacking(bound.plan, name, values)
         entry: dict[str, Any] = {"step": name, "model": prompt.model, "format": prompt.format().value}
+        if bound.adopted and bound.adopted.variant and name in bound.adopted.variant.steps:
+            entry["compiled"] = True
         if lacking:
             found.append({**entry, "needs": lacking})
             continue
@@ -226,7 +276,8 @@ def _print_rendered(entries: list[dict[str, Any]], *, json: bool) -> None:
             give = " ".join(f"-i {name}=…" for name in entry["needs"])
             note(f"step '{entry['step']}' is not rendered: it needs {', '.join(entry['needs'])}; give {give}")
             continue
-        say(style(f"━━ {entry['step']} → {entry['model']} (format: {entry['format']})", "1", sys.stdout))
+        compiled = ", compiled" if entry.get("compiled") else ""
+        say(style(f"━━ {entry['step']} → {entry['model']} (format: {entry['format']}{compiled})", "1", sys.stdout))
         for message in entry["messages"]:
             say(style(f"── {message['role']}", "36", sys.stdout))
             say(on_terminal(message["content"]))

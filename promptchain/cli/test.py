@@ -51,6 +51,8 @@ def command(
     filter: Filter = None,
     repeat: Annotated[int | None, typer.Option("--repeat", min=1, max=1000, help="Try each example N times.")] = None,
     compare: Compare = None,
+    source: options.Source = False,
+    locked: options.Locked = False,
     max_errors: Annotated[
         int, typer.Option("--max-errors", min=0, help="Stop when more examples than this cannot be scored.")
     ] = 10,
@@ -93,7 +95,10 @@ def command(
         repeat=repeat,
         compare=compare,
         max_errors=max_errors,
+        source=source,
+        locked=locked,
         at_once=concurrency or project.settings.concurrency,
+        cached=not no_cache,
     )
     lm = project.lm(cache=not no_cache)
     try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for, as far as it is the same for every chain."""
+    """What was asked for, as far as it is the same for every chain. cached: answers are kept."""
 
     models: tuple[str, ...]
     files: tuple[Path, ...]
@@ -31,6 +31,9 @@ class Options:
     compare: str | None
     max_errors: int
     at_once: int
+    cached: bool = True
+    source: bool = False
+    locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def names(project: Project, names: list[str]) -> list[str]:
 def job_for(project: Project, lm: LM, name: str, asked: Options) -> Job:
     """All that can be wrong with a chain's test is found here, before anything is spent."""
     from promptchain import testing
+    from promptchain.cli import adopted
     from promptchain.recording import Recorder
     from promptchain.testing import Case
 
@@ -81,19 +85,21 @@ def job_for(project: Project, lm: LM, name: str, asked: Options) -> Job:
     steps = tuple(word for word in asked.models if _is_of_step(word))
     columns = [word for word in asked.models if not _is_of_step(word)]
     baseline = asked.compare or setting.gate.no_worse_than
+    if asked.compare and setting.gate.no_worse_than not in (None, asked.compare):
+        warn(f"--compare {asked.compare} is taken in place of the gate's no_worse_than: {setting.gate.no_worse_than}")
     cases: list[Case] = []
     before: list[Case] = []
     for column in columns or [""]:
         models = (*steps, *([column] if column else []))
-        bound = project.bind(chain, lm, models, asserted=True)
+        bound = adopted.bind(project, name, chain, lm, models, source=asked.source, locked=asked.locked, asserted=True)
         cases.append(Case(column if len(columns) > 1 and column else name, name, chain, bound))
         if baseline is not None:
-            before.append(_baseline(project, lm, name, chain.name, baseline, models))
+            before.append(_baseline(project, lm, name, chain.name, baseline, models, source=asked.source))
     if baseline is not None and _is_model(baseline):
         del before[1:]  # it is the same for all
     if choices and len(cases) == 1:
         warn("select-best compares models, so it is not applied; name several: --model A --model B")
-    recorder = Recorder(project, name, chain)
+    recorder = Recorder(project, name, chain, any_lock=asked.source)
     return Job(tuple(cases), tuple(before), found, checks, choices, setting, setting.gate, recorder)
 
 
@@ -108,15 +114,20 @@ def _is_model(word: str) -> bool:
     return "/" in name if at else "/" in word
 
 
-def _baseline(project: Project, lm: LM, name: str, chain: str, word: str, models: tuple[str, ...]) -> Case:
-    """What is compared with: a version of the chain, or the chain on another model. Raises UsageError."""
+def _baseline(
+    project: Project, lm: LM, name: str, chain: str, word: str, models: tuple[str, ...], *, source: bool
+) -> Case:
+    """What is compared with: a version of the chain, or the chain on another model; each on its own compiled prompts.
+    Raises UsageError."""
+    from promptchain.cli import adopted
     from promptchain.errors import UsageError
     from promptchain.testing import Case
 
     if _is_model(word):
         words = [own for own in models if _is_of_step(own)] + [word]
         loaded = project.load(name)
-        return Case(f"{chain} on {word}", name, loaded, project.bind(loaded, lm, words, asserted=True))
+        bound = adopted.bind(project, name, loaded, lm, words, source=source, asserted=True)
+        return Case(f"{chain} on {word}", name, loaded, bound)
     reference = word if "@" in word and not word.startswith("@") else f"{chain}@{word.removeprefix('@')}"
     try:
         loaded = project.load(reference)
@@ -124,7 +135,8 @@ def _baseline(project: Project, lm: LM, name: str, chain: str, word: str, models
         raise UsageError(f"there is no {reference} to compare with: {exc.message}", hint=exc.hint) from None
     known = [own for own in models if not _is_of_step(own) or own.partition("=")[0] in loaded.steps]
     try:
-        return Case(reference, reference, loaded, project.bind(loaded, lm, known, asserted=True))
+        bound = adopted.bind(project, reference, loaded, lm, known, source=source, asserted=True)
+        return Case(reference, reference, loaded, bound)
     except UsageError as exc:
         raise UsageError(f"{reference}: {exc.message}", hint=exc.hint) from None
 
@@ -137,16 +149,22 @@ def caller_for(project: Project, lm: LM, jobs: Sequence[Job], ceilings: Any, con
 
 
 def run_jobs(project: Project, lm: LM, caller: Caller, jobs: Sequence[Job], asked: Options) -> list[Verdict]:
+    from promptchain import testing
     from promptchain.cli import interrupt, test_view
     from promptchain.evaluate import Progress
 
+    for job in jobs:
+        for case in job.before:
+            testing.check_suited(case, job.cases[0].chain, job.data)
     total = sum(job.data.count * (asked.repeat or job.setting.repeat) * len(job.all) for job in jobs)
     shown = Progress(total)
     try:
         with test_view.progress(shown, caller) as watch:
             return interrupt.run(_all(project, lm, caller, jobs, asked, shown, watch))
     except KeyboardInterrupt:
-        note(f"{shown.done} of {total} examples were done; their answers are in the cache: run the same again to go on")
+        kept = "their answers are in the cache: run the same again to go on"
+        lost = "their answers were not kept; without --no-cache they are"
+        note(f"{shown.done} of {total} examples were done; {kept if asked.cached else lost}")
         raise
 
 
@@ -167,7 +185,8 @@ async def _all(
             if kept is not None:
                 done = replace(done, version=kept[0].name, content=kept[0].content)
             if before is not None and before.stopped:
-                done = replace(done, stopped=done.stopped or f"{before.case.name}: {before.stopped}")
+                why = f"{before.case.name}: {before.stopped}"
+                done = replace(done, stopped=done.stopped or why, hint=done.hint or before.hint)
             verdict = testing.verdict(done, job.gate, before)
             verdicts.append(verdict)
             if job.recorder and not done.stopped:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -20,6 +23,8 @@ from promptchain.cli.output import (
     table,
     warn,
 )
+from promptchain.reports.numbers import firsts
+from promptchain.results import State
 
 if TYPE_CHECKING:
     from promptchain.comparison import Comparison
@@ -91,14 +96,23 @@ def _show(verdict: Verdict) -> None:
         for name, mean in summary.metrics.items():
             say(f"metric {name}: {mean.value:.3f}")
     if summary.flaky:
-        say(f"flaky: {_some(summary.flaky)}")
+        _folded(f"flaky: {_some(summary.flaky)}")
     if verdict.comparison:
         _comparison(verdict.comparison)
     for miss in verdict.misses:
-        say(style("✗ ", "31", sys.stdout) + miss.message)
+        _folded(style("✗ ", "31", sys.stdout) + miss.message)
     if verdict.gated and not verdict.misses and not evaluation.stopped:
-        say(style("✓ ", "32", sys.stdout) + "the gate is met")
+        say(style("✓ ", "32", sys.stdout) + _met(verdict))
     _notes(evaluation)
+
+
+def _met(verdict: Verdict) -> str:
+    """What held. `--compare` alone is no gate, and says nothing of how good the chain is."""
+    test = verdict.evaluation.case.chain.test
+    gate = test.gate if test else None
+    if verdict.comparison and not (gate and (gate.min or gate.no_worse_than)):
+        return f"it is not worse than {verdict.comparison.names[0]}"
+    return "the gate is met"
 
 
 _COLUMNS = ("score", "on gold", "blame", "loss", "calls", "cost", "p50", "p95")
@@ -145,24 +159,39 @@ def _laggard(summary: Summary) -> Iterator[str]:
 
 
 def _failures(evaluation: Evaluation) -> None:
-    failed = [result for result in evaluation.results if result.state.value == "failed"]
-    lost = [result for result in evaluation.results if result.state.value == "error"]
+    """The examples that failed, each once however often it was tried: the worst first. Then those without a score."""
+
+    failed, lost = firsts(evaluation, State.FAILED), firsts(evaluation, State.ERROR)
+    times = Counter(result.id for result in evaluation.results if result.state is State.FAILED)
     if failed:
         more = f", the worst {MOST}" if len(failed) > MOST else ""
         say(style(f"failed: {len(failed)}{more}", "1", sys.stdout))
-    for result in sorted(failed, key=lambda result: result.score or 0.0)[:MOST]:
-        say(f"  {_example(result)}")
+    for result in sorted(failed.values(), key=lambda result: (-times[result.id], result.score or 0.0))[:MOST]:
+        tries = f"  ({times[result.id]} of {evaluation.repeat} tries)" if evaluation.repeat > 1 else ""
+        _folded(f"  {result.id}  {result.where}  {_why(result)}{tries}")
     if lost:
-        say(style(f"not scored: {len(lost)}", "1", sys.stdout))
-    for result in lost[:MOST]:
-        say(f"  {result.id}  {result.where}  {_one_line(result.problem or '')}")
+        more = f", the first {MOST}" if len(lost) > MOST else ""
+        say(style(f"not scored: {len(lost)}{more}", "1", sys.stdout))
+    for result in list(lost.values())[:MOST]:
+        _folded(f"  {result.id}  {result.where}  {_one_line(result.problem or '')}")
 
 
-def _example(result: ExampleResult) -> str:
+def _why(result: ExampleResult) -> str:
+    """The step that failed, and what it should have given and gave."""
     first = next((c for c in result.failures if c.assertion.step == result.first), next(iter(result.failures), None))
     said = first.verdict.reason if first and first.verdict else result.problem or ""
     where = result.first or (first.assertion.output if first else None) or "outputs"
-    return f"{result.id}  {result.where}  {where}: {_one_line(said)}"
+    return f"{where}: {_one_line(said)}"
+
+
+def _folded(text: str) -> None:
+    """A line; on a terminal that is too narrow for it several, none of which ends in the middle of a word."""
+    if not sys.stdout.isatty():
+        say(text)
+        return
+    width = max(20, shutil.get_terminal_size().columns)
+    for line in textwrap.wrap(text, width, subsequent_indent="    ", break_on_hyphens=False):
+        say(line)
 
 
 def _one_line(text: str) -> str:
@@ -175,8 +204,8 @@ def _comparison(compared: Comparison) -> None:
     if chain is None:
         return
     sure = f"p = {chain.p:.2g}, exact paired test"
-    interval = f"{points(chain.low)} to {points(chain.high)}"
-    say(
+    interval = f"{chain.low * 100:+.1f} to {chain.high * 100:+.1f}"
+    _folded(
         style(f"against {before}: {points(chain.value)}", "1", sys.stdout)
         + f" ({interval}; {sure}); {chain.better} better, {chain.worse} worse of {chain.n}"
     )
@@ -185,7 +214,7 @@ def _comparison(compared: Comparison) -> None:
             say(f"  {name}: {points(step.value)} ({step.better} better, {step.worse} worse)")
     for title, flips in (("now fail", compared.worse), ("now pass", compared.better)):
         if flips:
-            say(f"  {title}: {_some([flip.id + (f' ({flip.first})' if flip.first else '') for flip in flips], 20)}")
+            _folded(f"  {title}: {_some([flip.id + (f' ({flip.first})' if flip.first else '') for flip in flips], 20)}")
     if compared.left_out:
         say(f"  {plural(compared.left_out, 'example')} could not be scored on both sides")
 
@@ -200,10 +229,14 @@ def _notes(evaluation: Evaluation) -> None:
     summary, judges = evaluation.summary, evaluation.judges
     for told in summary.unused:
         warn(f"an assertion was never applied: {told}")
+    for told in _unheard(evaluation):
+        warn(on_terminal(told))
     if evaluation.results and not any(result.checks for result in evaluation.results):
         warn("nothing is asserted, so an example passes when it runs through; test: {assert: [{type: …}]}")
     if evaluation.stopped:
         note(style("error: ", "1;31", sys.stderr) + f"stopped: {on_terminal(evaluation.stopped)}")
+        if evaluation.hint:
+            note(style("  hint: ", "36", sys.stderr) + on_terminal(evaluation.hint))
     asked = (
         f"; judges: {plural(judges.calls, 'new call')}, {judges.cached} cached" if judges.calls + judges.cached else ""
     )
@@ -213,6 +246,20 @@ def _notes(evaluation: Evaluation) -> None:
     retried = sum(step.retries for step in summary.steps)
     again = f"; {plural(retried, 'reply').replace('replys', 'replies')} did not fit" if retried else ""
     note(style(spent + again, "2", sys.stderr))
+
+
+def _unheard(evaluation: Evaluation) -> Iterator[str]:
+    """The assertions that could not tell, where that is not what the example is listed for: another one failed it, or
+    they only measure."""
+    found: dict[str, list[str]] = {}
+    for result in evaluation.results:
+        for check in result.checks:
+            if check.error and (result.state.value == "failed" or not check.counts):
+                own = check.assertion
+                place = f" on {own.step or own.output}" if own.step or own.output else ""
+                found.setdefault(f"{own.type}{place}", []).append(check.error)
+    for name, errors in found.items():
+        yield f"{name} could not be told {plural(len(errors), 'time')}: {_one_line(errors[-1])}"
 
 
 def _matrices(verdicts: Sequence[Verdict]) -> Iterator[list[Verdict]]:

@@ -84,12 +84,7 @@ class LiteLLM:
     def identity(self, model: str) -> str:
         """The endpoint that the environment names for the model's provider, without credentials; else ""."""
         base = catalog.endpoint(catalog.provider_of(model) or "")
-        if base is None:
-            return ""
-        with suppress(ValueError):  # no address; the call will say so
-            parts = urlsplit(base)
-            base = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
-        return redact(base)
+        return "" if base is None else _without_credentials(base)
 
     def close(self) -> None:
         """Close litellm's connections. Those of an event loop that is still running close when it ends."""
@@ -99,6 +94,14 @@ class LiteLLM:
         for loop, closer in list(_closers.items()):
             if not loop.is_closed() and not loop.is_running():
                 loop.run_until_complete(closer.aclose())
+
+
+@lru_cache(maxsize=64)  # every request's key has it
+def _without_credentials(base: str) -> str:
+    with suppress(ValueError):  # no address; the call will say so
+        parts = urlsplit(base)
+        base = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
+    return redact(base)
 
 
 def check(model: str, params: Mapping[str, Any] | None = None) -> ModelError | None:

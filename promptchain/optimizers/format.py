@@ -26,5 +26,7 @@ async def optimize(task: Task, incumbent: Candidate) -> Found:
         candidates.append(Candidate(now.model_copy(update={"reasoning": turned}), what))
     # The format it has by default is the same request under another name.
     form = now.format or bound.format()
-    candidates = [one for one in candidates if (one.variant.format or form, one.variant.reasoning) != (form, now.reasoning)]
+    candidates = [
+        one for one in candidates if (one.variant.format or form, one.variant.reasoning) != (form, now.reasoning)
+    ]
     return await choose(task, incumbent, candidates)

@@ -99,7 +99,7 @@ async def choose(task: Task, incumbent: Candidate, candidates: Sequence[Candidat
 
     found = await race(arms, task.dev, score, price=lambda arm: tokens(arm.variant), most=task.most)
     means = [standing.mean for standing in found.standings]
-    return Found(found.winner, len(fresh), means[0], means[found.index], note)
+    return Found(found.winner.arm, len(fresh), means[0], found.winner.mean, note)
 
 
 def tokens(variant: StepVariant) -> float:

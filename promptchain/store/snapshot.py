@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote
 
 
@@ -16,6 +17,7 @@ class Snapshot:
 
     meaning: what the chain says, as a hash that layout and comments do not change (`Chain.content_id`).
     uses: for each kind ("python", "retrieve", "dataset") the SHA-256 of the files that are used but not kept.
+    compiled: what a log tells of the variants, by model; no part of the content.
     """
 
     chain: str
@@ -25,6 +27,7 @@ class Snapshot:
     files: Mapping[str, bytes] = field(default_factory=dict)
     variants: Mapping[str, bytes] = field(default_factory=dict)
     uses: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    compiled: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def content(self) -> str:

@@ -45,6 +45,7 @@ class Version:
     """One version. created: UTC, ISO 8601. changes: what is new in it, in a word. restores: the number it repeats.
 
     identity: tells it from every other version, whatever its number; the content id, but for one that restores.
+    compiled: what is told of its variants, by model: held-out shares, calls, cost, parent.
     """
 
     chain: str
@@ -59,6 +60,7 @@ class Version:
     identity: str = ""
     labels: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    compiled: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def name(self) -> str:
@@ -77,6 +79,7 @@ class Version:
             "restores": None if self.restores is None else f"v{self.restores}",
             "labels": list(self.labels),
             "aliases": list(self.aliases),
+            "compiled": dict(self.compiled),
         }
 
 
@@ -272,6 +275,7 @@ class Versions:
             files=whole,
             variants={name.removesuffix(".json"): text for name, text in variants.items() if text is not None},
             uses={kind: _dict(found) for kind, found in _dict(manifest.get("uses")).items()},
+            compiled=_dict(manifest.get("compiled")),
         )
 
     # --- writing ----------------------------------------------------------------------------------------------------
@@ -363,7 +367,13 @@ class Versions:
     def _new(self, version: Version, snapshot: Snapshot) -> _Change:
         if version.number >= MOST:
             raise StoreError(f"the chain '{version.chain}' has no number left", hint="somebody made one up: chain log")
-        version = replace(version, created=_now(), author=self._author(), writer=self._repo.writer)
+        version = replace(
+            version,
+            created=_now(),
+            author=self._author(),
+            writer=self._repo.writer,
+            compiled=snapshot.compiled,
+        )
         folder = place(version.number)
         changes: dict[str, bytes | str | None] = {f"{folder}/manifest.json": encode(_manifest(version, snapshot))}
         changes |= {f"{folder}/{path}": text for path, text in snapshot.blobs().items()}
@@ -428,6 +438,7 @@ def _manifest(version: Version, snapshot: Snapshot) -> dict[str, Any]:
         "author": version.author,
         "writer": version.writer,
         "restores": version.restores,
+        **({"compiled": dict(version.compiled)} if version.compiled else {}),
     }
 
 
@@ -448,6 +459,7 @@ def _version(chain: str, number: int, manifest: Mapping[str, Any]) -> Version | 
         writer=str(manifest.get("writer") or ""),
         restores=restores if isinstance(restores, int) else None,
         identity=str(manifest.get("identity") or content),
+        compiled=_dict(manifest.get("compiled")),
     )
 
 

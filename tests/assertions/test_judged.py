@@ -273,7 +273,15 @@ def test_answer_relevance_compares_the_question_with_those_that_the_output_answe
     assert verdict.passed
     assert verdict.score == pytest.approx(2 / 3)
     assert judge("answer-relevance", lm, values=QUESTION, threshold=0.7).passed is False
-    assert judge("answer-relevance", lm, query="Where else?").passed, "its threshold is 0"
+    assert judge("answer-relevance", lm, query="Where else?").passed
+
+
+@pytest.mark.parametrize(("nearness", "passed"), [(0.5, True), (0.4, False)])
+def test_answer_relevance_is_to_be_a_half_where_nothing_else_is_said(nearness: float, passed: bool) -> None:
+    said = {"questions": ["first", "second", "third"]}
+    near = json.dumps([nearness, (1 - nearness**2) ** 0.5])
+    lm = ScriptedLM({"Answer:": json.dumps(said), "Where": "[1, 0]", **dict.fromkeys(said["questions"], near)})
+    assert judge("answer-relevance", lm, values=QUESTION).passed is passed
 
 
 def supported(*flags: bool) -> dict[str, Any]:
@@ -287,7 +295,20 @@ def test_the_score_is_the_share_of_statements_that_the_context_supports(kind: st
     assert (verdict.passed, verdict.score) == (False, 0.75)
     assert verdict.reason.startswith("the context supports 3 of 4 statements; not 's1'")
     assert "Cards take\n\ntwo days." in sent(lm)
-    assert judge(kind, replies(supported(False)), "x", context="x").passed, "its threshold is 0"
+
+
+@pytest.mark.parametrize("kind", ["context-recall", "context-faithfulness"])
+@pytest.mark.parametrize(("flags", "passed"), [((True, False), True), ((True, False, False), False)])
+def test_half_of_the_statements_are_to_be_supported_where_nothing_else_is_said(
+    kind: str, flags: tuple[bool, ...], passed: bool
+) -> None:
+    assert judge(kind, replies(supported(*flags)), "x", context="x").passed is passed
+
+
+@pytest.mark.parametrize(("chosen", "passed"), [([1], True), ([], False)])
+def test_half_of_the_passages_are_to_be_needed_where_nothing_else_is_said(chosen: list[int], passed: bool) -> None:
+    lm = replies({"reason": "So.", "needed": chosen})
+    assert judge("context-relevance", lm, values={"context": ["a", "b"], **QUESTION}).passed is passed
 
 
 def test_without_statements() -> None:

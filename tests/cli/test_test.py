@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.cli.test_live import on_terminal
+from tests.loopback import Loopback
 from tests.workspace import CHAIN, Workspace
 
 TESTED = """
@@ -109,6 +110,12 @@ def test_on_a_terminal_it_is_a_table_and_nothing_stays_of_the_bar(tested: Worksp
     assert re.search(r"intent +75 % \[30–95\] +75 % +25 % +100 %", text)
 
 
+def test_on_a_narrow_terminal_no_word_is_broken(tested: Workspace) -> None:
+    shown = on_terminal([CHAIN, "test", "demo"], tested.root, width=50)
+    found = shown.lines.index("  s3  chains/rows.jsonl:3  intent: it should be")
+    assert shown.lines[found + 1] == "    'refund', and is 'card'"
+
+
 def test_explain_says_what_each_number_means(tested: Workspace) -> None:
     assert "counterfactual" in tested.invoke("test", "demo", "--explain").out
     assert "counterfactual" not in tested.invoke("test", "demo").out
@@ -137,6 +144,54 @@ def test_assertions_that_never_applied_are_told(tested: Workspace) -> None:
     assert done.code == 0
     assert done.err.count("warning: an assertion was never applied: ") == 2
     assert "equals on intent: no row has expected" in done.err
+
+
+def test_an_assertion_that_raises_is_told_where_another_failed_the_example(tested: Workspace) -> None:
+    tested.write("own.py", "def broken(output):\n    return int('x')\n")
+    tested.chain(TESTED + "    - {step: intent, type: python, value: 'own:broken'}\n", replies=ANSWERS)
+    done = tested.invoke("test", "demo")
+    said = "own.py:2: own:broken raised ValueError: invalid literal for int() with base 10: 'x'"
+    assert (done.code, done.out.count(f"python: {said}")) == (100, 3), done
+    assert f"warning: python on intent could not be told 1 time: {said}" in done.err
+    assert "not scored: 3" in done.out.splitlines()
+
+
+def test_an_assertion_that_only_measures_is_told_where_it_cannot(tested: Workspace) -> None:
+    rule = "    - {step: intent, type: python, value: 1 / 0, weight: 0, metric: x}\n"
+    tested.chain(TESTED + rule, replies=ANSWERS)
+    done = tested.invoke("test", "demo")
+    assert "warning: python on intent could not be told 4 times: '1 / 0' failed: ZeroDivisionError: " in done.err
+    assert "not scored" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("{step: reply, type: regex, value: '(card'}", "assertion 'regex' on reply: '(card' is not a regular expressi"),
+        ("{type: not-python, value: len(output}", "assertion 'not-python': 'len(output' is not an expression: "),
+        ("{step: reply, type: llm-rubric, value: kind}", "'llm-rubric' asks a judge, and no model is named as one; "),
+        ("{type: assert-set, assert: [{type: regex, value: '['}]}", "'[' is not a regular expression"),
+    ],
+)
+def test_an_assertion_that_can_never_tell_is_said_before_anything_is_spent(
+    tested: Workspace, rule: str, says: str
+) -> None:
+    tested.chain(f"{TESTED}    - {rule}\n", replies=ANSWERS)
+    done = tested.invoke("test", "demo")
+    assert (done.code, done.out) == (1, "")
+    assert "error: chains/demo.yaml" in done.err
+    assert says in done.err
+    tested.chain(TESTED, replies=ANSWERS)
+    assert "9 new calls, " in tested.invoke("test", "demo").err
+
+
+def test_a_judge_may_be_the_assertions_own(tested: Workspace) -> None:
+    judge = tested.model({"reply": {"reason": "r", "score": 1, "pass": True}, "always": True}, name="judge")
+    rule = f"{{step: reply, type: llm-rubric, value: kind, provider: {judge}}}"
+    tested.chain(f"{TESTED}    - {rule}\n", replies=ANSWERS)
+    assert "judges: " in tested.invoke("test", "demo").err
+    tested.chain(f"{TESTED}    - {{step: reply, type: llm-rubric, value: kind, provider: {{embedding: m}}}}\n")
+    assert "asks a judge" in tested.invoke("check", "demo").out
 
 
 def test_a_row_that_is_there_twice_is_told(tested: Workspace) -> None:
@@ -188,9 +243,18 @@ def test_repeats_are_asked_apart_and_flaky_examples_are_named(tested: Workspace)
     done = tested.invoke("test", "demo", "--repeat", "3", "--filter", "s1", "--concurrency", "1")
     assert "1 example of chains/rows.jsonl, 3 tries each" in done.out
     assert "flaky: s1" in done.out
+    assert done.out.count("  s1  chains/rows.jsonl:1  ") == 1
+    assert done.out.count("(1 of 3 tries)") == 1
     found = evaluation(tested, "--repeat", "3", "--filter", "s1")
     assert [one["try"] for one in found["examples"]] == [0, 1, 2]
     assert (found["repeat"], found["flaky"], found["spent"]["calls"]) == (3, ["s1"], 0)
+
+
+def test_an_example_that_fails_again_and_again_is_told_once(tested: Workspace) -> None:
+    done = tested.invoke("test", "demo", "--repeat", "3")
+    assert "failed: 1" in done.out.splitlines()
+    assert done.out.count("  s3  chains/rows.jsonl:3  intent: ") == 1
+    assert "it should be 'refund', and is 'card'  (3 of 3 tries)" in done.out
 
 
 def test_several_models_are_a_matrix(tested: Workspace) -> None:
@@ -315,6 +379,8 @@ def test_a_change_for_the_better_passes(tested: Workspace) -> None:
     tested.chain(TESTED.replace('"Classify: ', '"Sort: '), replies=answers)
     done = tested.invoke("test", "demo", "--compare", "@v1")
     assert (done.code, "now pass: s3 (intent)" in done.out) == (0, True), done
+    assert "✓ it is not worse than demo@v1\n" in done.out
+    assert "gate" not in done.out
 
 
 def test_against_another_model(tested: Workspace) -> None:
@@ -335,6 +401,16 @@ def test_no_worse_than_a_label_by_a_margin(tested: Workspace, margin: float, cod
     done = tested.invoke("test", "demo")
     assert done.code == code, done
     assert ("worse than demo@production" in done.out) is (code == 100)
+
+
+def test_what_compare_takes_the_place_of_is_told(tested: Workspace) -> None:
+    tested.invoke("commit", "demo")
+    gated(tested, "{no_worse_than: production}")
+    done = tested.invoke("test", "demo", "--compare", "@v1")
+    assert (done.code, "against demo@v1: +0.0 points" in done.out) == (0, True), done
+    assert "warning: --compare @v1 is taken in place of the gate's no_worse_than: production" in done.err
+    gated(tested, "{no_worse_than: v1}")
+    assert "in place of" not in tested.invoke("test", "demo", "--compare", "v1").err
 
 
 def test_no_worse_than_a_label_that_is_not_there_yet(tested: Workspace) -> None:
@@ -366,6 +442,57 @@ def test_a_baseline_with_other_steps_and_inputs(tested: Workspace) -> None:
     assert "chains/rows.jsonl:1: demo@v2 takes other inputs: " in done.err
 
 
+# -- chain diff --tests ------------------------------------------------------------------------------------------------
+
+
+def test_diff_shows_which_examples_flipped_between_two_versions(tested: Workspace) -> None:
+    tested.invoke("commit", "demo")
+    worse(tested)
+    done = tested.invoke("diff", "demo@v1", "--tests")
+    assert done.code == 0, done
+    lines = done.out.splitlines()
+    assert lines[:2] == ["--- demo@v1", "+++ demo (work tree)"]
+    assert lines[2].startswith("- chain: -25.0 points (")
+    assert lines[2].endswith(" over 4 examples")
+    assert "-   intent: -25.0 points (0 better, 1 worse)" in lines
+    assert lines[-2:] == [
+        "  now fail: 1",
+        "-   s2  chains/rows.jsonl:2  intent: it should be 'refund', and is 'card'",
+    ]
+    tested.invoke("commit", "demo")
+    back = tested.invoke("diff", "demo@v2", "demo@v1", "--tests", "--json").json
+    assert back["flipped"] == [{"id": "s2", "where": "chains/rows.jsonl:2", "to": "passed", "step": "intent"}]
+    assert (back["before"], back["after"], back["chain"]["difference"]) == ("demo@v2", "demo@v1", 0.25)
+
+
+def test_diff_of_what_behaves_alike_says_nothing(tested: Workspace) -> None:
+    tested.invoke("commit", "demo")
+    answers = ({"contains": "Sort: money", "reply": "refund"}, {"contains": "Sort", "reply": "card"}, *ANSWERS)
+    tested.chain(TESTED.replace('"Classify: ', '"Sort: '), replies=answers)
+    done = tested.invoke("diff", "demo@v1", "--tests", "--exit-code")
+    assert (done.code, done.out) == (0, "")
+    worse(tested)
+    assert tested.invoke("diff", "demo@v1", "--tests", "--exit-code").code == 1
+
+
+def test_diff_tells_how_many_could_not_be_compared(tested: Workspace) -> None:
+    tested.invoke("commit", "demo")
+    gone = {"contains": "Sort: return", "error": "authentication"}
+    answers = (gone, {"contains": "Sort: money", "reply": "refund"}, {"contains": "Sort", "reply": "card"}, *ANSWERS)
+    tested.chain(TESTED.replace('"Classify: ', '"Sort: '), replies=answers)
+    done = tested.invoke("diff", "demo@v1", "--tests")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "  1 example could not be scored on both sides"), done
+
+
+def test_diff_without_a_test_or_beside_another_view(tested: Workspace) -> None:
+    tested.invoke("commit", "demo")
+    done = tested.invoke("diff", "demo@v1", "--tests", "--rendered")
+    assert (done.code, "--tests compares two chains as wholes" in done.err) == (2, True)
+    tested.chain(TESTED.split("test:")[0], replies=ANSWERS)
+    done = tested.invoke("diff", "demo@v1", "--tests")
+    assert (done.code, "has no `test:`" in done.err) == (2, True)
+
+
 # -- what ends it early ------------------------------------------------------------------------------------------------
 
 
@@ -380,6 +507,14 @@ def test_too_many_errors_end_it_with_1(tested: Workspace) -> None:
     tested.chain(TESTED, replies=[{"contains": "Classify: return", "error": "authentication"}, *ANSWERS])
     tolerated = evaluation(tested, code=0)
     assert (tolerated["counts"], tolerated["score"]["n"]) == ({"passed": 3, "failed": 0, "errors": 1}, 3)
+
+
+def test_a_key_that_is_missing_ends_it_with_what_to_do(tested: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for words in ([], ["--max-errors", "0"], ["--compare", "openai/gpt-5-mini"]):
+        done = tested.invoke("test", "demo", "--model", "openai/gpt-5-mini", *words)
+        assert done.code == 1, done
+        assert "needs a key for openai\n  hint: set OPENAI_API_KEY" in done.err
 
 
 def test_a_ceiling_ends_it_with_1_and_it_goes_on_from_the_cache(tested: Workspace) -> None:
@@ -422,12 +557,32 @@ def test_an_interrupt_keeps_what_is_done(tested: Workspace) -> None:
     assert found["new_calls"] == 0
 
 
-def test_litellm_is_not_loaded_for_what_is_in_the_cache(tested: Workspace) -> None:
-    tested.invoke("test", "demo")
+def test_an_interrupt_without_the_cache_promises_nothing(tested: Workspace) -> None:
+    begun = tested.root / "begun"
+    tested.write("own.py", f"import time\ndef slow(output):\n    open({str(begun)!r}, 'w')\n    time.sleep(60)\n")
+    tested.chain(TESTED + "    - {step: intent, type: python, value: 'own:slow'}\n", replies=ANSWERS)
+    command, pipe = [CHAIN, "test", "demo", "--no-cache"], subprocess.PIPE
+    process = subprocess.Popen(command, cwd=tested.root, stdout=pipe, stderr=pipe, text=True)
+    until = time.monotonic() + 20
+    while time.monotonic() < until and not begun.exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, "0 of 4 examples were done; their answers were not kept" in err) == (130, True), err
+
+
+def test_litellm_is_not_loaded_for_what_is_in_the_cache(tested: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none-needed")
+    tested.write("chains/demo.yaml", TESTED.replace("MODEL", "openai/gpt-5-mini"))
+    with Loopback(lambda body: '{"value": "card"}' if "response_format" in body else "about card") as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        assert "50 % [15–85]" in tested.invoke("test", "demo").out
+        assert server.requests
     code = (
         "import sys\nfrom promptchain.cli.app import app\n"
         "try:\n    app(['test', 'demo'])\nexcept SystemExit:\n    pass\n"
         "print(sorted({'litellm', 'rich', 'wordllama', 'numpy'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tested.root, capture_output=True, text=True, timeout=60)
+    assert "all answers came from the cache" in done.stderr
     assert done.stderr.endswith("[]\n"), done.stderr

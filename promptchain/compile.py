@@ -1,0 +1,347 @@
+"""Compiles a chain for its models: tunes the prompts of its steps, and adopts what is better on held-out examples.
+
+split → baseline → for each step the optimizers' candidates, raced → the joint choice, raced on whole chains → the
+held-out comparison. The chain file is never changed: what comes of it is an `Entry` of the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from promptchain import scorer
+from promptchain.bench import Bench, Trial, Variants
+from promptchain.chain import PromptStep
+from promptchain.errors import PromptChainError
+from promptchain.examples import Example
+from promptchain.lm.ledger import Ledger
+from promptchain.lock import Compared
+from promptchain.optimizers import earlier, registry
+from promptchain.optimizers.protocol import Ask, Candidate, Task, tokens
+from promptchain.optimizers.race import race
+from promptchain.optimizers.split import Parts, check
+from promptchain.records import StepVariant, Variant
+from promptchain.statistics import gain_by_chance, paired, quantile, rows_to_settle
+from promptchain.tuning import Tuning
+
+_HELD_OUT = 0.4
+_DEV = 0.2
+"""Of the calls that are planned, what the held-out comparison and one round over the dev examples may take."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a compile needs. calls: that the search may plan for. earlier: parameters that came of other compiles,
+    by where they are from: candidates to begin with. ledger: the LM that bench, teacher and proposer go through.
+    """
+
+    bench: Bench
+    parts: Parts
+    tuning: Tuning
+    calls: int
+    ledger: Ledger
+    teacher: Bench | None = None
+    ask: Ask | None = None
+    earlier: Mapping[str, Variants] = field(default_factory=dict)
+    watch: Callable[[str], None] = field(default=lambda _: None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One optimizer on one step. before, after: shares of the dev examples; calls: distinct ones that it took."""
+
+    optimizer: str
+    best: str
+    tried: int
+    before: float | None
+    after: float | None
+    calls: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What became of a step. skipped: why it was not tuned. chosen: how its new parameters came about; empty where it
+    keeps those of the file."""
+
+    step: str
+    skipped: str = ""
+    stages: tuple[Stage, ...] = ()
+    chosen: str = ""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What compiling came to. variants: what replaces the file's words, by step; `kept`: why they stay.
+
+    seconds, cost: of one run on held-out examples, at the median and on average, before and after.
+    """
+
+    variants: Mapping[str, StepVariant]
+    kept: str | None
+    reports: tuple[StepReport, ...]
+    parts: Parts
+    dev: Compared | None = None
+    test: Compared | None = None
+    by_step: Mapping[str, Compared] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    seconds: tuple[float | None, float | None] = (None, None)
+    cost: tuple[float | None, float | None] = (None, None)
+
+
+async def compile(setup: Setup) -> Compiled:
+    """Tune the chain. Raises PromptChainError where nothing can be told, BudgetError at a ceiling, CancelledError."""
+    check(setup.parts)
+    return await _Compile(setup).run()
+
+
+class _Compile:
+    """One compile under way."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.bench = setup.bench
+        chain = self.bench.plan.chain
+        self.seeds = {name: Variant.seed(step) for name, step in chain.steps.items() if isinstance(step, PromptStep)}
+        each = max(1, self.bench.calls_of([*setup.parts.dev, *setup.parts.test]))
+        self.test = setup.parts.test[: int(setup.calls * _HELD_OUT / (2 * each))]
+        self.dev = setup.parts.dev[: int(setup.calls * _DEV / each)]
+        self.reserve = each * (2 * len(self.test) + 2 * len(self.dev))
+        self.warnings = list(_warnings(setup.parts, chain.steps))
+
+    async def run(self) -> Compiled:
+        """The whole of it."""
+        if not self.test or not self.dev:
+            return self._kept(f"{self.setup.calls} calls are too few to compare anything; raise `calls`", ())
+        self.setup.watch("the seed prompts on the dev examples")
+        base = await self.bench.trials({}, self.dev)
+        if all(trial.passed is None for trial in base):
+            raise PromptChainError(_nothing_told(base), hint="chain test shows what each example comes to")
+        if all(trial.passed is not False for trial in base):
+            return self._kept("no headroom: the seed prompts pass every dev example", ())
+        reports, variants = await self._steps(base)
+        if not variants:
+            reason = "no candidate was better on the dev examples"
+            return self._kept(reason if any(r.stages for r in reports) else "no step could be tuned", reports)
+        chosen = await self._joint(variants)
+        dev = _compared(base, await self.bench.trials(chosen, self.dev))
+        if not chosen:
+            return replace(self._kept("together the candidates were no better on whole chains", reports), dev=dev)
+        return await self._held_out(chosen, reports, dev)
+
+    def _kept(self, why: str, reports: Sequence[StepReport]) -> Compiled:
+        told = tuple(reports) or tuple(StepReport(name, why) for name, why in self._targets([]).items())
+        return Compiled({}, why, told, self.setup.parts, warnings=tuple(self.warnings))
+
+    # --- the steps --------------------------------------------------------------------------------------------------
+
+    def _targets(self, base: Sequence[Trial]) -> dict[str, str]:
+        """The prompt steps, in the order they run, and why they are not tuned: empty for those that are."""
+        plan, tuning = self.bench.plan, self.setup.tuning
+        examples = (*self.dev, *self.test)
+        own = [assertion for example in examples for assertion in example.assertions]
+        looked_at = scorer.looked_at(plan, (*self.bench.assertions, *own))
+        found = {}
+        for name in plan.nodes:
+            step = plan.nodes[name].step
+            if not isinstance(step, PromptStep):
+                continue
+            told = [trial.step_passed(name) for trial in base]
+            if tuning.steps and name not in tuning.steps:
+                found[name] = "not asked for"
+            elif step.freeze is True:
+                found[name] = "frozen"
+            elif name not in looked_at:
+                found[name] = "no assertion looks at it, or at what comes of it"
+            elif base and self.bench.is_alone(name) and False not in told and True in told:
+                found[name] = "no headroom: it passes every dev example"
+            else:
+                found[name] = ""
+        return found
+
+    async def _steps(self, base: Sequence[Trial]) -> tuple[list[StepReport], dict[str, StepVariant]]:
+        reports: list[StepReport] = []
+        variants: dict[str, StepVariant] = {}
+        targets = self._targets(base)
+        waiting = [name for name, why in targets.items() if not why]
+        for name, why in targets.items():
+            if why:
+                reports.append(StepReport(name, why))
+                continue
+            room = (self.setup.calls - self.setup.ledger.total.calls - self.reserve) // len(waiting)
+            waiting.remove(name)
+            report, best = await self._step(name, variants, room)
+            reports.append(report)
+            if best.variant != self.seeds[name]:
+                variants[name] = best.variant
+        return reports, variants
+
+    async def _step(self, name: str, others: Variants, room: int) -> tuple[StepReport, Candidate]:
+        """Tune one step within `room` calls: what each optimizer finds is where the next begins."""
+        best = Candidate(self.seeds[name], "as in the file")
+        names = registry.plan(self.setup.tuning.optimizer)
+        stages: list[Stage] = []
+        task = self._task(name, others)
+        free = [word for word in names if task.may(registry.PARTS[word])]
+        if len(free) < len(names):
+            self.setup.watch(f"{name}: frozen parts are left alone")
+        work = [("earlier", earlier.optimizer(self.setup.earlier, (*self.setup.parts.dev, *self.setup.parts.test)))]
+        work = work if any(name in variants for variants in self.setup.earlier.values()) else []
+        work += [(word, registry.OPTIMIZERS[word]) for word in free]
+        end = self.setup.ledger.total.calls + room
+        each = max(1, self.bench.calls_of(self.dev, name))
+        for index, (word, optimizer) in enumerate(work):
+            left = end - self.setup.ledger.total.calls
+            share = left if index == len(work) - 1 else left // 2
+            if share < each * min(len(self.dev), 8):
+                stages.append(Stage(word, best.what, 0, None, None, 0, "no calls left for it"))
+                continue
+            self.setup.watch(f"{name}: {word}")
+            before = self.setup.ledger.total.calls
+            found = await optimizer(replace(task, most=share // each), best)
+            spent = self.setup.ledger.total.calls - before
+            stages.append(Stage(word, found.best.what, found.tried, found.before, found.after, spent, found.note))
+            best = found.best
+            if found.after == 1.0:
+                break
+        changed = best.variant != self.seeds[name]
+        return StepReport(name, stages=tuple(stages), chosen=best.what if changed else ""), best
+
+    def _task(self, name: str, others: Variants) -> Task:
+        return Task(
+            step=name,
+            bench=self.bench,
+            others=others,
+            train=self.setup.parts.train,
+            dev=self.dev,
+            tuning=self.setup.tuning,
+            teacher=self.setup.teacher,
+            ask=self.setup.ask,
+            watch=self.setup.watch,
+        )
+
+    # --- the whole --------------------------------------------------------------------------------------------------
+
+    async def _joint(self, variants: Mapping[str, StepVariant]) -> Variants:
+        """All of the new parameters, or some of them, or none: what is best on whole chains."""
+        self.setup.watch("all steps together")
+        choices: list[dict[str, StepVariant]] = [{}, dict(variants)]
+        if len(variants) > 1:
+            choices += [{name: variant} for name, variant in variants.items()]
+        if len(variants) > 2:
+            choices += [{n: v for n, v in variants.items() if n != without} for without in variants]
+
+        async def score(arm: Variants, examples: Sequence[Example]) -> list[float | None]:
+            return [trial.value for trial in await self.bench.trials(arm, examples)]
+
+        def price(arm: Variants) -> float:
+            return sum(tokens(arm.get(name, seed)) for name, seed in self.seeds.items())
+
+        found = await race(choices, self.dev, score, price=price)
+        return found.winner.arm
+
+    async def _held_out(self, chosen: Variants, reports: Sequence[StepReport], dev: Compared | None) -> Compiled:
+        """Hold what was chosen against the seed prompts on examples that the search has not seen."""
+        self.setup.watch("the held-out examples")
+        before, after = await self.bench.trials({}, self.test), await self.bench.trials(chosen, self.test)
+        test = _compared(before, after, held_out=True)
+        if test is None:
+            raise PromptChainError(_nothing_told(after), hint="chain test shows what each example comes to")
+        by_step = {}
+        for name in self.seeds:
+            found = _pairs([t.step_passed(name) for t in before], [t.step_passed(name) for t in after])
+            if compared := _difference(found):
+                by_step[name] = compared
+        kept = _why_kept(test, self.setup.tuning)
+        return Compiled(
+            variants={} if kept else {name: _changes(variant, self.seeds[name]) for name, variant in chosen.items()},
+            kept=kept,
+            reports=tuple(reports),
+            parts=self.setup.parts,
+            dev=dev,
+            test=test,
+            by_step=by_step,
+            warnings=tuple(self.warnings),
+            seconds=(self._seconds(before), self._seconds(after)),
+            cost=(_cost(before), _cost(after)),
+        )
+
+    def _seconds(self, trials: Sequence[Trial]) -> float | None:
+        return quantile([scorer.longest_way(self.bench.plan, trial.run.steps) for trial in trials], 0.5)
+
+
+def _cost(trials: Sequence[Trial]) -> float | None:
+    from promptchain import results
+
+    costs = [results.cost(step) for trial in trials for step in trial.run.steps.values()]
+    return None if None in costs else sum(cost for cost in costs if cost is not None) / len(trials)
+
+
+def _changes(variant: StepVariant, seed: StepVariant) -> StepVariant:
+    """Only what is not as in the file."""
+    changed = {
+        name: value for name in StepVariant.model_fields if (value := getattr(variant, name)) != getattr(seed, name)
+    }
+    return StepVariant(**changed)
+
+
+def _pairs(before: Sequence[bool | None], after: Sequence[bool | None]) -> list[tuple[bool, bool]]:
+    return [(was, now) for was, now in zip(before, after, strict=True) if was is not None and now is not None]
+
+
+def _compared(before: Sequence[Trial], after: Sequence[Trial], *, held_out: bool = False) -> Compared | None:
+    """None where no example could be scored on both sides."""
+    return _difference(_pairs([t.passed for t in before], [t.passed for t in after]), held_out=held_out)
+
+
+def _difference(pairs: Sequence[tuple[bool, bool]], *, held_out: bool = True) -> Compared | None:
+    found = paired([float(now) - float(was) for was, now in pairs])
+    if found is None:
+        return None
+    return Compared(
+        examples=found.n,
+        before=sum(was for was, _ in pairs) / found.n,
+        after=sum(now for _, now in pairs) / found.n,
+        better=found.better,
+        worse=found.worse,
+        low=found.low if held_out else None,
+        high=found.high if held_out else None,
+        p=gain_by_chance(found.better, found.worse) if held_out else None,
+    )
+
+
+def _why_kept(test: Compared, tuning: Tuning) -> str | None:
+    """None where the compiled prompts are adopted."""
+    if test.better <= test.worse:
+        return f"no gain on the held-out examples ({test.better} better, {test.worse} worse of {test.examples})"
+    p = gain_by_chance(test.better, test.worse)
+    if p <= tuning.max_p:
+        return None
+    rows = rows_to_settle(test.better, test.worse, test.examples, tuning.max_p)
+    enough = f"; about {rows} would settle a gain like that" if rows else ""
+    said = f"{test.better} better, {test.worse} worse of {test.examples} held-out examples can be chance (p = {p:.2g})"
+    return f"too little data: {said}{enough}"
+
+
+def _nothing_told(trials: Sequence[Trial]) -> str:
+    failed = next((trial for trial in trials if trial.run.error), None)
+    if failed is not None:
+        return f"none of the examples could be scored; {failed.example.id}: {failed.run.error}"
+    return "no assertion says anything about the examples"
+
+
+def _warnings(parts: Parts, steps: Mapping[str, object]) -> Iterator[str]:
+    """What makes the result worth less than it looks."""
+    from promptchain import template
+
+    everything = (*parts.train, *parts.dev, *parts.test)
+    for name in steps:
+        labels = {
+            template.to_text(example.expected[name])
+            for example in everything
+            if isinstance(example.expected, Mapping) and name in example.expected
+        }
+        if len(labels) == 1 and len(everything) > 1:
+            yield f"every example expects {next(iter(labels))!r} of step '{name}': what is tuned on them knows no other"
+    if len(parts.test) < 20:
+        yield f"only {len(parts.test)} examples are held out: a gain must be large to be seen"

@@ -1,0 +1,191 @@
+"""Has chains of a project compiled: finds their data and models, and puts what comes of it into the lock and the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from promptchain import compile as compiler
+from promptchain import fingerprints, testing
+from promptchain.bench import Bench
+from promptchain.chain import Chain
+from promptchain.compile import Compiled, Setup
+from promptchain.criteria import Assertion
+from promptchain.errors import UsageError, known_or_nearest
+from promptchain.examples import Examples
+from promptchain.lm.budget import Budget
+from promptchain.lm.calls import Caller
+from promptchain.lm.ledger import Ledger
+from promptchain.lm.protocol import LM
+from promptchain.lock import Entry, Lock, Spent
+from promptchain.optimizers.proposer import proposer
+from promptchain.optimizers.split import Parts, check, split
+from promptchain.project import Project
+from promptchain.records import StepVariant
+from promptchain.runner import BoundPlan
+from promptchain.tuning import Tuning
+
+if TYPE_CHECKING:
+    from promptchain.store.versions import Version
+
+
+@dataclass(frozen=True)
+class Job:
+    """A chain to be compiled for one model. chain: with the settings that hold for this compile. words: models, as for
+    `Project.models`. model: the one under which the lock has it. before: what the lock has now."""
+
+    name: str
+    chain: Chain
+    words: tuple[str, ...]
+    model: str
+    bound: BoundPlan = field(repr=False)
+    data: Examples
+    parts: Parts = field(repr=False)
+    checks: tuple[Assertion, ...]
+    lock: Lock = field(repr=False)
+
+    @property
+    def tuning(self) -> Tuning:
+        return self.chain.compile
+
+    @property
+    def before(self) -> Entry | None:
+        return self.lock.models.get(self.model)
+
+    @property
+    def models(self) -> dict[str, str]:
+        """By prompt step."""
+        return {name: prompt.model for name, prompt in self.bound.prompts.items()}
+
+
+@dataclass(frozen=True)
+class Done:
+    """A job that was done. spent: distinct calls, also those that the cache answered."""
+
+    job: Job
+    compiled: Compiled
+    entry: Entry
+    spent: Spent
+
+
+def job(project: Project, lm: LM, name: str, models: Sequence[str], given: Mapping[str, Any]) -> Job:
+    """All that can be wrong with a compile is found here, before anything is spent. models: one for the whole chain at
+    most, and `STEP=MODEL`. given: settings that stand above those of the chain file.
+
+    Raises UsageError, InvalidFileError, PromptChainError."""
+    if "@" in name and not project.folder.joinpath(name).is_file():
+        hint = f"bring it back first: chain rollback {name.partition('@')[0]} {name.partition('@')[2]}"
+        raise UsageError(f"'{name}' is a version; what is compiled is the chain in the work tree", hint=hint)
+    chain, lock = project.load(name), project.lock(name)
+    testing.tested(chain)
+    model = project.models(models).of_lock(chain)
+    bound = project.bind(chain, lm, models, asserted=True)  # tells of a missing model
+    assert model is not None
+    entry = lock.models.get(model)
+    chain = chain.model_copy(update={"compile": settings(chain, entry, given)})
+    for step in chain.compile.steps:
+        if step not in bound.prompts:
+            raise UsageError(f"there is no prompt step '{step}'", hint=known_or_nearest(step, bound.prompts, "steps"))
+    checks, _ = testing.assertions(project, chain)
+    data = testing.data(project, chain)
+    if not checks and not any(example.assertions for example in data):
+        hint = 'test: {assert: [{step: intent, type: equals, value: "{{ expected.intent }}"}]}'
+        raise UsageError(f"the chain '{chain.name}' has no assertions, so nothing says what is better", hint=hint)
+    parts = split(data, chain.compile)
+    check(parts)
+    return Job(name, chain, tuple(models), model, bound, data, parts, checks, lock)
+
+
+def settings(chain: Chain, entry: Entry | None, given: Mapping[str, Any]) -> Tuning:
+    """The settings of a compile: those given, over those of the chain file, over those that the lock was made with.
+
+    Raises UsageError for what a flag cannot be."""
+    own = chain.compile.model_dump(mode="json", exclude_unset=True)
+    try:
+        return Tuning.model_validate({**(entry.settings if entry else {}), **own, **given})
+    except ValidationError as exc:
+        error = exc.errors(include_url=False)[0]
+        flag = str(error["loc"][0]) if error["loc"] else "settings"
+        raise UsageError(f"'{flag}': {error['msg'].lower()}") from None
+
+
+async def run(
+    project: Project,
+    lm: LM,
+    work: Job,
+    budget: Budget,
+    *,
+    at_once: int = 16,
+    others: Mapping[str, Mapping[str, StepVariant]] | None = None,
+    watch: Callable[[str], None] = lambda _: None,
+    begun: Callable[[Caller], None] = lambda _: None,
+) -> Done:
+    """Compile. budget: the ceilings of the whole command. others: what the same command found for other models, by a
+    few words on where it is from. begun: gets the caller, whose `spent` tells how far it is.
+
+    Raises PromptChainError, BudgetError, CancelledError; nothing is written."""
+    ledger = Ledger(lm)
+    caller = Caller(ledger, concurrency=at_once, budget=budget)
+    begun(caller)
+    grader = testing.grader(project, ledger, caller, testing.tested(work.chain))
+
+    def bench(bound: BoundPlan) -> Bench:
+        return Bench(bound, work.checks, caller, grader, at_once=at_once)
+
+    tuning = work.tuning
+    teacher = project.bind(work.chain, ledger, [tuning.teacher], asserted=True) if tuning.teacher else None
+    asked = tuning.proposer or _own_proposer(work)
+    compiled = await compiler.compile(
+        Setup(
+            bench=bench(work.bound),
+            parts=work.parts,
+            tuning=tuning,
+            calls=tuning.calls,
+            ledger=ledger,
+            teacher=bench(teacher) if teacher else None,
+            ask=proposer(asked, ledger, caller, timeout=project.settings.timeout) if asked else None,
+            earlier={**_earlier(work), **(others or {})},
+            watch=watch,
+        )
+    )
+    total = ledger.total
+    spent = Spent(calls=total.calls, tokens=total.tokens, cost=total.cost)
+    return Done(work, compiled, _entry(work, lm, compiled, spent), spent)
+
+
+def _own_proposer(work: Job) -> str | None:
+    """The chain's own model, where it is a hosted one; a small local one has little to say about prompts."""
+    first = next(iter(work.bound.prompts.values())).models[0]
+    return None if first[1].local or first[0].startswith("scripted/") else first[0]
+
+
+def _earlier(work: Job) -> dict[str, Mapping[str, StepVariant]]:
+    """What the lock has: of the compile before, then of those for other models."""
+    found = {"the compile before": work.before.steps} if work.before and work.before.steps else {}
+    others = {f"compiled for {model}": entry.steps for model, entry in work.lock.models.items() if model != work.model}
+    return {**found, **{source: steps for source, steps in others.items() if steps}}
+
+
+def _entry(work: Job, lm: LM, compiled: Compiled, spent: Spent) -> Entry:
+    return Entry(
+        kept=compiled.kept,
+        steps=dict(compiled.variants),
+        dev=compiled.dev,
+        test=compiled.test,
+        by_step=dict(compiled.by_step),
+        spent=spent,
+        settings=work.tuning.model_dump(mode="json", exclude_defaults=True),
+        parent=work.before.fingerprint if work.before and work.before.steps else None,
+        made_from=fingerprints.made_from(work.chain, work.models, lm, data=work.data, checks=work.checks),
+    )
+
+
+def adopt(project: Project, done: Done) -> Version:
+    """Write the lock, and keep the chain with it as a version. Raises PromptChainError."""
+    work = done.job
+    project.adopt(work.name, work.model, done.entry)
+    chain = project.load(work.name)
+    return project.keep(work.name, chain, f"compile for {work.model}")[0]

@@ -1,0 +1,82 @@
+"""Whether the prompts of a lock still are what compiling the chain would begin from: costs no tokens and no model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from promptchain import fingerprints, testing
+from promptchain.chain import Chain
+from promptchain.errors import PromptChainError
+from promptchain.fingerprints import SENT, Stale
+from promptchain.lm.protocol import LM
+from promptchain.lock import Entry
+from promptchain.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """The prompts of a chain for one model. compiled: whether the lock has an entry for it. kept: why the seed prompts
+    were kept. stale: what is another than it was when the entry was made."""
+
+    chain: str
+    model: str
+    compiled: bool
+    stale: tuple[Stale, ...] = ()
+    kept: str | None = None
+
+    @property
+    def fresh(self) -> bool:
+        return self.compiled and not self.stale
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "chain": self.chain,
+            "model": self.model,
+            "compiled": self.compiled,
+            "fresh": self.fresh,
+            "kept": self.kept,
+            "stale": [stale.to_json() for stale in self.stale],
+        }
+
+
+def freshness(project: Project, name: str, models: Iterable[str] = ()) -> list[Freshness]:
+    """How fresh each entry of the lock of a chain is, by model.
+
+    models: as for `Project.models`; `MODEL`, of which there may be several, asks for these entries alone, also for one
+    that is not there, `STEP=MODEL` says on what a step runs. Empty where nothing is compiled and nothing asked for.
+    Raises UsageError, InvalidFileError, StoreError.
+    """
+    chain, lock = project.load(name), project.lock(name)
+    words = list(models)
+    steps = [word for word in words if _is_of_step(word)]
+    asked = dict.fromkeys(word for word in words if not _is_of_step(word))
+    project.models(steps)  # what is wrong with them is told even where there is no entry to look at
+    lm = project.lm()
+    try:
+        return [_of_model(project, chain, model, lock.models.get(model), steps, lm) for model in asked or lock.models]
+    finally:
+        lm.close()
+
+
+def _of_model(project: Project, chain: Chain, model: str, entry: Entry | None, steps: list[str], lm: LM) -> Freshness:
+    if entry is None:
+        return Freshness(chain.name, model, compiled=False)
+    chosen = replace(project.models(steps), default=model)
+    by_step = chosen.by_step(chain)
+    try:
+        checks, choices = testing.assertions(project, chain)
+        data = testing.data(project, chain)
+    except PromptChainError as exc:  # gone, or broken: what was made with it cannot be made again
+        found = fingerprints.stale(entry, fingerprints.sent_by(chain, by_step, lm), SENT)
+        found += (Stale("dataset", f"the test data cannot be read: {exc.message}"),)
+    else:
+        now = fingerprints.made_from(chain, by_step, lm, data=data, checks=(*checks, *choices))
+        found = fingerprints.stale(entry, now)
+    return Freshness(chain.name, model, compiled=True, stale=found, kept=entry.kept)
+
+
+def _is_of_step(word: str) -> bool:
+    step, sign, _ = word.partition("=")
+    return bool(sign) and "/" not in step
