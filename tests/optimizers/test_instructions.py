@@ -370,6 +370,9 @@ def test_a_quotation_of_training_rows_is_told() -> None:
     assert found_by(ScriptedLM(tell), ask, train=train).note == (
         "the instructions quote training rows: “My Number Is A Very Long One 100”"
     )
+    _, ask = says(tagged(f"Divide. {long} {long} {long}"))
+    both = [example("u", {"a": "even"}, inputs={"q": f"{long} {long} {long} {long}"}), *train]
+    assert found_by(ScriptedLM(tell), ask, train=both).note.endswith("one 100 my number is…” and 1 more")
     _, ask = says(tagged(BETTER + " my number is a very long one 100"))
     step = {**STEP, "instructions": f"Answer. {long}"}  # what the user wrote is the user's
     assert found_by(ScriptedLM(tell), ask, train=train, step=step).note == ""
