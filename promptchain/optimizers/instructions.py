@@ -122,7 +122,7 @@ class _Search:
         quotes = [q for q in leaks.quoted(best.variant.instructions or "", self._task.train) if q not in own]
         if quotes:
             more = f" and {len(quotes) - 1} more" if len(quotes) > 1 else ""
-            first = quotes[0] if len(quotes[0]) <= _MOST_QUOTED else quotes[0][: _MOST_QUOTED - 1] + "…"
+            first = quotes[0] if len(quotes[0]) <= _MOST_QUOTED else quotes[0][: _MOST_QUOTED - 1].rstrip() + "…"
             parts.append(f"the instructions quote training rows: “{first}”{more}")
         return "; ".join(parts)
 
