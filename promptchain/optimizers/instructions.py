@@ -33,6 +33,9 @@ _FINALISTS = 4
 _PATIENCE = 6
 """Proposals in a row that cannot be used, after which no more are asked for."""
 
+_MOST_QUOTED = 80
+"""Characters of a quotation in a note."""
+
 _R = TypeVar("_R")
 
 
@@ -49,6 +52,8 @@ async def optimize(task: Task, incumbent: Candidate) -> Found:
     best = await search.run()
     candidates = [Candidate(search.variant(text), "rewritten instructions") for text in best]
     found = await choose(replace(task, most=search.left(1 + len(candidates))), incumbent, candidates)
+    if not candidates:  # then there was no race, but what the incumbent is worth is known
+        found = replace(found, before=search.seed_score, after=search.seed_score)
     return replace(found, tried=search.tried, note=search.note(found.best))
 
 
@@ -70,6 +75,8 @@ class _Search:
         self._made: set[tuple[str, str]] = set()
         self._asked = 0
         self.tried = 0
+        self.seed_score: float | None = None
+        """On all dev examples; None where only some were tried, or none could be told."""
         # gepa scores whatever it accepts on all of its validation set, so that must not take all that there is.
         self._whole = len(task.dev) <= task.most // 4
         self._dev = task.dev if self._whole else task.dev[: max(5, task.most // 8)]
@@ -115,8 +122,19 @@ class _Search:
         quotes = [q for q in leaks.quoted(best.variant.instructions or "", self._task.train) if q not in own]
         if quotes:
             more = f" and {len(quotes) - 1} more" if len(quotes) > 1 else ""
-            parts.append(f"the instructions quote training rows: “{quotes[0]}”{more}")
+            first = quotes[0] if len(quotes[0]) <= _MOST_QUOTED else quotes[0][: _MOST_QUOTED - 1].rstrip() + "…"
+            parts.append(f"the instructions quote training rows: “{first}”{more}")
         return "; ".join(parts)
+
+    async def _try(self, instructions: str, examples: Sequence[Example]) -> list[Trial]:
+        trials = await self._task.trials(self.variant(instructions), examples)
+        if tuple(examples) == self._dev:
+            right = sum(trial.passed is True for trial in trials)
+            self._task.watch(f"{self._task.step}: instructions: {right} of {len(trials)} right")
+            told = [trial.value for trial in trials if trial.value is not None]
+            if self._whole and instructions == self._seed and told:
+                self.seed_score = sum(told) / len(told)
+        return trials
 
     # --- on gepa's thread -------------------------------------------------------------------------------------------
 
@@ -149,7 +167,7 @@ class _Search:
 
         text = candidate[_PART]
         self._made |= {(text, example.id) for example in batch}
-        trials = self._bridge.wait(lambda: self._task.trials(self.variant(text), batch))
+        trials = self._bridge.wait(lambda: self._try(text, batch))
         return EvaluationBatch(
             outputs=[trial.run.steps[self._task.step].value for trial in trials],
             scores=[trial.value or 0.0 for trial in trials],

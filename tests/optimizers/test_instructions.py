@@ -96,7 +96,63 @@ def test_the_best_of_the_proposals_is_found() -> None:
     assert found.best.variant.instructions == BETTER
     assert (found.before, found.after) == (0.5, 1.0)
     assert found.note == ""
-    assert found.tried == len(proposing.requests) == 2  # nothing is asked once all is right
+    assert found.tried == len(proposing.requests) == 2
+
+
+def test_nothing_is_tried_once_all_is_right() -> None:
+    lm = ScriptedLM(tell)
+    dev = [row(number) for number in (1, 3, 5, 7, 0, 2, 4, 6)]
+    found = found_by(lm, says(tagged(BETTER))[1], dev=dev, most=33)
+    assert (found.before, found.after) == (0.5, 1.0)  # of all dev rows, though few trials are left for the race
+    assert len(lm.requests) == DEV + 4 + 4 + DEV  # the seed, both on one minibatch, the proposal; and none more
+
+
+def test_nothing_is_tried_where_all_is_right() -> None:
+    lm, (proposing, ask) = ScriptedLM(tell), says(tagged(GOOD))
+    found = found_by(lm, ask, step={**STEP, "instructions": BETTER})
+    assert (found.best.variant.instructions, found.tried, found.after) == (BETTER, 0, 1.0)
+    assert (len(lm.requests), proposing.requests) == (DEV, [])
+
+
+def test_the_best_are_kept_of_more_than_can_race() -> None:
+    """Each proposal knows one number more than that it was made from, where it is shown that this one is wrong."""
+
+    def learned(request: Request) -> str:
+        known = int(request.messages[0].content.removeprefix("Level "))
+        return "yes" if int(request.messages[-1].content.removeprefix("Number ")) % 8 < known else "no"
+
+    async def ask(text: str) -> str:
+        known = int(text.partition("Level ")[2].partition("\n")[0])
+        return tagged(f"Level {known + 1}") if f"## q\n{known}\n" in text else ""
+
+    rows = [example(str(number), {"a": "yes"}) for number in range(16)]
+    step = {"prompt": "Number {{ q }}", "instructions": "Level 0"}
+    found = found_by(ScriptedLM(learned), ask, step=step, train=rows[:8], dev=rows[8:], most=600)
+    assert found.tried > 5
+    assert found.best.variant.instructions == f"Level {found.tried}"
+    assert found.after == found.tried / 8
+
+
+def test_a_large_dev_set_is_searched_in_part_and_raced_with_what_is_left() -> None:
+    lm = ScriptedLM(tell)
+    train, dev = [row(number) for number in range(100, 300)], [row(number) for number in range(80)]
+    found = found_by(lm, says(tagged(BETTER))[1], most=96, train=train, dev=dev)
+    assert found.best.variant.instructions == BETTER
+    tried = {r.messages[-1].content for r in lm.requests if r.messages[0].content == BETTER}
+    assert len([n for n in range(80) if f"Number {n}" in tried]) > 96 // 8
+
+
+def test_progress_is_told_on_the_event_loop() -> None:
+    told: list[tuple[str, threading.Thread]] = []
+
+    async def work() -> None:
+        task, incumbent = task_of(ScriptedLM(tell), says(tagged(BETTER))[1])
+        watched = replace(task, watch=lambda said: told.append((said, threading.current_thread())))
+        await instructions.optimize(watched, incumbent)
+
+    asyncio.run(work())
+    assert [said for said, _ in told] == ["a: instructions: 4 of 8 right", "a: instructions: 8 of 8 right"]
+    assert {thread for _, thread in told} == {threading.main_thread()}
 
 
 def test_only_the_instructions_change() -> None:
@@ -119,6 +175,7 @@ def test_proposals_that_are_no_better_leave_the_incumbent() -> None:
     found = found_by(ScriptedLM(tell), ask, most=60)
     assert found.best.variant.instructions == "Answer."
     assert found.tried == 3
+    assert (found.before, found.after) == (0.5, 0.5)
 
 
 def test_a_step_without_instructions_begins_with_minimal_ones() -> None:
@@ -170,7 +227,8 @@ def test_examples_that_could_not_be_told_are_not_shown() -> None:
     assert "## q\n101\n" not in shown
 
 
-def test_where_nothing_could_be_told_nothing_is_asked() -> None:
+@pytest.mark.parametrize("others", [[], [103, 105]])
+def test_where_nothing_was_wrong_for_sure_nothing_is_asked(others: list[int]) -> None:
     proposing, ask = says(tagged(BETTER))
 
     def never(request: Request) -> str | Exception:
@@ -178,7 +236,7 @@ def test_where_nothing_could_be_told_nothing_is_asked() -> None:
             return ModelError("busy", fault=Fault.TIMEOUT, model="m")
         return tell(request)
 
-    found = found_by(ScriptedLM(never), ask, train=[row(101)], most=60)
+    found = found_by(ScriptedLM(never), ask, train=[row(number) for number in [101, *others]], most=60)
     assert proposing.requests == []
     assert found.best.variant.instructions == "Answer."
 
@@ -280,7 +338,7 @@ def test_a_step_before_may_be_named_and_no_other() -> None:
         BETTER,
         f"```\n{BETTER}\n```",
         f"Sure!\n\n```text\n{BETTER}\n```\nGood luck.",
-        f"<think>\n<instructions>Or so</instructions>\n</think>\n{tagged(BETTER)}",
+        f"<think>\n```\nOr so\n```\n</think>\n{BETTER}",
         f"<instructions>A draft</instructions> No: <Instructions>{BETTER}</Instructions>",
         tagged(f"```\n{BETTER}\n```"),
         tagged(f"  {BETTER} \t\x07\n\n"),
@@ -291,6 +349,20 @@ def test_the_instructions_are_found_in_the_reply(reply: str) -> None:
     assert found_by(ScriptedLM(tell), ask).best.variant.instructions == BETTER
 
 
+def test_half_a_character_does_not_break_the_lock() -> None:
+    _, ask = says(tagged("Divide \ud83d."))
+    assert found_by(ScriptedLM(tell), ask).best.variant.instructions == "Divide \ufffd."
+
+
+def test_a_step_for_each_item_may_name_the_item() -> None:
+    proposing, ask = says(tagged("Divide {{ item }}."))
+    step = {**STEP, "prompt": "Number {{ item }}", "for_each": "{{ q.split(',') }}"}
+    rows = [example(f"{n},{n + 1}", {"a": ["odd" if n % 2 else "even", "even" if n % 2 else "odd"]}) for n in range(8)]
+    found = found_by(ScriptedLM(tell), ask, step=step, train=rows[:4], dev=rows[4:])
+    assert (found.best.variant.instructions, found.after) == ("Divide {{ item }}.", 1.0)
+    assert '## q\n0,1\n## The reply\n["odd", "odd"]\n' in proposing.requests[0].messages[0].content
+
+
 def test_a_quotation_of_training_rows_is_told() -> None:
     long = "my number is a very long one 100"
     train = [example("t", {"a": "even"}, inputs={"q": long})]
@@ -298,6 +370,9 @@ def test_a_quotation_of_training_rows_is_told() -> None:
     assert found_by(ScriptedLM(tell), ask, train=train).note == (
         "the instructions quote training rows: “My Number Is A Very Long One 100”"
     )
+    _, ask = says(tagged(f"Divide. {long} {long} {long}"))
+    both = [example("u", {"a": "even"}, inputs={"q": f"{long} {long} {long} {long}"}), *train]
+    assert found_by(ScriptedLM(tell), ask, train=both).note.endswith("one 100 my number is…” and 1 more")
     _, ask = says(tagged(BETTER + " my number is a very long one 100"))
     step = {**STEP, "instructions": f"Answer. {long}"}  # what the user wrote is the user's
     assert found_by(ScriptedLM(tell), ask, train=train, step=step).note == ""
@@ -308,18 +383,19 @@ def test_a_quotation_of_training_rows_is_told() -> None:
 
 @pytest.mark.parametrize("most", [0, 10, 15, 20, 24, 25, 26, 30, 33, 40, 50, 75, 100, 150])
 @pytest.mark.parametrize("instructions", ["Answer.", ""])
-@pytest.mark.parametrize("dev", [3, 8, 40])
-def test_trials_and_questions_stay_within_what_may_be_made(most: int, instructions: str, dev: int) -> None:
+@pytest.mark.parametrize(("train", "dev"), [(12, 3), (12, 8), (200, 8), (12, 40)])
+def test_trials_and_questions_stay_within_what_may_be_made(most: int, instructions: str, train: int, dev: int) -> None:
     count = 0
 
     async def ask(text: str) -> str:
         nonlocal count
         count += 1
-        return tagged(f"{GOOD} {count}" if count % 3 else "{{")
+        return tagged(f"{GOOD if count == 4 else 'Guess.'} {count}" if count % 5 else "{{")
 
     lm = ScriptedLM(tell)
     step = {**STEP, "instructions": instructions}
-    found = found_by(lm, ask, most=most, step=step, dev=[row(number) for number in range(dev)])
+    rows = [row(number) for number in range(dev + train)]
+    found = found_by(lm, ask, most=most, step=step, dev=rows[:dev], train=rows[dev:])
     assert len(lm.requests) + count <= most
     assert (count == 0) == ("too few" in found.note)
     if most >= 50:
