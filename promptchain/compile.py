@@ -36,9 +36,9 @@ _DEV = 0.15
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a compile needs. calls: that may be planned for; None for what it takes. earlier: parameters that came of
-    other compiles, by where they are from: candidates to begin with. ledger: the LM that bench, teacher and proposer go
-    through.
+    """All that a compile needs. calls: that may be planned for; None for what it takes. earlier: parameters that came
+    of other compiles, by where they are from: candidates to begin with. ledger: the LM that bench, teacher and
+    proposer go through.
     """
 
     bench: Bench

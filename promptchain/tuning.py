@@ -31,9 +31,9 @@ class Split(Model):
 
 
 class Tuning(Model):
-    """optimizer: by name. calls: model calls that are planned for in all; without it 400 for each step to tune, and what
-    comparing whole chains takes. seed: of every choice by chance. steps: those to tune; without it all that an assertion
-    depends on. teacher: the model whose answers become demos; proposer: the one that rewrites instructions.
+    """optimizer: by name. calls: model calls that are planned for in all; without it 400 for each step to tune, and
+    what comparing whole chains takes. seed: of every choice by chance. steps: those to tune; without it all that an
+    assertion depends on. teacher: the model whose answers become demos; proposer: the one that rewrites instructions.
 
     max_demos: shown in one request. max_pool: kept to pick the nearest from. max_demo_tokens, max_instruction_tokens:
     of one request, estimated as a quarter of the bytes. max_p: a compiled prompt is adopted where the held-out rows

@@ -10,7 +10,8 @@ from promptchain.lm.protocol import LM, Capabilities, OnText, Request, Response
 
 @dataclass(slots=True)
 class Tally:
-    """calls: distinct requests that were answered. cost: US dollars they were had for; None where a price is unknown."""
+    """calls: distinct requests that were answered. cost: US dollars they were had for; None where one has no price."""
+    """
 
     calls: int = 0
     tokens: int = 0
