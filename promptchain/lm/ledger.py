@@ -11,7 +11,6 @@ from promptchain.lm.protocol import LM, Capabilities, OnText, Request, Response
 @dataclass(slots=True)
 class Tally:
     """calls: distinct requests that were answered. cost: US dollars they were had for; None where one has no price."""
-    """
 
     calls: int = 0
     tokens: int = 0
