@@ -136,7 +136,8 @@ async def run(
 
     tuning = work.tuning
     calls = tuning.calls if most_calls is None else min(most_calls, tuning.calls or most_calls)
-    teacher = project.bind(work.chain, ledger, [tuning.teacher], asserted=True) if tuning.teacher else None
+    words = [f"{step}={tuning.teacher}" for step in work.bound.prompts]  # also of those that name a model of their own
+    teacher = project.bind(work.chain, ledger, words, asserted=True) if tuning.teacher else None
     asked = tuning.proposer or _own_proposer(work)
     compiled = await compiler.compile(
         Setup(
