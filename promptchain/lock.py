@@ -232,7 +232,16 @@ def _refuse_conflicts(text: str, shown: str, name: str) -> None:
     )
 
 
-_SAID = {"missing": "'{key}' is missing", "extra_forbidden": "unknown key '{key}'"}
+_SAID = {"missing": "'{key}' is missing", "extra_forbidden": "unknown key '{key}'"} | {
+    kind: f"'{{key}}' must be {what}"
+    for what, kinds in {
+        "a mapping": ("dict_type", "model_type"),
+        "a list": ("tuple_type", "list_type"),
+        "a text": ("string_type",),
+        "a number": ("int_type", "int_parsing", "float_type", "float_parsing", "int_from_float"),
+    }.items()
+    for kind in kinds
+}
 _MOST_TOLD = 5
 
 

@@ -91,7 +91,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would treble the time that --help takes
     pretty_exceptions_enable=False,
     help="Run, check, test, version and compare chains of LLM prompts: YAML files in chains/.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 100 a test failed, 101 a lock is stale, 130 interrupted. Start with: chain check",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 100 a test failed, 101 a lock is stale, 130 interrupted."
+    " Start with: chain check",
 )
 
 
