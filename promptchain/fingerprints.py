@@ -61,7 +61,7 @@ def head(chain: Chain) -> str:
 
 def metrics(chain: Chain, checks: Iterable[Assertion]) -> str:
     """Of what the chain is scored by. checks: all assertions, those of its steps too (`testing.assertions`)."""
-    judges = (chain.test.judge, chain.test.embedder) if chain.test else ()
+    judges = (chain.test.judge, chain.test.embedder) if chain.test else (None, None)
     told = [check.model_dump(mode="json", by_alias=True, exclude_defaults=True) for check in checks]
     return _short([told, judges])
 

@@ -251,7 +251,7 @@ def _problems(exc: ValidationError, found: Document, name: str) -> list[Problem]
     for error in exc.errors(include_url=False)[:_MOST_TOLD]:
         place, kind = error["loc"], error["type"]
         said = _SAID.get(kind, "'{key}': {said}").format(key=place[-1] if place else "", said=error["msg"])
-        where = found.where(place[:-1] if kind == "missing" else place, key=kind == "extra_forbidden")
+        where = found.where(place[:-1] if kind == "missing" else place, key=kind in ("missing", "extra_forbidden"))
         problems.append(document.problem(said, where, _again(name)))
     return problems
 
