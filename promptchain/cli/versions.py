@@ -268,7 +268,8 @@ def rollback(
         else:
             say(version.name)
             for file in changed:
-                note(f"restored {style(printable(file), '1', sys.stderr)}")
+                became = "restored" if (history.root / file).exists() else "removed"
+                note(f"{became} {style(printable(file), '1', sys.stderr)}")
             if not new:
                 rest = "" if changed else ", and the files are as it has them"
                 note(f"no new version: {version.name} is the newest, and has that content{rest}")
