@@ -98,7 +98,8 @@ class Entry(Record):
 
     steps: what replaces the chain file's words; empty where the seed prompts were kept, and then `kept` says why.
     dev: what the candidates were chosen on; test: held out. by_step: on the held-out examples. settings: those that are
-    not the defaults. parent: the fingerprint of the variant this one started from.
+    not the defaults. parent: the fingerprint of the variant this one started from. prompts: the fingerprint of `steps`
+    as they were compiled, which needs not be given; a hand that edits them later leaves it.
     """
 
     kept: str | None = None
@@ -109,6 +110,7 @@ class Entry(Record):
     spent: Spent = Spent()
     settings: Steps[JsonValue] = Field(default_factory=dict)
     parent: str | None = None
+    prompts: str = Field(default_factory=lambda given: _fingerprint(given.get("steps", {})))
     made_from: MadeFrom
 
     def variant(self, model: str) -> Variant:
@@ -124,7 +126,12 @@ class Entry(Record):
 
     def fingerprint(self) -> str:
         """SHA-256 (hex, the first 16 digits) of the prompts alone: what `parent` of the next one is."""
-        return hashlib.sha256(_json({name: _data(step) for name, step in self.steps.items()})).hexdigest()[:16]
+        return _fingerprint(self.steps)
+
+    @property
+    def edited(self) -> bool:
+        """Whether the prompts are others than those that were compiled and measured."""
+        return self.prompts != self.fingerprint()
 
 
 class Lock(Record):
@@ -135,6 +142,10 @@ class Lock(Record):
 
     def with_entry(self, model: str, entry: Entry) -> Lock:
         return self.model_copy(update={"models": _by_name({**self.models, model: entry})})
+
+
+def _fingerprint(steps: Mapping[str, StepVariant]) -> str:
+    return hashlib.sha256(_json({name: _data(step) for name, step in steps.items()})).hexdigest()[:16]
 
 
 def _data(record: Record) -> dict[str, Any]:

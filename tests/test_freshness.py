@@ -67,6 +67,11 @@ def test_what_decides_nothing_is_edited(demo: Workspace) -> None:
     assert told(demo) == []
 
 
+def test_prompts_that_a_hand_edited(demo: Workspace) -> None:
+    replace(demo, "decide what it is", "decide well", "chains/demo.lock.yaml")
+    assert told(demo) == ["the compiled prompts were edited by hand"]
+
+
 def test_rows_that_were_added(demo: Workspace) -> None:
     demo.write("chains/demo/rows.jsonl", ROWS + '{"message": "three"}\n')
     assert told(demo) == ["the dataset changed (2 examples then, 3 now)"]

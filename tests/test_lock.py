@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promptchain import lock
+from promptchain import lock, yaml_text
 from promptchain.chain import Demo, Format
 from promptchain.errors import InvalidFileError, PromptChainError, StoreError
 from promptchain.lock import Compared, Entry, Lock, MadeFrom, Spent
@@ -104,6 +104,7 @@ models:
       calls: 588
       tokens: 100000
       cost: 0.25
+    prompts: PROMPTS
     made_from:
       renderer: 1
       chain: c
@@ -115,7 +116,7 @@ models:
       examples: 9
       metrics: m
       settings: t
-"""
+""".replace("PROMPTS", yaml_text.scalar(found.models["local/smollm2"].fingerprint()))
     )
 
 
@@ -139,6 +140,15 @@ def test_the_order_in_a_demo_is_kept() -> None:
         assert json.dumps(back.models["x/a"].steps["intent"].demos[0].output) == '{"z": 1, "a": 2}'  # type: ignore[index]
 
 
+def test_prompts_that_a_hand_edits_are_known() -> None:
+    text = lock.to_text(kit.lock("x/a", "x/b"), "demo")
+    assert not any(entry.edited for entry in lock.parse(text, "x", "demo").models.values())
+    found = lock.parse(text.replace("decide what it is", "decide well", 1), "x", "demo")
+    assert [entry.edited for entry in found.models.values()] == [True, False]
+    again = lock.parse(lock.to_text(found, "demo"), "x", "demo")  # also when another model is compiled after that
+    assert [entry.edited for entry in again.models.values()] == [True, False]
+
+
 # -- what is wrong with one --------------------------------------------------------------------------------------------
 
 TEXT = lock.to_text(kit.lock("x/a"), "demo")
@@ -154,7 +164,7 @@ MERGED = TEXT.replace("      cost: 0.25\n", "<<<<<<< HEAD\n      cost: 0.25\n===
         (MERGED, 24, "conflict markers in lines 24, 26, 28", "merge.promptchain.driver"),
         (TEXT.replace("examples: 50", "examples: many", 1), 10, "'examples' must be a number", "chain compile demo"),
         (TEXT.replace("    spent:", "    spend:"), 21, "unknown key 'spend'", "chain compile demo"),
-        (TEXT.replace("      dataset: d\n", ""), 25, "'dataset' is missing", "chain compile demo"),
+        (TEXT.replace("      dataset: d\n", ""), 26, "'dataset' is missing", "chain compile demo"),
         (TEXT.replace("models:\n", "models: [\n", 1), 0, "", "chain compile demo"),
         (TEXT + "format: 1\n", 0, "the key 'format' is here twice", "chain compile demo"),
     ],

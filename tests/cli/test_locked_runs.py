@@ -131,6 +131,14 @@ def test_weights_that_changed(demo: Workspace) -> None:
     assert "demo.script.yaml changed; mend it with" in done.err
 
 
+def test_prompts_that_a_hand_edited(demo: Workspace) -> None:
+    replace(demo, "decide what it is", "decide well", "chains/demo.lock.yaml")
+    done = ask(demo)
+    assert intent(done) == "refund"
+    assert "are stale: the compiled prompts were edited by hand; mend it with: chain compile demo" in done.err
+    assert ask(demo, "--locked").code == 101
+
+
 def test_the_seed_prompts_were_kept(demo: Workspace) -> None:
     kit.adopt(demo, kept="no headroom", steps={})
     done = ask(demo, "--locked")
