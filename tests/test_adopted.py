@@ -69,6 +69,15 @@ def test_a_step_that_is_of_another_kind_now() -> None:
         found.require_fresh()
 
 
+def test_instructions_that_use_a_step_the_plan_does_not_wait_for() -> None:
+    steps = {"intent": {"prompt": "{{ message }}"}, "apart": {"prompt": "{{ message }}"}}
+    chain = CHAIN.model_validate({**CHAIN.model_dump(), "steps": steps})
+    lock = fresh(chain, steps={"apart": StepVariant(instructions="Not {{ intent }}.")})
+    assert "which the step does not wait for" in adopted(lock, chain).unfit["apart"]
+    lock = fresh(chain, steps={"apart": StepVariant(instructions="Of {{ message }}.")})
+    assert adopted(lock, chain).fresh
+
+
 def test_a_broken_template_in_the_lock_is_told() -> None:
     found = adopted(fresh(steps={"intent": StepVariant(instructions="{{ message")}))
     assert "in the template" in found.unfit["intent"]

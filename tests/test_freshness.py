@@ -61,6 +61,13 @@ def test_an_edit_of_the_chain(demo: Workspace, old: str, new: str, message: str)
     assert told(demo) == [message]
 
 
+def test_an_assertion_that_compares_models_is_one_too(demo: Workspace) -> None:
+    replace(demo, "value: card}", "value: card}\n    - {type: select-best, value: the politest}")
+    assert told(demo) == ["the assertions, the judge or the embedder were edited"]
+    kit.adopt(demo)
+    assert told(demo) == []
+
+
 def test_what_decides_nothing_is_edited(demo: Workspace) -> None:
     replace(demo, "description: Answer a customer.", "description: Else.\n# a comment")
     replace(demo, "compile: {seed: 1}", "compile: {seed: 1}\n")

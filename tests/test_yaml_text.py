@@ -50,6 +50,11 @@ def test_how_it_looks(value: Any, written: str) -> None:
     assert yaml_text.dump({"a": value}) == written
 
 
+def test_a_key_that_yaml_would_merge() -> None:
+    data = {"<<": {"a": "b"}, "c": [{"<<": [{"d": "e"}]}]}
+    assert document.parse(yaml_text.dump(data), "x").value == data
+
+
 def test_a_key_of_any_length() -> None:
     data = {"k" * 2000: {"a": "b"}, "x": {"l" * 2000: [1]}}
     assert document.parse(yaml_text.dump(data), "x").value == data

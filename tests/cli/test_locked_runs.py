@@ -267,6 +267,11 @@ def test_a_version_is_compared_on_its_own_prompts(tested: Workspace) -> None:
     tested.invoke("commit", "demo")
     flips = tested.invoke("diff", "demo@v1", "v2", "--tests")
     assert "now pass: 2" in flips.out
+    lock.unlink()
+    done = tested.invoke("test", "demo", "--compare", "demo@v2", "--json")
+    assert done.json["evaluations"][0]["comparison"]["chain"]["difference"] == -1.0
+    done = tested.invoke("test", "demo", "--compare", "demo@v2", "--source", "--json")
+    assert done.json["evaluations"][0]["comparison"]["chain"]["difference"] == 0.0
 
 
 def test_a_log_tells_scores_on_the_source_apart(tested: Workspace) -> None:
@@ -308,6 +313,29 @@ def test_a_replay_runs_on_what_the_run_used(demo: Workspace) -> None:
         assert found.json["run"]["steps"]["intent"]["value"] == value
         assert found.json["run"].get("compiled") == demo.invoke("runs", "show", run, "--json").json.get("compiled")
     assert demo.invoke("replay", runs[0], "--at", ".", "--json").json["run"]["steps"]["intent"]["value"] == "card"
+
+
+def test_a_replay_of_a_run_that_fell_back(empty: Workspace) -> None:
+    """The record names the fallback as the step's model, for which nothing is compiled."""
+    fallback = empty.model(*kit.TUNED, name="fallback")
+    empty.chain(
+        f"""
+        inputs: {{message: string}}
+        steps:
+          intent:
+            prompt: "Classify: {{{{ message }}}}"
+            output: [card, refund]
+            model: MODEL
+            fallbacks: [{fallback}]
+        """,
+        replies=[{"contains": "never", "reply": "card"}],
+    )
+    kit.adopt(empty)
+    run = empty.invoke("run", "demo", "hi", "--json").json
+    assert run["outputs"] == {"intent": "refund"}
+    done = empty.invoke("replay", run["id"], "--json")
+    assert (done.json["run"]["outputs"], done.err) == ({"intent": "refund"}, "")
+    assert done.json["run"]["compiled"] == run["compiled"]
 
 
 def test_a_replay_on_another_model_takes_what_a_run_would(demo: Workspace) -> None:
