@@ -60,8 +60,8 @@ class Trial:
         return "; ".join(said)
 
     def step_passed(self, step: str) -> bool | None:
-        """Whether every assertion on the step held. None where none looks at it, where that could not be told, and where
-        the step was not run, or failed for a reason that is not the chain's."""
+        """Whether every assertion on the step held. None where none looks at it, or that could not be told; where the
+        step was not run, or failed for a reason that is not the chain's."""
         own = [check for check in self.checks if check.assertion.step == step and check.counts]
         return scorer.step_passed(self.run.steps[step], own) if own else None
 

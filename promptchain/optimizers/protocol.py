@@ -94,9 +94,8 @@ Optimizer = Callable[[Task, Candidate], Awaitable[Found]]
 
 
 async def choose(task: Task, incumbent: Candidate, candidates: Sequence[Candidate], note: str = "") -> Found:
-    """Race the candidates against the incumbent on the dev examples. What wins takes its place if it is better on all of
-    them, or on as many as the task has trials left for; or if it is as good and shorter. Raises what `Bench.trials`
-    raises.
+    """Race the candidates against the incumbent on the dev examples. What wins takes its place if it is better, or as
+    good and shorter, on all of them, or on as many as the task has trials left for. Raises what `Bench.trials` raises.
     """
     fresh: dict[str, Candidate] = {}
     for candidate in candidates:
@@ -133,9 +132,7 @@ def _ceiling(most: int, known: Sequence[Sequence[bool]]) -> int | None:
     return most - aside + sum(known[0][:FIRST])  # all arms are in the first round: there the incumbent's are free
 
 
-def _paired(
-    before: Sequence[float | None], after: Sequence[float | None]
-) -> tuple[float, float] | tuple[None, None]:
+def _paired(before: Sequence[float | None], after: Sequence[float | None]) -> tuple[float, float] | tuple[None, None]:
     """Both means over the examples that could be scored on both sides; None where there is none."""
     pairs = [(was, now) for was, now in zip(before, after, strict=True) if was is not None and now is not None]
     if not pairs:
