@@ -31,8 +31,8 @@ class Parts:
 
 def split(examples: Iterable[Example], tuning: Tuning) -> Parts:
     """Rows with the same inputs come into the same part, whatever is expected of them. The seed has no say: a prompt
-    that was compiled before, with another, must not have seen what is held out now. Nor has an optional input that a row
-    does not give, and that the chain may have got since.
+    that was compiled before, with another, must not have seen what is held out now. Nor has an optional input that a
+    row does not give, and that the chain may have got since.
 
     Raises UsageError for a `split` that is none of train, dev, test.
     """
