@@ -38,7 +38,9 @@ test:
 @dataclass(frozen=True)
 class Ours:
     """What compiling reached. calls: all of it, the held-out comparison of both prompts included; searching: less that.
-    test: on the rows that DSPy is tested on too. seconds, own_cpu: of the compile; own_cpu is not the model's."""
+    test: on the rows that DSPy is tested on too. seconds: it took. own_cpu: seconds of CPU that the same takes when the
+    cache has all answers, so that the model's share is not in it.
+    """
 
     seed: int
     calls: int
@@ -47,6 +49,7 @@ class Ours:
     kept: str | None
     chosen: str
     seconds: float
+    own_cpu: float
 
     @property
     def correct(self) -> int:
@@ -60,24 +63,30 @@ def compiled(folder: Path, seed: int, budget: int, optimizer: str = "auto") -> O
     (folder / "chains").mkdir(parents=True)
     (folder / "chains" / "intent.yaml").write_text(CHAIN, encoding="utf-8")
     (folder / "chains" / "rows.jsonl").write_text("".join(_lines(rows)), encoding="utf-8")
+    done, spent, seconds, _ = _run(folder, seed, budget, optimizer)
+    again, more, _, own_cpu = _run(folder, seed, budget, optimizer)
+    assert (again.entry, more) == (done.entry, 0)
+    test = done.compiled.test
+    if test is None:  # nothing beat the seed prompts on dev
+        raise AssertionError(done.compiled.kept)
+    searching = spent - 2 * test.examples
+    chosen = done.compiled.reports[0].chosen
+    return Ours(seed, spent, searching, test, done.compiled.kept, chosen, seconds, own_cpu)
+
+
+def _run(folder: Path, seed: int, budget: int, optimizer: str) -> tuple[compiling.Done, int, float, float]:
+    """What it came to, new calls, and seconds: by the clock, and of CPU."""
     project = Project.find(folder)
     lm = CachedLM(LocalLM(), folder / "responses.db")
     given = {"seed": seed, "calls": budget, "optimizer": optimizer}
     try:
         job = compiling.job(project, lm, "intent", [], given)
         budgeted = project.budget(lm, job.bound, Ceilings(calls=budget))
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         done = asyncio.run(compiling.run(project, lm, job, budgeted, most_calls=budget))
-        seconds = time.perf_counter() - start
+        return done, budgeted.spent.calls, time.perf_counter() - start, time.process_time() - cpu
     finally:
         lm.close()
-    test = done.compiled.test
-    if test is None:  # nothing beat the seed prompts on dev
-        raise AssertionError(done.compiled.kept)
-    chosen = done.compiled.reports[0].chosen
-    held_out = 2 * test.examples
-    spent = budgeted.spent.calls
-    return Ours(seed, spent, spent - held_out, test, done.compiled.kept, chosen, seconds)
 
 
 def _lines(rows: Rows) -> Sequence[str]:

@@ -58,6 +58,13 @@ def test_three_quarters_are_right_within_600_calls(ours: list[Ours]) -> None:
     assert median(one.correct / one.test.examples for one in ours) >= 0.75
 
 
+def test_our_own_cpu_is_a_twentieth_of_the_time(ours: list[Ours]) -> None:
+    shares = [one.own_cpu / one.seconds for one in ours]
+    shown = ", ".join(f"{one.own_cpu:.1f} s of {one.seconds:.0f} s" for one in ours)
+    say("own CPU of a compile", f"{max(shares):.1%} of its wall time at most ({shown})")
+    assert max(shares) < 0.05
+
+
 def test_the_curve_of_score_against_calls(tmp_path: Path) -> None:
     skip_without_data()
     for budget in CURVE:
