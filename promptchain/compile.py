@@ -6,6 +6,7 @@ held-out comparison. The chain file is never changed: what comes of it is an `En
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -106,11 +107,30 @@ class Allowance:
     reserve: int
 
 
+def telling(max_p: float) -> int:
+    """The fewest examples that can show a gain: all of them better.
+
+    >>> telling(0.1)
+    4
+    """
+    return math.ceil(-math.log2(max_p))
+
+
 def allowance(bench: Bench, parts: Parts, tuning: Tuning, calls: int | None) -> Allowance:
-    """Where a number of calls is given, it is shared out; else there is as much as is of use."""
+    """Where a number of calls is given, it is shared out; else there is as much as is of use.
+
+    Raises PromptChainError where so few are given that not even a candidate that mends every example could be told
+    from chance: what came of that would stand in the lock as if something had been tried."""
     each = max(1, bench.calls_of([*parts.dev, *parts.test]))
     test, dev = MOST_TEST, MOST_DEV
     if calls is not None:
+        some = telling(tuning.max_p)
+        least = math.ceil(each * max(min(some, len(parts.dev)) / _DEV, 2 * min(some, len(parts.test)) / _HELD_OUT))
+        if calls < least:
+            hint = (
+                f"raise --calls, or --max-calls where that is the limit: {least} at least, 400 a step are of use"
+            )
+            raise PromptChainError(f"{calls} calls are too few to tell one prompt from another", hint=hint)
         test, dev = min(test, int(calls * _HELD_OUT / (2 * each))), min(dev, int(calls * _DEV / each))
     chosen = parts.dev[:dev], parts.test[:test]
     tuned = sum(not why for why in targets(bench, tuning, [*chosen[0], *chosen[1]]).values())
@@ -160,12 +180,10 @@ class _Compile:
         self.seeds = {name: Variant.seed(step) for name, step in chain.steps.items() if isinstance(step, PromptStep)}
         self.allowance = allowance(self.bench, setup.parts, setup.tuning, setup.calls)
         self.dev, self.test = self.allowance.dev, self.allowance.test
-        self.warnings = list(_warnings(setup.parts, chain.steps))
+        self.warnings = list(_warnings(setup.parts, chain.steps, setup.tuning.max_p))
 
     async def run(self) -> Compiled:
         """The whole of it."""
-        if not self.test or not self.dev:
-            return self._kept(f"{self.allowance.calls} calls are too few to compare anything with", ())
         self.setup.watch("the seed prompts on the dev examples")
         base = await self.bench.trials({}, self.dev)
         if all(trial.passed is None for trial in base):
@@ -364,7 +382,7 @@ def _nothing_told(trials: Sequence[Trial]) -> str:
     return "no assertion says anything about the examples"
 
 
-def _warnings(parts: Parts, steps: Mapping[str, object]) -> Iterator[str]:
+def _warnings(parts: Parts, steps: Mapping[str, object], max_p: float) -> Iterator[str]:
     """What makes the result worth less than it looks."""
     from promptchain import template
 
@@ -377,5 +395,7 @@ def _warnings(parts: Parts, steps: Mapping[str, object]) -> Iterator[str]:
         }
         if len(labels) == 1 and len(everything) > 1:
             yield f"every example expects {next(iter(labels))!r} of step '{name}': what is tuned on them knows no other"
-    if len(parts.test) < 20:
+    if len(parts.test) < (least := telling(max_p)):
+        yield f"only {len(parts.test)} of the examples are held out: nothing can be adopted with fewer than {least}"
+    elif len(parts.test) < 20:
         yield f"only {len(parts.test)} examples are held out: a gain must be large to be seen"

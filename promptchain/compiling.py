@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 
 from promptchain import compile as compiler
 from promptchain import fingerprints, testing
+from promptchain.assertions.grader import model_of
+from promptchain.assertions.protocol import AssertionFault
 from promptchain.bench import Bench
 from promptchain.chain import Chain
 from promptchain.compile import Compiled, Setup
-from promptchain.criteria import Assertion
+from promptchain.criteria import JUDGED, Assertion, flattened
 from promptchain.errors import UsageError, known_or_nearest
 from promptchain.examples import Examples
 from promptchain.lm.budget import Budget
@@ -26,7 +28,7 @@ from promptchain.optimizers.split import Parts, check, split
 from promptchain.project import Project
 from promptchain.records import StepVariant
 from promptchain.runner import BoundPlan
-from promptchain.tuning import Tuning, effective
+from promptchain.tuning import Optimizer, Tuning, effective
 
 if TYPE_CHECKING:
     from promptchain.store.versions import Version
@@ -56,9 +58,36 @@ class Job:
         return self.lock.models.get(self.model)
 
     @property
+    def proposer(self) -> str | None:
+        """Without one that is named, the chain's own model, where it is a hosted one: a small local one has little to
+        say about prompts."""
+        name, able = next(iter(self.bound.prompts.values())).models[0]
+        own = None if able.local or name.startswith("scripted/") else name
+        return self.tuning.proposer or own
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The models that assertions of the chain, or of a row, ask."""
+        own = (assertion for example in self.data for assertion in example.assertions)
+        asked = (a for a in flattened((*self.checks, *own)) if a.name in JUDGED)
+        default = self.chain.test.judge if self.chain.test else None
+        found = (_provider(assertion) or default for assertion in asked)
+        return tuple(dict.fromkeys(model for model in found if model))
+
+    @property
+    def helpers(self) -> tuple[str, ...]:
+        """Models that may be called beside those of the chain."""
+        return tuple(model for model in (self.tuning.teacher, self.proposer, *self.judges) if model)
+
+    @property
     def models(self) -> dict[str, str]:
         """By prompt step."""
         return {name: prompt.model for name, prompt in self.bound.prompts.items()}
+
+    def planned(self, most: int | None) -> int | None:
+        """The calls that may be planned for, of which a ceiling leaves `most`."""
+        known = [calls for calls in (self.tuning.calls, most) if calls is not None]
+        return min(known, default=None)
 
 
 @dataclass(frozen=True)
@@ -80,7 +109,9 @@ def job(project: Project, lm: LM, name: str, models: Sequence[str], given: Mappi
         hint = f"bring it back first: chain rollback {name.partition('@')[0]} {name.partition('@')[2]}"
         raise UsageError(f"'{name}' is a version; what is compiled is the chain in the work tree", hint=hint)
     chain, lock = project.load(name), project.lock(name)
-    testing.tested(chain)
+    if not testing.tested(chain).dataset:
+        hint = "its rows are what is learned from: test: {dataset: rows.jsonl}"
+        raise UsageError(f"the chain '{chain.name}' names no dataset", hint=hint)
     model = project.models(models).of_lock(chain)
     bound = project.bind(chain, lm, models, asserted=True)  # tells of a missing model
     assert model is not None
@@ -89,6 +120,9 @@ def job(project: Project, lm: LM, name: str, models: Sequence[str], given: Mappi
     for step in chain.compile.steps:
         if step not in bound.prompts:
             raise UsageError(f"there is no prompt step '{step}'", hint=known_or_nearest(step, bound.prompts, "steps"))
+    for helper in (chain.compile.teacher, chain.compile.proposer):
+        if helper:
+            lm.capabilities(helper)  # tells of one that is not there
     checks, _ = testing.assertions(project, chain)
     data = testing.data(project, chain)
     if not checks and not any(example.assertions for example in data):
@@ -106,9 +140,12 @@ def settings(chain: Chain, entry: Entry | None, given: Mapping[str, Any]) -> Tun
     try:
         return effective(chain.compile, entry.settings if entry else {}, given)
     except ValidationError as exc:
+        if "optimizer" in given and given["optimizer"] not in (known := get_args(Optimizer)):
+            hint = known_or_nearest(str(given["optimizer"]), known, "optimizers")
+            raise UsageError(f"unknown optimizer '{given['optimizer']}'", hint=hint) from None
         error = exc.errors(include_url=False)[0]
         flag = str(error["loc"][0]) if error["loc"] else "settings"
-        raise UsageError(f"'{flag}': {error['msg'].lower()}") from None
+        raise UsageError(f"--{flag.rstrip('s')}: {error['msg'].lower()}") from None
 
 
 async def run(
@@ -135,18 +172,16 @@ async def run(
         return Bench(bound, work.checks, caller, grader, at_once=at_once)
 
     tuning = work.tuning
-    calls = tuning.calls if most_calls is None else min(most_calls, tuning.calls or most_calls)
     teacher = project.bind(work.chain, ledger, [tuning.teacher], asserted=True) if tuning.teacher else None
-    asked = tuning.proposer or _own_proposer(work)
     compiled = await compiler.compile(
         Setup(
             bench=bench(work.bound),
             parts=work.parts,
             tuning=tuning,
-            calls=calls,
+            calls=work.planned(most_calls),
             ledger=ledger,
             teacher=bench(teacher) if teacher else None,
-            ask=proposer(asked, ledger, caller, timeout=project.settings.timeout) if asked else None,
+            ask=proposer(asked, ledger, caller, timeout=project.settings.timeout) if (asked := work.proposer) else None,
             earlier={**_earlier(work), **(others or {})},
             watch=watch,
         )
@@ -162,10 +197,12 @@ def is_fresh(work: Job, lm: LM) -> bool:
     return work.before is not None and not fingerprints.stale(work.before, now)
 
 
-def _own_proposer(work: Job) -> str | None:
-    """The chain's own model, where it is a hosted one; a small local one has little to say about prompts."""
-    first = next(iter(work.bound.prompts.values())).models[0]
-    return None if first[1].local or first[0].startswith("scripted/") else first[0]
+def _provider(assertion: Assertion) -> str | None:
+    """None also where it names no model: that it is told when it is asked."""
+    try:
+        return model_of(assertion.options.get("provider"))
+    except AssertionFault:
+        return None
 
 
 def _earlier(work: Job) -> dict[str, Mapping[str, StepVariant]]:

@@ -126,19 +126,24 @@ def _sure(compared: Compared) -> str:
     return f", {interval} (95 %), by chance with p = {compared.p:.2g}"
 
 
-def summary(results: Sequence[Result], fresh: Sequence[Job]) -> None:
-    """What several jobs came to, side by side; and what needed none."""
+def nothing_to_do(fresh: Sequence[Job]) -> None:
+    """What needs no compiling."""
     for job in fresh:
         note(f"{job.chain.name} on {job.model} is fresh: nothing to do; --force compiles it all the same")
+
+
+def summary(results: Sequence[Result]) -> None:
+    """What several jobs came to, side by side."""
     if len(results) < 2:
         return
+    several = len({result.done.job.chain.name for result in results}) > 1
     rows = []
     for result in results:
         compiled = result.done.compiled
         test = compiled.test
         rows.append(
             (
-                result.done.job.chain.name,
+                *([result.done.job.chain.name] if several else []),
                 result.done.job.model,
                 percent(test.before) if test else _NOTHING,
                 percent(test.after) if test else _NOTHING,
@@ -148,14 +153,14 @@ def summary(results: Sequence[Result], fresh: Sequence[Job]) -> None:
             )
         )
     say("")
-    table(rows, ("chain", "model", "seed", "compiled", "cost a run", "time (p50)", ""))
+    table(rows, (*(["chain"] if several else []), "model", "seed", "compiled", "cost a run", "time (p50)", ""))
 
 
 def _before_after(before: str, after: str) -> str:
     return before if before == after else f"{before} → {after}"
 
 
-def estimates(found: Sequence[Estimate], fresh: Sequence[Job]) -> None:
+def estimates(found: Sequence[Estimate]) -> None:
     """What would be done, and what it may take."""
     for one in found:
         say(style(f"{one.chain} on {one.model}", "1", sys.stdout) + f": {one.parts}")
@@ -164,8 +169,6 @@ def estimates(found: Sequence[Estimate], fresh: Sequence[Job]) -> None:
             say(f"  at most {model.calls} calls of {model.model}, about {model.tokens:,} tokens, {_about(model.cost)}")
         if one.seconds is not None:
             say(f"  about {seconds(one.seconds)}, as the last runs went")
-    for job in fresh:
-        say(f"{job.chain.name} on {job.model} is fresh: nothing to do")
 
 
 def _about(cost: float | None) -> str:
