@@ -30,7 +30,7 @@ MOST_DEV = 100
 MOST_TEST = 200
 """Examples that are looked at where no number of calls is given."""
 
-_HELD_OUT = 0.3
+_HELD_OUT = 1 / 3
 _DEV = 0.15
 """Of a number of calls that is given, what the held-out comparison and one round over the dev examples may take."""
 

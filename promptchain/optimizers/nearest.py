@@ -4,6 +4,7 @@ In-Context Examples for GPT-3?", arXiv:2101.06804)."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Literal
 
@@ -25,7 +26,11 @@ async def optimize(task: Task, incumbent: Candidate) -> Found:
     kept = pool.balanced(found, task.random("nearest"))[: task.tuning.max_pool]
     # In one order, whatever the seed: a pool is compared line by line when it is compiled again.
     kept.sort(key=lambda demo: demo.model_dump_json())
-    return await choose(task, incumbent, list(_candidates(task, incumbent, kept)))
+    result = await choose(task, incumbent, list(_candidates(task, incumbent, kept)))
+    picked = result.best.variant.nearest
+    if picked is not None and picked.by != "lexical":
+        return replace(result, note="runs need wordllama: pip install 'promptchain[rag]'")
+    return result
 
 
 def _candidates(task: Task, incumbent: Candidate, kept: list[Demo]) -> Iterator[Candidate]:
