@@ -127,9 +127,7 @@ def allowance(bench: Bench, parts: Parts, tuning: Tuning, calls: int | None) -> 
         some = telling(tuning.max_p)
         least = math.ceil(each * max(min(some, len(parts.dev)) / _DEV, 2 * min(some, len(parts.test)) / _HELD_OUT))
         if calls < least:
-            hint = (
-                f"raise --calls, or --max-calls where that is the limit: {least} at least, 400 a step are of use"
-            )
+            hint = f"raise --calls, or --max-calls where that is the limit: {least} at least, 400 a step are of use"
             raise PromptChainError(f"{calls} calls are too few to tell one prompt from another", hint=hint)
         test, dev = min(test, int(calls * _HELD_OUT / (2 * each))), min(dev, int(calls * _DEV / each))
     chosen = parts.dev[:dev], parts.test[:test]

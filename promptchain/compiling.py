@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import ValidationError
 
 from promptchain import compile as compiler
-from promptchain import fingerprints, testing
+from promptchain import fingerprints, location, lock, testing
 from promptchain.assertions.grader import model_of
 from promptchain.assertions.protocol import AssertionFault
 from promptchain.bench import Bench
 from promptchain.chain import Chain
 from promptchain.compile import Compiled, Setup
 from promptchain.criteria import JUDGED, Assertion, flattened
-from promptchain.errors import UsageError, known_or_nearest
+from promptchain.errors import InvalidFileError, PromptChainError, UsageError, Where, known_or_nearest
 from promptchain.examples import Examples
 from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
@@ -108,14 +108,14 @@ def job(project: Project, lm: LM, name: str, models: Sequence[str], given: Mappi
     if "@" in name and not project.folder.joinpath(name).is_file():
         hint = f"bring it back first: chain rollback {name.partition('@')[0]} {name.partition('@')[2]}"
         raise UsageError(f"'{name}' is a version; what is compiled is the chain in the work tree", hint=hint)
-    chain, lock = project.load(name), project.lock(name)
+    chain, found = project.load(name), project.lock(name)
     if not testing.tested(chain).dataset:
         hint = "its rows are what is learned from: test: {dataset: rows.jsonl}"
         raise UsageError(f"the chain '{chain.name}' names no dataset", hint=hint)
     model = project.models(models).of_lock(chain)
     bound = project.bind(chain, lm, models, asserted=True)  # tells of a missing model
     assert model is not None
-    entry = lock.models.get(model)
+    entry = found.models.get(model)
     chain = chain.model_copy(update={"compile": settings(chain, entry, given)})
     for step in chain.compile.steps:
         if step not in bound.prompts:
@@ -130,22 +130,31 @@ def job(project: Project, lm: LM, name: str, models: Sequence[str], given: Mappi
         raise UsageError(f"the chain '{chain.name}' has no assertions, so nothing says what is better", hint=hint)
     parts = split(data, chain.compile)
     check(parts)
-    return Job(name, chain, tuple(models), model, bound, data, parts, checks, lock)
+    return Job(name, chain, tuple(models), model, bound, data, parts, checks, found)
 
 
 def settings(chain: Chain, entry: Entry | None, given: Mapping[str, Any]) -> Tuning:
     """The settings of a compile: those given, over those of the chain file, over those that the lock was made with.
 
-    Raises UsageError for what a flag cannot be."""
+    Raises UsageError for what a flag cannot be, PromptChainError where somebody edited those of the lock."""
     try:
         return effective(chain.compile, entry.settings if entry else {}, given)
     except ValidationError as exc:
-        if "optimizer" in given and given["optimizer"] not in (known := get_args(Optimizer)):
-            hint = known_or_nearest(str(given["optimizer"]), known, "optimizers")
-            raise UsageError(f"unknown optimizer '{given['optimizer']}'", hint=hint) from None
-        error = exc.errors(include_url=False)[0]
-        flag = str(error["loc"][0]) if error["loc"] else "settings"
-        raise UsageError(f"--{flag.rstrip('s')}: {error['msg'].lower()}") from None
+        name, said = _first(exc)
+        if name not in given:
+            where = Where(f"{location.CHAINS}/{chain.name}{lock.SUFFIX}")
+            hint = "take the file back from git, or remove its `settings:` and compile again"
+            message = f"the settings that it has cannot be used: '{name}': {said}"
+            raise PromptChainError(message, hint=hint, where=where) from None
+        if name == "optimizer":
+            hint = known_or_nearest(str(given[name]), get_args(Optimizer), "optimizers")
+            raise UsageError(f"unknown optimizer '{given[name]}'", hint=hint) from None
+        raise UsageError(f"--{name.rstrip('s')}: {said}") from None
+
+
+def _first(exc: ValidationError) -> tuple[str, str]:
+    error = exc.errors(include_url=False)[0]
+    return str(error["loc"][0]) if error["loc"] else "settings", error["msg"].lower()
 
 
 async def run(
@@ -193,8 +202,15 @@ async def run(
 
 def is_fresh(work: Job, lm: LM) -> bool:
     """Whether the lock has what this job would make."""
+    if work.before is None or work.before.settings != _recorded(work):
+        return False
     now = fingerprints.made_from(work.chain, work.models, lm, data=work.data, checks=work.checks)
-    return work.before is not None and not fingerprints.stale(work.before, now)
+    return not fingerprints.stale(work.before, now)
+
+
+def _recorded(work: Job) -> dict[str, Any]:
+    """The settings as a lock has them."""
+    return work.tuning.model_dump(mode="json", exclude_defaults=True)
 
 
 def _provider(assertion: Assertion) -> str | None:
@@ -220,15 +236,22 @@ def _entry(work: Job, lm: LM, compiled: Compiled, spent: Spent) -> Entry:
         test=compiled.test,
         by_step=dict(compiled.by_step),
         spent=spent,
-        settings=work.tuning.model_dump(mode="json", exclude_defaults=True),
+        settings=_recorded(work),
         parent=work.before.fingerprint() if work.before and work.before.steps else None,
         made_from=fingerprints.made_from(work.chain, work.models, lm, data=work.data, checks=work.checks),
     )
 
 
 def write(project: Project, done: Done) -> None:
-    """Put the entry into the lock. Raises PromptChainError."""
-    project.adopt(done.job.name, done.job.model, done.entry)
+    """Put the entry into the lock. Raises InvalidFileError, PromptChainError."""
+    try:
+        project.adopt(done.job.name, done.job.model, done.entry)
+    except InvalidFileError:
+        raise
+    except PromptChainError as exc:  # a full disk, say
+        again = "mend that and run the same again: what was answered is in the cache"
+        where = Where(f"{project.folder.name}/{done.job.chain.name}{lock.SUFFIX}")
+        raise PromptChainError(exc.message, hint=f"{exc.hint}; {again}" if exc.hint else again, where=where) from exc
 
 
 def keep(project: Project, done: Done) -> Version:
