@@ -70,7 +70,7 @@ def test_a_change_is_a_recompile(story: Workspace, tmp_path: Path) -> None:
     assert [line.split("\t")[0] for line in log] == ["v4", "v3", "v2", "v1"]
     assert f"compiled for {OWN}: intent 50 % → 100 %" in log[2]  # v3 is the edit, on which it was run
     done = story.run("diff", "demo@v1", "demo@v4")
-    assert "Say what" in done.out
+    assert "{+Say+} what" in done.out
     assert "lesson" in done.out
     done = story.run("rollback", "demo", "v2", "--force")
     assert done.code == 0, done
