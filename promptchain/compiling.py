@@ -181,7 +181,8 @@ async def run(
         return Bench(bound, work.checks, caller, grader, at_once=at_once)
 
     tuning = work.tuning
-    teacher = project.bind(work.chain, ledger, [tuning.teacher], asserted=True) if tuning.teacher else None
+    words = [f"{step}={tuning.teacher}" for step in work.bound.prompts]  # also of those that name a model of their own
+    teacher = project.bind(work.chain, ledger, words, asserted=True) if tuning.teacher else None
     compiled = await compiler.compile(
         Setup(
             bench=bench(work.bound),
