@@ -60,9 +60,10 @@ class Trial:
         return "; ".join(said)
 
     def step_passed(self, step: str) -> bool | None:
-        """Whether every assertion on the step held; None where none looks at it."""
-        told = [check.passed for check in self.checks if check.assertion.step == step and check.counts]
-        return None if not told or None in told else all(told)
+        """Whether every assertion on the step held. None where none looks at it, or that could not be told; where the
+        step was not run, or failed for a reason that is not the chain's."""
+        own = [check for check in self.checks if check.assertion.step == step and check.counts]
+        return scorer.step_passed(self.run.steps[step], own) if own else None
 
 
 class Bench:
@@ -96,8 +97,8 @@ class Bench:
         return self.bound.plan
 
     def is_alone(self, step: str) -> bool:
-        """Whether the step is judged by itself: an assertion of the chain looks at it."""
-        return any(assertion.step == step for assertion in self.assertions)
+        """Whether the step is judged by itself: an assertion of the chain looks at it, and does not only measure."""
+        return any(assertion.step == step and assertion.weight > 0 for assertion in self.assertions)
 
     async def trials(self, variants: Variants, examples: Sequence[Example], step: str | None = None) -> list[Trial]:
         """The examples tried with these parameters, in their order; `step`: only what tells of that step.
@@ -116,11 +117,18 @@ class Bench:
             self._tried = {key: task for key, task in self._tried.items() if _ended_well(task)}
             raise
 
+    def tried(self, variants: Variants, examples: Sequence[Example], step: str | None = None) -> list[bool]:
+        """Which of the examples have been tried so: to try them again costs nothing."""
+        digest = _digest(variants)
+        tasks = (self._tried.get((step, digest, example.id)) for example in examples)
+        return [task is not None and _ended_well(task) for task in tasks]
+
     def _trial(self, variants: Variants, digest: str, example: Example, step: str | None) -> asyncio.Task[Trial]:
         key = (step, digest, example.id)
-        if key not in self._tried:
-            self._tried[key] = asyncio.create_task(self._try(variants, example, step))
-        return self._tried[key]
+        known = self._tried.get(key)
+        if known is None or (known.done() and not _ended_well(known)):
+            known = self._tried[key] = asyncio.create_task(self._try(variants, example, step))
+        return known
 
     async def _try(self, variants: Variants, example: Example, step: str | None) -> Trial:
         assertions, gold, needed = self._asked(example, step)
@@ -161,8 +169,7 @@ class Bench:
             return assertions, {}, scorer.looked_at(self.plan, assertions)
         own = tuple(assertion for assertion in assertions if assertion.step == step)
         gold = {name: value for name, value in example.gold(self.plan.chain).items() if name != step}
-        names: set[str] = set().union(*map(scorer.named, own)) & self.plan.nodes.keys()
-        return own, gold, self._needed({step, *names}, gold)
+        return own, gold, self._needed({step, *scorer.named(self.plan, own)}, gold)
 
     def _needed(self, targets: Iterable[str], gold: Mapping[str, Any]) -> frozenset[str]:
         """The steps to run for the targets, where those before them with an expected value need not be."""

@@ -94,6 +94,10 @@ class _Check:
         for index, assertion in enumerate(chain.test.assert_ if chain.test else ()):
             yield from self._assertion(assertion, ("test", "assert", index), in_step=None)
         yield from self._gate()
+        for index, name in enumerate(chain.compile.steps):
+            if name not in self.steps and self.sure:
+                hint = _hint(name, list(self.steps), "steps")
+                yield Fault(("compile", "steps", index), f"unknown step '{short(name)}'", hint)
         yield from self._cycles()
 
     def _inputs(self) -> Iterator[Fault]:

@@ -234,7 +234,7 @@ class _Compile:
         free = [word for word in names if task.may(registry.PARTS[word])]
         if len(free) < len(names):
             self.setup.watch(f"{name}: frozen parts are left alone")
-        work = [("earlier", earlier.optimizer(self.setup.earlier, (*self.setup.parts.dev, *self.setup.parts.test)))]
+        work = [("earlier", earlier.optimizer(self.setup.earlier))]
         work = work if any(name in variants for variants in self.setup.earlier.values()) else []
         work += [(word, registry.OPTIMIZERS[word]) for word in free]
         await task.trials(best.variant, self.dev)  # every race compares with this
@@ -265,6 +265,7 @@ class _Compile:
             train=self.setup.parts.train,
             dev=self.dev,
             tuning=self.setup.tuning,
+            held_out=(*self.setup.parts.dev, *self.setup.parts.test),
             teacher=self.setup.teacher,
             ask=self.setup.ask,
             watch=self.setup.watch,

@@ -249,7 +249,7 @@ def _step(step: StepRun, checks: Iterable[Checked], name: str) -> StepResult:
     calls = list(step.all_calls())
     return StepResult(
         status=step.status,
-        passed=_passed(step, own),
+        passed=scorer.step_passed(step, own),
         seconds=results.seconds(step),
         cost=results.cost(step),
         tokens=results.tokens(step),
@@ -259,16 +259,6 @@ def _step(step: StepRun, checks: Iterable[Checked], name: str) -> StepResult:
         value=_short(step.value),
         error=step.error,
     )
-
-
-def _passed(step: StepRun, checks: list[Checked]) -> bool | None:
-    """Whether a step did what it must; None where nothing says so."""
-    if step.status is Status.FAILED:
-        return False if step.fault is None or step.fault in scorer.OWN_FAULTS else None
-    if step.status is not Status.DONE or not checks:
-        return None
-    verdicts = [check.passed for check in checks]
-    return False if False in verdicts else None if None in verdicts else True
 
 
 def _cut(values: Mapping[str, Any]) -> dict[str, Any]:

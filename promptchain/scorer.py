@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,16 @@ def judged(run: Run, checks: tuple[Checked, ...], threshold: float | None = None
     if lost is not None:
         return Scored(State.ERROR, None, checks, f"{lost.assertion.type}: {lost.error}")
     return Scored(State.PASSED, 1.0 if mean is None else mean, checks, None)
+
+
+def step_passed(step: StepRun, checks: Iterable[Checked]) -> bool | None:
+    """Whether a step did what it must, by the checks of it that count; None where nothing says so."""
+    if step.status is Status.FAILED:
+        return False if step.fault is None or step.fault in OWN_FAULTS else None
+    verdicts = [check.passed for check in checks]
+    if step.status is not Status.DONE or not verdicts:
+        return None
+    return False if False in verdicts else None if None in verdicts else True
 
 
 def foreign_fault(steps: Mapping[str, StepRun]) -> str | None:
@@ -131,17 +142,32 @@ def looked_at(plan: Plan, assertions: Iterable[Assertion]) -> frozenset[str]:
             found.add(assertion.step)
         else:
             own = plan.outputs.get(assertion.output or "")
-            texts = list(plan.outputs.values()) if own is None else [own]
-            found |= {ref.name for text in texts for ref in template.parse(text).references}
-        found |= named(assertion)
+            found |= _used(plan.outputs.values() if own is None else [own])
+    found |= named(plan, assertions)
     found &= plan.nodes.keys()
     return frozenset(found.union(*map(plan.upstream, found)))
 
 
-def named(assertion: Assertion) -> set[str]:
-    """The names in the templates of an assertion: inputs, steps, `expected`."""
-    texts = strings([assertion.value, assertion.transform, assertion.options])
-    return {ref.name for text in texts if "{{" in text or "{%" in text for ref in template.parse(text).references}
+def named(plan: Plan, assertions: Iterable[Assertion]) -> frozenset[str]:
+    """The steps that the templates and expressions of assertions name, also by way of `outputs`. What a function of the
+    project looks at is not known."""
+    found: set[str] = set()
+    for assertion in flattened(assertions):
+        texts = strings([assertion.value, assertion.transform, assertion.options])
+        found |= _used(text for text in texts if "{{" in text or "{%" in text)
+        if assertion.name == "python" and isinstance(assertion.value, str):
+            found |= set(_WORD.findall(assertion.value))
+    if "outputs" in found:
+        found |= _used(plan.outputs.values())
+    return frozenset(found & plan.nodes.keys())
+
+
+_WORD = re.compile(r"[A-Za-z_]\w*")
+"""In an expression: a name, or a word of a text, which does no harm."""
+
+
+def _used(texts: Iterable[str]) -> set[str]:
+    return {reference.name for text in texts for reference in template.parse(text).references}
 
 
 def longest_way(plan: Plan, steps: Mapping[str, StepRun]) -> float:

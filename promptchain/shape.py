@@ -217,6 +217,9 @@ _RULES: dict[str, tuple[str, str | None]] = {  # what a key must be, where its t
     "outputs": ("a mapping of names to templates", 'outputs: {reply: "{{ reply }}"}'),
     "params": ("a mapping", "params: {temperature: 0}"),
     "test": ("a mapping", "test: {dataset: rows.jsonl}"),
+    "compile": ("a mapping", "compile: {optimizer: demos, calls: 600}"),
+    "compile.steps": ("a list of steps", "steps: [intent]"),
+    "split": ("a mapping", "split: {train: 0.4, dev: 0.3, test: 0.3}"),
     "prompt": ("a text", 'prompt: "{{ message }}"'),
     "file": ("the path of a file", "{file: support/reply.md}"),
     "retrieve": ("a mapping", 'retrieve: {from: docs/*.md, query: "{{ message }}"}'),
@@ -269,11 +272,17 @@ def _subject(path: Path) -> str:
 
 
 def _example(path: Path) -> str | None:
-    key = next((part for part in reversed(path) if isinstance(part, str)), "")
     if path[-2:-1] == ("min",):  # a name that the user chose
         return None
-    example = _RULES.get(key, ("", None))[1]
+    example = _RULES.get(_rule(path), ("", None))[1]
     return f"for example {example}" if example else None
+
+
+def _rule(path: Path) -> str:
+    """The name of a path's rule: that of its last key, but where another key is called so too."""
+    if path[:2] == ("compile", "steps"):
+        return "compile.steps"
+    return next((part for part in reversed(path) if isinstance(part, str)), "")
 
 
 def _wording(path: Path, error: Any) -> tuple[str, str | None]:
@@ -284,7 +293,8 @@ def _wording(path: Path, error: Any) -> tuple[str, str | None]:
         shown = f" ({given!r})" if isinstance(given, str | int | float) and len(str(given)) < 40 else ""
         if len(path) == 2 and path[0] == "steps":
             return f"{subject} must be a mapping, not {describe(given)}{shown}", _step_hint(str(path[1]), given)
-        expected = _RULES[path[-1]][0] if path[-1] in _RULES else _TYPES[kind]
+        rule = _RULES.get(_rule(path)) if isinstance(path[-1], str) else None
+        expected = rule[0] if rule else _TYPES[kind]
         return f"{subject} must be {expected}, not {describe(given)}{shown}", hint
     if kind in ("literal_error", "enum"):
         allowed = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")

@@ -22,7 +22,7 @@ from promptchain.records import Nearest
 _SIZES = (3, 4)
 _WORD = re.compile(r"\w+")
 _MOST = 20_000
-"""Characters of a text that are compared; what follows says little more of what it is about."""
+"""Characters of a value that are compared; what follows says little more of what it is about."""
 
 Ranks = Callable[[str], Sequence[float]]
 """How like a text each of the pool is."""
@@ -33,7 +33,7 @@ def nearest(setting: Nearest, values: Mapping[str, Any]) -> list[Demo]:
 
     A demo is compared by the inputs that it names. Raises ModelError where the embedding model is not installed.
     """
-    names = tuple(dict.fromkeys(name for demo in setting.pool for name in demo.inputs))
+    names = sorted({name for demo in setting.pool for name in demo.inputs})
     likeness = _ranks(setting.by, tuple(_text(demo.inputs, names) for demo in setting.pool))(_text(values, names))
     order = sorted(range(len(setting.pool)), key=lambda index: (-likeness[index], index))
     return [setting.pool[index] for index in order[: setting.count]]
@@ -41,8 +41,11 @@ def nearest(setting: Nearest, values: Mapping[str, Any]) -> list[Demo]:
 
 def _text(values: Mapping[str, Any], names: Iterable[str]) -> str:
     found = (values.get(name) for name in names)
-    texts = (value if isinstance(value, str) else json.dumps(value, default=str) for value in found if value)
-    return "\n".join(texts)[:_MOST]
+    return "\n".join(_plain(value)[:_MOST] for value in found if value is not None)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
 
 
 @lru_cache(maxsize=64)

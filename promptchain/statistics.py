@@ -9,6 +9,9 @@ from dataclasses import dataclass
 Z = 1.959963984540054
 """The normal quantile of a two-sided interval of 95 %."""
 
+_TOO_SMALL = 50.0
+"""How much less the logarithm of a summand is where it does not change the sum."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -76,20 +79,31 @@ def gain_by_chance(better: int, worse: int) -> float:
     0.03125
     """
     n = better + worse
-    logs = [_log_choose(n, k) - n * math.log(2) for k in range(better, n + 1)]
+    logs: list[float] = []
+    for k in range(better, n + 1):
+        logs.append(_log_choose(n, k) - n * math.log(2))
+        if 2 * k > n and logs[-1] < logs[0] - _TOO_SMALL:
+            break  # from the middle on each is less than the one before
     highest = max(logs)
     return min(1.0, round(math.exp(highest) * math.fsum(math.exp(log - highest) for log in logs), 12))
 
 
 def rows_to_settle(better: int, worse: int, n: int, most_p: float) -> int | None:
     """About how many examples would show such a gain with a probability by chance of at most `most_p`; None where there
-    was no gain among these n."""
+    was no gain among these n, or one so small that a thousand times as many would not do."""
     if better <= worse:
         return None
-    for times in range(10, 10_001):  # tenths of what there is
-        if gain_by_chance(round(better * times / 10), round(worse * times / 10)) <= most_p:
-            return math.ceil(n * times / 10)
-    return None
+
+    def settled(tenths: int) -> bool:  # of what there is
+        return gain_by_chance(round(better * tenths / 10), round(worse * tenths / 10)) <= most_p
+
+    least, most = 10, 10_000
+    if not settled(most):
+        return None
+    while least < most:
+        middle = (least + most) // 2
+        least, most = (least, middle) if settled(middle) else (middle + 1, most)
+    return math.ceil(n * least / 10)
 
 
 def _log_choose(n: int, k: int) -> float:

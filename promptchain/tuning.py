@@ -26,7 +26,7 @@ class Split(Model):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if abs(self.train + self.dev + self.test - 1) > 1e-6:
-            raise PydanticCustomError("split", "must add up to 1, for example {train: 0.4, dev: 0.3, test: 0.3}")
+            raise PydanticCustomError("split", "must add up to 1")
         return self
 
 

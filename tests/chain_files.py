@@ -69,7 +69,7 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
     ("unknown key", "descripton: x\nsteps:\n  a:\n    prompt: x\n",
      "1:1: unknown key 'descripton'; did you mean 'description'?"),
     ("unknown key like no other", "foo: x\nsteps:\n  a:\n    prompt: x\n",
-     "1:1: unknown key 'foo'; known keys: description, model, params, inputs, steps, outputs, test"),
+     "1:1: unknown key 'foo'; known keys: description, model, params, inputs, steps, outputs, test, compile"),
     ("key of the file's name", "name: x\nsteps:\n  a:\n    prompt: x\n",
      "1:1: unknown key 'name'; a chain is named by its file; remove the key"),
     ("steps misspelt", "step:\n  a:\n    prompt: x\n",
@@ -112,6 +112,27 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
      '5:15: \'retrieve\' must be a mapping, not a text (\'docs/*.md\'); for example retrieve: {from: docs/*.md, query: "{{ message }}"}'),
     ("python without a function", S + "  a:\n    python: support.tools\n",
      "5:13: 'python' must be module:function, not 'support.tools'; for example python: support.tools:normalise"),
+    # compile
+    ("compile", S + '  a:\n    prompt: "{{ m }}"\ncompile:\n  optimiser: demos\n  optimizer: nearst\n  max_demo: 3\n  calls: -1\n  seed: x\n  steps: [a, aa]\n  teacher: ""\n  max_p: 0.9\n',
+     "7:3: unknown key 'optimiser'; did you mean 'optimizer'?\n"
+     "8:14: 'optimizer' must be one of auto, nearest, demos, format, instructions, not 'nearst'; did you mean 'nearest'?\n"
+     "9:3: unknown key 'max_demo'; did you mean 'max_demos'?\n"
+     "10:10: 'calls' must be at least 0, not -1\n"
+     "11:9: 'seed' must be a whole number, not a text ('x')\n"
+     "12:14: unknown step 'aa'; did you mean 'a'?\n"
+     "13:12: 'teacher' is empty\n"
+     "14:10: 'max_p' must be at most 0.5, not 0.9"),
+    ("compile a text", S + '  a:\n    prompt: "{{ m }}"\ncompile: auto\n',
+     "6:10: 'compile' must be a mapping, not a text ('auto'); for example compile: {optimizer: demos, calls: 600}"),
+    ("compile steps a text", S + '  a:\n    prompt: "{{ m }}"\ncompile: {steps: a}\n',
+     "6:18: 'steps' must be a list of steps, not a text ('a'); for example steps: [intent]"),
+    ("split misspelt", S + '  a:\n    prompt: "{{ m }}"\ncompile:\n  split: {trian: 0.5, dev: 1}\n',
+     "7:11: unknown key 'trian'; did you mean 'train'?\n"
+     "7:28: 'dev' must be less than 1, not 1"),
+    ("split of more than all", S + '  a:\n    prompt: "{{ m }}"\ncompile:\n  split: {train: 0.5}\n',
+     "7:10: 'split' must add up to 1; for example split: {train: 0.4, dev: 0.3, test: 0.3}"),
+    ("freeze misspelt", S + '  a:\n    prompt: "{{ m }}"\n    freeze: [demo]\n',
+     "6:14: item 1 of 'freeze' must be one of instructions, demos, format, not 'demo'; did you mean 'demos'?"),
     # modifiers
     ("wrong types", S + "  a:\n    prompt: 5\n    instructions: [a]\n    when: [1]\n    for_each: 3\n    needs: b\n    retry: many\n    timeout: 30s\n    assert: yes\n    model: 4\n    params: [x]\n    fallbacks: gpt\n    tools: x\n    reasoning: maybe\n    samples: lots\n    demos: none\n    format: jsn\n    freeze: everything\n    description: [x]\n",
      '5:13: \'prompt\' must be a text or {file: PATH}, not a number; for example prompt: "{{ message }}"\n'

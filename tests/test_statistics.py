@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptchain.statistics import paired, quantile, share, sign_test
+from promptchain.statistics import gain_by_chance, paired, quantile, rows_to_settle, share, sign_test
 
 
 @pytest.mark.parametrize(
@@ -71,11 +72,54 @@ def test_bonett_and_prices_interval_of_counted_pairs() -> None:
     assert found.value == pytest.approx(0.3)
 
 
+@given(st.integers(0, 9), st.integers(0, 9))
+def test_a_gain_by_chance_counts_coins_on_one_side(better: int, worse: int) -> None:
+    tosses = [sum(coins) for coins in product((0, 1), repeat=better + worse)]
+    as_many = sum(heads >= better for heads in tosses)
+    assert math.isclose(gain_by_chance(better, worse), as_many / len(tosses), abs_tol=1e-9)
+
+
+@given(st.integers(0, 3000), st.integers(0, 3000))
+def test_a_gain_and_the_same_loss_are_chance_together(better: int, worse: int) -> None:
+    """Of n coins at least k are heads, or at least n - k + 1 are tails."""
+    both = gain_by_chance(better, worse) + gain_by_chance(worse + 1, better - 1) if better else 1.0
+    assert math.isclose(both, 1.0, abs_tol=1e-6)
+
+
+@pytest.mark.parametrize(("better", "worse", "n", "rows"), [(3, 0, 10, 12), (1, 0, 10, 35), (5, 0, 20, 20)])
+def test_rows_that_settle_a_gain_without_losses(better: int, worse: int, n: int, rows: int) -> None:
+    """Four coins that all fall on one side are the least with a probability of at most a tenth."""
+    assert rows_to_settle(better, worse, n, 0.1) == rows
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.sampled_from([0.01, 0.05, 0.1]))
+def test_so_many_rows_do_settle_it(better: int, worse: int, most_p: float) -> None:
+    n = better + worse + 40
+    rows = rows_to_settle(better, worse, n, most_p)
+    assert rows is not None or better - worse <= 1
+    if rows is not None:
+        assert better > worse
+        assert rows >= n
+        more = 1.1 * rows / n + 0.1  # beside what rounding does
+        assert gain_by_chance(round(better * more), round(worse * more)) <= most_p
+
+
+def test_rows_are_told_at_once_however_many() -> None:
+    start = time.process_time()
+    assert rows_to_settle(101, 100, 300, 0.1) == pytest.approx(100_000, rel=0.05)
+    assert rows_to_settle(2000, 1999, 5000, 0.001) is None  # a thousand times as many would not do
+    assert time.process_time() - start < 2
+
+
 def test_nothing_says_nothing() -> None:
     assert share([]) is None
     assert paired([]) is None
     assert quantile([], 0.5) is None
     assert sign_test(0, 0) == 1.0
+    assert gain_by_chance(0, 0) == 1.0
+    assert rows_to_settle(0, 0, 10, 0.1) is None
+    assert rows_to_settle(2, 2, 10, 0.1) is None
+    assert rows_to_settle(1, 2, 10, 0.1) is None
 
 
 @given(st.lists(st.floats(0, 10), min_size=1), st.floats(0, 1))

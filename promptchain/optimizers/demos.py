@@ -16,7 +16,7 @@ _DRAWS = 4
 
 async def optimize(task: Task, incumbent: Candidate) -> Found:
     """Race sets of demos in place of those that the step has. Raises what `Bench.trials` raises."""
-    found = await pool.demos_of(task, incumbent)
+    found, task = await pool.demos_of(task, incumbent)
     if not found:
         return Found(incumbent, note="the training examples offer no demos")
     candidates = []

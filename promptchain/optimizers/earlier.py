@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from promptchain.bench import Variants
 from promptchain.chain import Demo
-from promptchain.examples import Example
-from promptchain.optimizers.protocol import Candidate, Found, Optimizer, Task, choose
-from promptchain.records import StepVariant
+from promptchain.optimizers import pool
+from promptchain.optimizers.protocol import Candidate, Found, Optimizer, Task, choose, demo_tokens, text_tokens
+from promptchain.records import Nearest, StepVariant
 
 
-def optimizer(earlier: Mapping[str, Variants], held_out: Sequence[Example]) -> Optimizer:
-    """An optimizer whose candidates are these, by where they are from. held_out: examples that no demo may repeat, for
-    what was split otherwise then may be among them now."""
+def optimizer(earlier: Mapping[str, Variants]) -> Optimizer:
+    """An optimizer whose candidates are these, by where they are from."""
 
     async def optimize(task: Task, incumbent: Candidate) -> Found:
         candidates = [
-            Candidate(without(variants[task.step].over(incumbent.variant), held_out), source)
+            Candidate(allowed(task, variants[task.step], incumbent.variant), source)
             for source, variants in earlier.items()
             if task.step in variants
         ]
@@ -28,28 +26,34 @@ def optimizer(earlier: Mapping[str, Variants], held_out: Sequence[Example]) -> O
     return optimize
 
 
-def without(variant: StepVariant, held_out: Sequence[Example]) -> StepVariant:
-    """The parameters without the demos that repeat one of these examples."""
-    update: dict[str, Any] = {"demos": _clean(variant.demos or (), held_out)}
-    if variant.nearest is not None:
-        pool = _clean(variant.nearest.pool, held_out)
-        update["nearest"] = variant.nearest.model_copy(update={"pool": pool}) if pool else None
-    return variant.model_copy(update=update)
+def allowed(task: Task, variant: StepVariant, incumbent: StepVariant) -> StepVariant:
+    """The earlier parameters over the incumbent's, as far as they hold today: without parts that are frozen now,
+    demos that repeat an example held out now (what was split otherwise may be), and what is beyond the limits."""
+    tuning, found = task.tuning, variant.over(incumbent)
+    update: dict[str, Any] = {}
+    instructions = found.instructions or ""
+    if not task.may("instructions") or text_tokens(instructions) > tuning.max_instruction_tokens:
+        update["instructions"] = incumbent.instructions
+    if not task.may("format"):
+        update |= {"format": incumbent.format, "reasoning": incumbent.reasoning}
+    if not task.may("demos"):
+        update |= {"demos": incumbent.demos, "nearest": incumbent.nearest}
+    elif variant.demos is not None or variant.nearest is not None:
+        demos = pool.fitting(_clean(task, found.demos or ()), tuning.max_demos, tuning.max_demo_tokens)
+        update |= {"demos": demos, "nearest": _picked(task, found.nearest, demos)}
+    return found.model_copy(update=update)
 
 
-def _clean(demos: Sequence[Demo], held_out: Sequence[Example]) -> tuple[Demo, ...]:
-    """A demo repeats an example where all inputs of the chain that it names are the example's."""
-    known: dict[tuple[str, ...], set[str]] = {}
-    kept = []
-    for demo in demos:
-        inputs = held_out[0].inputs if held_out else {}
-        names = tuple(sorted(demo.inputs.keys() & inputs.keys()))
-        if names not in known:
-            known[names] = {_key(example.inputs, names) for example in held_out}
-        if not names or _key(demo.inputs, names) not in known[names]:
-            kept.append(demo)
-    return tuple(kept)
+def _picked(task: Task, setting: Nearest | None, demos: Sequence[Demo]) -> Nearest | None:
+    """The setting in the room that the demos leave."""
+    if setting is None or len(demos) >= task.tuning.max_demos:
+        return None
+    count = min(setting.count, task.tuning.max_demos - len(demos))
+    room = task.tuning.max_demo_tokens - sum(map(demo_tokens, demos))
+    kept = pool.small(_clean(task, setting.pool), room / count)[: task.tuning.max_pool]
+    return setting.model_copy(update={"count": count, "pool": tuple(kept)}) if kept else None
 
 
-def _key(values: Mapping[str, Any], names: Iterable[str]) -> str:
-    return json.dumps([values.get(name) for name in names], sort_keys=True, ensure_ascii=False, default=str)
+def _clean(task: Task, demos: Iterable[Demo]) -> list[Demo]:
+    repeats = pool.repeating(task.held_out)
+    return [demo for demo in demos if not repeats(demo.inputs)]

@@ -20,10 +20,10 @@ async def optimize(task: Task, incumbent: Candidate) -> Found:
         forms = [Format.JSON, *([Format.SCHEMA] if bound.models[0][1].schema else [])]
     candidates = [Candidate(now.model_copy(update={"format": form}), f"format {form}") for form in forms]
     limits = [bound.params.get(name) for name in ("max_tokens", "max_completion_tokens")]
-    if all(limit is None or limit >= _ROOM_TO_THINK for limit in limits):
-        turned = not now.reasoning
-        what = "thinking first" if turned else "no thinking"
-        candidates.append(Candidate(now.model_copy(update={"reasoning": turned}), what))
+    if now.reasoning:
+        candidates.append(Candidate(now.model_copy(update={"reasoning": False}), "no thinking"))
+    elif all(limit is None or limit >= _ROOM_TO_THINK for limit in limits):
+        candidates.append(Candidate(now.model_copy(update={"reasoning": True}), "thinking first"))
     # The format it has by default is the same request under another name.
     form = now.format or bound.format()
     candidates = [

@@ -51,7 +51,7 @@ async def optimize(task: Task, incumbent: Candidate) -> Found:
         return Found(incumbent, note=f"{task.most} trials are too few to tell one proposal from another")
     best = await search.run()
     candidates = [Candidate(search.variant(text), "rewritten instructions") for text in best]
-    found = await choose(replace(task, most=search.left(1 + len(candidates))), incumbent, candidates)
+    found = await choose(replace(task, most=search.left), incumbent, candidates)
     if not candidates:  # then there was no race, but what the incumbent is worth is known
         found = replace(found, before=search.seed_score, after=search.seed_score)
     return replace(found, tried=search.tried, note=search.note(found.best))
@@ -93,10 +93,10 @@ class _Search:
         """Whether there is room for one proposal at least."""
         return self._room >= len(self._dev) + self._round
 
-    def left(self, arms: int) -> int:
-        """Trials for a race of so many arms. Those that are known already take nothing."""
-        left = self._task.most - len(self._made) - self._asked
-        return left + arms * len(self._dev) if self._whole else left
+    @property
+    def left(self) -> int:
+        """Trials for a race."""
+        return self._task.most - len(self._made) - self._asked
 
     async def run(self) -> list[str]:
         """The best instructions, the best first; those of the incumbent are not among them."""

@@ -10,7 +10,7 @@ from typing import Literal
 
 from promptchain.chain import Demo
 from promptchain.optimizers import pool
-from promptchain.optimizers.protocol import Candidate, Found, Task, choose, demo_tokens
+from promptchain.optimizers.protocol import Candidate, Found, Task, choose
 from promptchain.records import Nearest
 
 _COUNTS = (1, 2, 4, 8, 16, 32, 64)
@@ -20,7 +20,7 @@ _LEAST = 4
 
 async def optimize(task: Task, incumbent: Candidate) -> Found:
     """Race how many demos are picked, and by which likeness. Raises what `Bench.trials` raises."""
-    found = await pool.demos_of(task, incumbent)
+    found, task = await pool.demos_of(task, incumbent)
     if len(found) < _LEAST:
         return Found(incumbent, note=f"only {len(found)} demos to pick from" if found else "no demos to pick from")
     kept = pool.balanced(found, task.random("nearest"))[: task.tuning.max_pool]
@@ -40,7 +40,7 @@ def _candidates(task: Task, incumbent: Candidate, kept: list[Demo]) -> Iterator[
     for by in likenesses:
         for count in sorted({min(count, task.tuning.max_demos) for count in _COUNTS if count < len(kept)} - {0}):
             room = task.tuning.max_demo_tokens / count  # so that no request has more, whichever are picked
-            own = tuple(demo for demo in kept if demo_tokens(demo) <= room)
+            own = tuple(pool.small(kept, room))
             if len(own) > count:
                 picked = Nearest(count=count, by=by, pool=own)
                 variant = incumbent.variant.model_copy(update={"demos": (), "nearest": picked})

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from random import Random
 
 from promptchain import template
 from promptchain.bench import Bench, Trial, Variants
 from promptchain.chain import Demo, PromptStep
 from promptchain.examples import Example
-from promptchain.optimizers.race import race
+from promptchain.optimizers.race import FIRST, race
 from promptchain.records import StepVariant
 from promptchain.tuning import Tuning
 
@@ -42,8 +43,9 @@ class Found:
 @dataclass(frozen=True)
 class Task:
     """One step to be tuned. others: the parameters of the steps that were tuned before. train: what demos and traces
-    come from; dev: what candidates are compared on. teacher: tries the chain on a better model; None without one.
-    ask: the proposer. most: trials that may be made. watch: told of each round of a race.
+    come from; dev: what candidates are compared on; held_out: all that no demo may repeat. teacher: tries the chain on
+    a better model; None without one. ask: the proposer. most: trials that may be made, beside those that were made
+    before. watch: told what is being done.
     """
 
     step: str
@@ -55,6 +57,7 @@ class Task:
     teacher: Bench | None = None
     ask: Ask | None = None
     most: int = 0
+    held_out: tuple[Example, ...] = ()
     watch: Callable[[str], None] = field(default=lambda _: None, repr=False)
 
     @cached_property
@@ -81,14 +84,18 @@ class Task:
     async def trials(self, variant: StepVariant, examples: Sequence[Example]) -> list[Trial]:
         return await self.bench.trials({**self.others, self.step: variant}, examples, self.step)
 
+    def tried(self, variant: StepVariant) -> list[bool]:
+        """Which of the dev examples it was tried with before."""
+        return self.bench.tried({**self.others, self.step: variant}, self.dev, self.step)
+
 
 Optimizer = Callable[[Task, Candidate], Awaitable[Found]]
 """Proposes candidates for the task's step, and chooses among them and the one it is given."""
 
 
 async def choose(task: Task, incumbent: Candidate, candidates: Sequence[Candidate], note: str = "") -> Found:
-    """Race the candidates against the incumbent, which every dev example was tried with before, on the dev examples.
-    What wins takes its place if it is better on all of them, or as good and shorter. Raises what `Bench.trials` raises.
+    """Race the candidates against the incumbent on the dev examples. What wins takes its place if it is better, or as
+    good and shorter, on all of them, or on as many as the task has trials left for. Raises what `Bench.trials` raises.
     """
     fresh: dict[str, Candidate] = {}
     for candidate in candidates:
@@ -99,19 +106,38 @@ async def choose(task: Task, incumbent: Candidate, candidates: Sequence[Candidat
     async def score(arm: Candidate, examples: Sequence[Example]) -> list[float | None]:
         return [trial.value for trial in await task.trials(arm.variant, examples)]
 
-    # The incumbent's trials are there already; those that a winner may lack at the end are as many.
-    found = await race(arms, task.dev, score, price=price, most=task.most)
-    before, after = _paired(await score(incumbent, task.dev), await score(found.winner.arm, task.dev))
-    better = after > before or (after == before and price(found.winner.arm) < price(incumbent))
-    best, after = (found.winner.arm, after) if better else (incumbent, before)
+    known = [task.tried(arm.variant) for arm in arms]
+    found = await race(arms, task.dev, score, price=price, most=_ceiling(task.most, known))
+    winner = found.winner.arm
+    now = [task.tried(arm.variant) for arm in arms]
+    left = task.most - (sum(map(sum, now)) - sum(map(sum, known)))
+    lacking = [0] * len(task.dev) if winner is incumbent else [not done for done in now[found.winner.index]]
+    lacking = [int(one) + (not done) for one, done in zip(lacking, now[0], strict=True)]
+    shared = task.dev[: sum(total <= left for total in accumulate(lacking))]
+    before, after = _paired(await score(incumbent, shared), await score(winner, shared))
+    if before is None or after is None:
+        return Found(incumbent, len(fresh), note=note)
+    better = after > before or (after == before and price(winner) < price(incumbent))
+    best, after = (winner, after) if better else (incumbent, before)
     return Found(best, len(fresh), before, after, note)
 
 
-def _paired(before: Sequence[float | None], after: Sequence[float | None]) -> tuple[float, float]:
-    """Both means over the examples that could be scored on both sides; 0 where there is none."""
+def _ceiling(most: int, known: Sequence[Sequence[bool]]) -> int | None:
+    """Evaluations for a race of arms that were tried with some of the examples, the first of them the incumbent. What
+    comparing the winner with it may lack then is set aside, up to a third; None where all can be tried with all."""
+    size, done = len(known[0]), sum(map(sum, known))
+    if len(known) * size - done <= most:
+        return None
+    aside = min(2 * size - sum(known[0]), most // 3)
+    return most - aside + sum(known[0][:FIRST])  # all arms are in the first round: there the incumbent's are free
+
+
+def _paired(before: Sequence[float | None], after: Sequence[float | None]) -> tuple[float, float] | tuple[None, None]:
+    """Both means over the examples that could be scored on both sides; None where there is none."""
     pairs = [(was, now) for was, now in zip(before, after, strict=True) if was is not None and now is not None]
-    count = max(1, len(pairs))
-    return sum(was for was, _ in pairs) / count, sum(now for _, now in pairs) / count
+    if not pairs:
+        return None, None
+    return sum(was for was, _ in pairs) / len(pairs), sum(now for _, now in pairs) / len(pairs)
 
 
 def price(candidate: Candidate) -> float:

@@ -22,6 +22,9 @@ A = TypeVar("A")
 R = TypeVar("R")
 Score = Callable[[A, Sequence[R]], Awaitable[Sequence[float | None]]]
 
+FIRST = 8
+"""Rows of the first round."""
+
 _ROUNDING = 1e-9
 """Two sums of scores that are nearer than this are equal."""
 
@@ -94,7 +97,7 @@ async def race(
     price: Callable[[A], float],
     risk: float = 0.05,
     most: int | None = None,
-    first: int = 8,
+    first: int = FIRST,
     watch: Callable[[Round], None] | None = None,
 ) -> Race[A]:
     """The best arm on the rows; arm 0 is the incumbent, which wins where nothing could be measured.

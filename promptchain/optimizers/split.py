@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from promptchain.errors import PromptChainError, UsageError
@@ -31,13 +31,15 @@ class Parts:
 
 def split(examples: Iterable[Example], tuning: Tuning) -> Parts:
     """Rows with the same inputs come into the same part, whatever is expected of them. The seed has no say: a prompt
-    that was compiled before, with another, must not have seen what is held out now.
+    that was compiled before, with another, must not have seen what is held out now. Nor has an optional input that a
+    row does not give, and that the chain may have got since.
 
     Raises UsageError for a `split` that is none of train, dev, test.
     """
     found: dict[str, list[tuple[bytes, Example]]] = {"train": [], "dev": [], "test": []}
     for example in examples:
-        text = json.dumps(example.inputs, sort_keys=True, ensure_ascii=False, default=str)
+        given = {name: value for name, value in example.inputs.items() if value is not None}
+        text = json.dumps(given, sort_keys=True, ensure_ascii=False, default=str)
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
         found[_part(example, digest, tuning)].append((digest, example))
     parts = {name: tuple(example for _, example in sorted(rows, key=_order)) for name, rows in found.items()}
@@ -65,8 +67,3 @@ def check(parts: Parts) -> None:
         if not getattr(parts, name):
             hint = "add rows; about 30 are the least to compile with, or say which is which in a column `split`"
             raise PromptChainError(f"of these examples none is for {name} ({parts})", hint=hint)
-
-
-def first(examples: Sequence[Example], most: int) -> tuple[Example, ...]:
-    """So many of them, as chance has put them in order."""
-    return tuple(examples[: max(0, most)])

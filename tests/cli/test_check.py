@@ -36,6 +36,16 @@ def test_all_chains_are_checked_and_every_problem_is_a_line(demo: Workspace) -> 
     assert "in 2 files" in done.err
 
 
+def test_how_a_chain_is_compiled_is_checked_too(demo: Workspace) -> None:
+    demo.write("chains/demo.yaml", f"{DEMO}compile:\n  optimiser: demos\n  steps: [intend]\n")
+    done = demo.invoke("check", "demo")
+    assert done.code == 1
+    assert done.out.splitlines() == [
+        "chains/demo.yaml:21:3: unknown key 'optimiser'; did you mean 'optimizer'?",
+        "chains/demo.yaml:22:11: unknown step 'intend'; did you mean 'intent'?",
+    ]
+
+
 def test_json_has_the_places(demo: Workspace) -> None:
     demo.write("chains/broken.yaml", BROKEN)
     done = demo.invoke("check", "broken", "chains/demo.yaml", "demo", "--json")
@@ -103,6 +113,13 @@ def test_the_schema_takes_every_chain_of_this_repository(schema: jsonschema.Draf
         ({"steps": {"a": {"prompt": "x", "retry": {"parse": 2}, "fallbacks": [{"model": "m"}]}}}, True),
         ({"steps": {"a": {"retrieve": {"from": "*.md", "query": "x"}}, "b": {"python": "a:b"}}}, True),
         ({"steps": {"a": {"chain": "other", "inputs": {"x": 1}}}}, True),
+        ({"compile": {"optimizer": "demos", "calls": 600, "split": {"train": 0.5, "dev": 0.25, "test": 0.25}}}, True),
+        ({"compile": {"steps": ["intent"], "teacher": "m", "max_p": 0.05, "max_demos": 0}}, True),
+        ({"compile": {"optimizer": "nearst"}}, False),
+        ({"compile": {"max_demo": 3}}, False),
+        ({"compile": {"calls": -1}}, False),
+        ({"compile": {"split": {"train": 1}}}, False),
+        ({"compile": "auto"}, False),
         ({"steps": {"a": {"prompt": 1}}}, False),
         ({"steps": {"a": {"prompt": "x", "promt": "x"}}}, False),
         ({"steps": {}}, False),
