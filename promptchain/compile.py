@@ -274,7 +274,8 @@ class _Compile:
     # --- the whole --------------------------------------------------------------------------------------------------
 
     async def _joint(self, variants: Mapping[str, StepVariant]) -> Variants:
-        """All of the new parameters, or some of them, or none: what is best on whole chains."""
+        """All of the new parameters, or some of them, or none: what is best on whole chains; of those that are as good
+        there, what is best for the steps."""
         self.setup.watch("all steps together")
         choices: list[dict[str, StepVariant]] = [{}, dict(variants)]
         if len(variants) > 1:
@@ -283,13 +284,21 @@ class _Compile:
             choices += [{n: v for n, v in variants.items() if n != without} for without in variants]
 
         async def score(arm: Variants, examples: Sequence[Example]) -> list[float | None]:
-            return [trial.value for trial in await self.bench.trials(arm, examples)]
+            return [self._worth(trial) for trial in await self.bench.trials(arm, examples)]
 
         def price(arm: Variants) -> float:
             return sum(tokens(arm.get(name, seed)) for name, seed in self.seeds.items())
 
         found = await race(choices, self.dev, score, price=price)
         return found.winner.arm
+
+    def _worth(self, trial: Trial) -> float | None:
+        """Whether the whole passed, and less than one dev example's worth of how many steps did."""
+        if trial.passed is None:
+            return None
+        steps = [passed for name in self.seeds if (passed := trial.step_passed(name)) is not None]
+        weight = 1 / (2 * len(self.dev) + 1)
+        return (1 - weight) * trial.passed + weight * (sum(steps) / len(steps) if steps else trial.passed)
 
     async def _held_out(self, chosen: Variants, reports: Sequence[StepReport], dev: Compared | None) -> Compiled:
         """Hold what was chosen against the seed prompts on examples that the search has not seen."""
@@ -303,7 +312,7 @@ class _Compile:
             found = _pairs([t.step_passed(name) for t in before], [t.step_passed(name) for t in after])
             if compared := _difference(found):
                 by_step[name] = compared
-        kept = _why_kept(test, self.setup.tuning)
+        kept = _why_kept(test, by_step, len(chosen), self.setup.tuning.max_p)
         return Compiled(
             variants={} if kept else {name: _changes(variant, self.seeds[name]) for name, variant in chosen.items()},
             kept=kept,
@@ -361,14 +370,19 @@ def _difference(pairs: Sequence[tuple[bool, bool]], *, held_out: bool = True) ->
     )
 
 
-def _why_kept(test: Compared, tuning: Tuning) -> str | None:
-    """None where the compiled prompts are adopted."""
+def _why_kept(test: Compared, by_step: Mapping[str, Compared], changed: int, max_p: float) -> str | None:
+    """None where the compiled prompts are adopted: the whole is better, or it is no worse and a step is better that does
+    not show in it, as another fails the same examples. changed: steps that could be such a one by chance."""
+    steps = by_step.values()
+    no_worse = all(compared.better >= compared.worse for compared in (test, *steps))
+    if no_worse and any(gain_by_chance(step.better, step.worse) * changed <= max_p for step in steps if step.better):
+        return None
     if test.better <= test.worse:
         return f"no gain on the held-out examples ({test.better} better, {test.worse} worse of {test.examples})"
     p = gain_by_chance(test.better, test.worse)
-    if p <= tuning.max_p:
+    if p <= max_p:
         return None
-    rows = rows_to_settle(test.better, test.worse, test.examples, tuning.max_p)
+    rows = rows_to_settle(test.better, test.worse, test.examples, max_p)
     enough = f"; about {rows} would settle a gain like that" if rows else ""
     said = f"{test.better} better, {test.worse} worse of {test.examples} held-out examples can be chance (p = {p:.2g})"
     return f"too little data: {said}{enough}"

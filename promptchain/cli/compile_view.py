@@ -77,10 +77,12 @@ def show(result: Result) -> None:
     if compiled.dev:
         say(f"dev       {_shares(compiled.dev)}")
     if compiled.test:
-        say(f"held out  {_shares(compiled.test)}{_sure(compiled.test)}")
+        say(f"held out  {_shares(compiled.test)}")
+        _say_sure(compiled.test)
     for name, compared in compiled.by_step.items():
         if len(compiled.by_step) > 1 and (compared.better or compared.worse):
             say(f"  {name}  {_shares(compared)}")
+            _say_sure(compared)
     for warning in compiled.warnings:
         warn(warning)
     if compiled.kept is None:
@@ -119,11 +121,10 @@ def _shares(compared: Compared) -> str:
     return f"{percent(compared.before)} → {percent(compared.after)}  {change}"
 
 
-def _sure(compared: Compared) -> str:
-    if compared.low is None or compared.high is None or compared.p is None:
-        return ""
-    interval = f"{compared.low * 100:+.0f} to {compared.high * 100:+.0f} points"
-    return f", {interval} (95 %), by chance with p = {compared.p:.2g}"
+def _say_sure(compared: Compared) -> None:
+    if compared.low is not None and compared.high is not None and compared.p is not None:
+        interval = f"{compared.low * 100:+.0f} to {compared.high * 100:+.0f} points (95 %)"
+        say(f"          {interval}, by chance with p = {compared.p:.2g}")
 
 
 def nothing_to_do(fresh: Sequence[Job]) -> None:

@@ -379,7 +379,8 @@ def test_in_a_pipe_the_data_is_on_stdout_and_what_is_done_on_stderr(learning: Wo
     assert re.fullmatch(r"intent\tdemos \(\d+\)\t50 % → 100 %\t\d+\t1 demo", lines[1])
     assert lines[2:] == [
         "dev       50 % → 100 %  8 better, 0 worse of 16",
-        "held out  50 % → 100 %  10 better, 0 worse of 20, +21 to +70 points (95 %), by chance with p = 0.00098",
+        "held out  50 % → 100 %  10 better, 0 worse of 20",
+        "          +21 to +70 points (95 %), by chance with p = 0.00098",
         "✓ compiled intent: chains/demo.lock.yaml, demo@v1",
     ]
     assert done.err.splitlines()[:3] == [
