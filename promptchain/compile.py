@@ -371,8 +371,8 @@ def _difference(pairs: Sequence[tuple[bool, bool]], *, held_out: bool = True) ->
 
 
 def _why_kept(test: Compared, by_step: Mapping[str, Compared], changed: int, max_p: float) -> str | None:
-    """None where the compiled prompts are adopted: the whole is better, or it is no worse and a step is better that does
-    not show in it, as another fails the same examples. changed: steps that could be such a one by chance."""
+    """None where what was compiled is adopted: the whole is better, or it is no worse and a step is better that does
+    not show in it, as another fails the same rows. changed: steps that could be such a one by chance."""
     steps = by_step.values()
     no_worse = all(compared.better >= compared.worse for compared in (test, *steps))
     if no_worse and any(gain_by_chance(step.better, step.worse) * changed <= max_p for step in steps if step.better):
