@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from promptchain import checks, fingerprints, plan
-from promptchain.chain import Chain, Demo, PromptStep, Text
+from promptchain.chain import Chain, Demo, PromptStep, Text, digest
 from promptchain.errors import StaleError, StoreError
 from promptchain.fingerprints import SENT, Stale
 from promptchain.lm.protocol import LM
@@ -22,7 +24,7 @@ class Adopted:
     model: None where no step has one. entry: None where the lock has none for the model; others: models it has one for.
     variant: what a run takes from it; None where it runs on the words of the chain file. stale: what of that which is
     sent has changed since. unfit: the steps whose compiled parts do not fit any more, and why; they run on the file's
-    words.
+    words. own: the model is the one that the chain file names.
     """
 
     chain: str
@@ -32,11 +34,17 @@ class Adopted:
     stale: tuple[Stale, ...] = ()
     unfit: Mapping[str, str] = field(default_factory=dict)
     others: tuple[str, ...] = ()
+    own: bool = True
 
     @property
     def used(self) -> UsedVariant | None:
         """What the record of a run says of it."""
         return UsedVariant(model=self.variant.model, steps=tuple(self.variant.steps)) if self.variant else None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells the prompts that are used from others."""
+        return digest(self.variant.model_dump(mode="json") if self.variant else None)
 
     @property
     def fresh(self) -> bool:
@@ -46,31 +54,27 @@ class Adopted:
     @property
     def command(self) -> str:
         """What mends it."""
-        model = f" --model {self.model}" if self.model and self.others else ""
+        model = f" --model {shlex.quote(self.model)}" if self.model and not self.own else ""
         return f"chain compile {self.chain}{model}"
 
     @property
     def problem(self) -> str | None:
-        """Why a run on this is not what was compiled; None where it is, and where nothing was."""
-        if self.entry is None:
-            return None
-        unfit = [f"step '{name}' runs on the file's words, for {why}" for name, why in self.unfit.items()]
-        told = [stale.message for stale in self.stale] if self.entry.steps or self.unfit else []
-        reasons = "; ".join((*told, *unfit))
-        return f"the prompts of '{self.chain}' compiled for {self.model} are stale: {reasons}" if reasons else None
+        """Why a run on this is not what was compiled; None where it is, and where nothing compiled is used."""
+        return self._stale() if self.entry and (self.entry.steps or self.unfit) and not self.fresh else None
 
     def require_fresh(self) -> None:
         """Raises StaleError."""
-        if self.fresh:
-            return
         if self.entry is None:
-            said = f"the chain '{self.chain}' is not compiled for {self.model or 'a model'}"
-            said += f", only for {', '.join(self.others)}" if self.others else ""
+            only = f", only for {', '.join(self.others)}" if self.others else ""
+            said = f"the chain '{self.chain}' is not compiled for {self.model or 'a model'}{only}"
             raise StaleError(said, hint=self.command)
+        if not self.fresh:
+            raise StaleError(self._stale(), hint=self.command)
+
+    def _stale(self) -> str:
         reasons = [stale.message for stale in self.stale]
-        reasons += [f"step '{name}': {why}" for name, why in self.unfit.items()]
-        said = f"the prompts of '{self.chain}' compiled for {self.model} are stale: {'; '.join(reasons)}"
-        raise StaleError(said, hint=self.command)
+        reasons += [f"step '{name}' runs on the file's words, for {why}" for name, why in self.unfit.items()]
+        return f"the prompts of '{self.chain}' compiled for {self.model} are stale: {'; '.join(reasons)}"
 
 
 def choose(chain: Chain, lock: Lock, model: str | None, models: Mapping[str, str], lm: LM | None) -> Adopted:
@@ -80,12 +84,12 @@ def choose(chain: Chain, lock: Lock, model: str | None, models: Mapping[str, str
     others = tuple(name for name in lock.models if name != model)
     entry = lock.models.get(model) if model is not None else None
     if model is None or entry is None:
-        return Adopted(chain.name, model, others=others)
+        return Adopted(chain.name, model, others=others, own=model == chain.model)
     changed = fingerprints.stale(entry, fingerprints.sent_by(chain, models, lm), SENT)
     unfit = dict(_unfit(chain, entry.steps))
     taken = {name: parts for name, parts in entry.steps.items() if name not in unfit and name in chain.steps}
     variant = Variant(model=model, steps=taken) if taken else None
-    return Adopted(chain.name, model, entry, variant, changed, unfit, others)
+    return Adopted(chain.name, model, entry, variant, changed, unfit, others, own=model == chain.model)
 
 
 def again(chain: Chain, lock: Lock, used: UsedVariant) -> Adopted:

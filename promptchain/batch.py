@@ -159,7 +159,7 @@ def row_key(bound: BoundPlan, row: Row) -> str:
     hexadecimal digits."""
     decisive = [bound.plan.chain.content_id, [step.model for step in bound.prompts.values()], row.inputs, row.error]
     if bound.adopted and bound.adopted.variant:
-        decisive.append(bound.adopted.variant.model_dump(mode="json"))
+        decisive.append(bound.adopted.fingerprint)
     text = json.dumps(decisive, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 

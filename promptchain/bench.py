@@ -114,7 +114,6 @@ class Bench:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._tried = {key: task for key, task in self._tried.items() if _ended_well(task)}
             raise
 
     def tried(self, variants: Variants, examples: Sequence[Example], step: str | None = None) -> list[bool]:

@@ -6,9 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from promptchain.chain import Chain, PromptStep
 from promptchain.changes import Change, Kind, compare_demos, compare_values
 from promptchain.lock import Compared, Entry, Lock
-from promptchain.records import StepVariant
+from promptchain.records import StepVariant, Variant
+
+POOL = "nearest.pool"
+"""The part that may hold hundreds of examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +81,16 @@ def _figure(name: str, compared: Compared | None) -> str:
     return f"{name} {compared.before:.0%} → {compared.after:.0%}".replace("%", " %") if compared else name
 
 
-def compare(before: Lock, after: Lock) -> LockDiff:
-    """What changed in the prompts, and what was compiled anew. The rest of an entry, what it cost say, is no change."""
+def compare(before: Lock, after: Lock, chains: tuple[Chain, Chain] | None = None) -> LockDiff:
+    """What changed in the prompts, and what was compiled anew. The rest of an entry, what it cost say, is no change.
+
+    chains: both sides, whose own words stand for what is not compiled."""
+    seeds = [_seeds(chain) for chain in chains] if chains else [{}, {}]
     found = []
     for model in sorted({*before.models, *after.models}):
         old, new = before.models.get(model), after.models.get(model)
-        steps = dict(_steps(old.steps if old else {}, new.steps if new else {}))
+        sides = [(entry.steps if entry else {}, seed) for entry, seed in zip((old, new), seeds, strict=True)]
+        steps = dict(_steps(*sides))
         if old is None or new is None:
             kind = Kind.ADDED if old is None else Kind.REMOVED
         elif steps or old.made_from != new.made_from:
@@ -93,12 +101,22 @@ def compare(before: Lock, after: Lock) -> LockDiff:
     return LockDiff(tuple(found))
 
 
-def _steps(
-    before: Mapping[str, StepVariant], after: Mapping[str, StepVariant]
-) -> Iterator[tuple[str, tuple[Change, ...]]]:
+_Side = tuple[Mapping[str, StepVariant], Mapping[str, StepVariant]]
+"""The compiled parts of each step, and those of the chain file."""
+
+
+def _seeds(chain: Chain) -> dict[str, StepVariant]:
+    return {name: Variant.seed(step) for name, step in chain.steps.items() if isinstance(step, PromptStep)}
+
+
+def _steps(before: _Side, after: _Side) -> Iterator[tuple[str, tuple[Change, ...]]]:
     none = StepVariant()
-    for name in sorted({*before, *after}):
-        if changes := tuple(_parts(_data(before.get(name, none)), _data(after.get(name, none)))):
+    for name in sorted({*before[0], *after[0]}):
+        own = [_data(parts.get(name, none)) for parts, _ in (before, after)]
+        compiled = {part for data in own for part in data}
+        full = [_data(seeds.get(name, none)) | data for (_, seeds), data in zip((before, after), own, strict=True)]
+        old, new = ({part: data[part] for part in data if part in compiled} for data in full)
+        if changes := tuple(_parts(old, new)):
             yield name, changes
 
 
@@ -115,7 +133,7 @@ def _parts(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Chan
             yield Change(Kind.ADDED, (name,), after=after[name])
         elif name not in after:
             yield Change(Kind.REMOVED, (name,), before=before[name])
-        elif name in ("demos", "nearest.pool"):
+        elif name in ("demos", POOL):
             yield from compare_demos((name,), before[name], after[name])
         else:
             yield from compare_values((name,), before[name], after[name])

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath, PureWindowsPath
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
@@ -71,7 +71,8 @@ class EvaluationRecord(Record):
 
     chain: its name. score: the share of examples in which everything held; product: of the steps' scores. passed,
     failed, errors: tries. cost: US dollars for all answers, also those from the cache; None where a price is unknown.
-    misses: what of the gate was not met, in words. stopped: why it ended early.
+    misses: what of the gate was not met, in words. stopped: why it ended early. compiled: whether prompts of the
+    chain's lock were tested; else the words of the chain file were.
     """
 
     format: Literal[1] = 1
@@ -97,6 +98,7 @@ class EvaluationRecord(Record):
     judge_calls: int = 0
     misses: tuple[str, ...] = ()
     stopped: str | None = None
+    compiled: Annotated[bool, Field(exclude_if=lambda compiled: not compiled)] = False
     examples: tuple[ExampleScore, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -140,6 +142,7 @@ def record_of(
         new_calls=summary.new_calls,
         cost=summary.cost,
         judge_calls=evaluation.judges.calls,
+        compiled=bool((adopted := evaluation.case.bound.adopted) and adopted.variant),
         **redact_data(storable(texts)),
     )
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from promptchain.lm.protocol import LM
     from promptchain.tuning import Tuning
 
-Part = Literal["renderer", "chain", "step", "model", "dataset", "metrics", "settings"]
+Part = Literal["renderer", "chain", "step", "model", "prompts", "dataset", "metrics", "settings"]
 
-SENT: frozenset[Part] = frozenset({"renderer", "chain", "step", "model"})
+SENT: frozenset[Part] = frozenset({"renderer", "chain", "step", "model", "prompts"})
 """The parts that decide what is sent to which model. A run looks at no other: production needs no dataset."""
 
 _DIGITS = 16
@@ -61,7 +61,7 @@ def head(chain: Chain) -> str:
 
 def metrics(chain: Chain, checks: Iterable[Assertion]) -> str:
     """Of what the chain is scored by. checks: all assertions, those of its steps too (`testing.assertions`)."""
-    judges = (chain.test.judge, chain.test.embedder) if chain.test else ()
+    judges = (chain.test.judge, chain.test.embedder) if chain.test else (None, None)
     told = [check.model_dump(mode="json", by_alias=True, exclude_defaults=True) for check in checks]
     return _short([told, judges])
 
@@ -118,8 +118,10 @@ def made_from(
 
 def stale(entry: Entry, now: MadeFrom, parts: frozenset[Part] | None = None) -> tuple[Stale, ...]:
     """What is not any more as it was when the entry was made. parts: those to look at; None for all."""
-    was = entry.made_from
-    return tuple(found for found in _changes(was, now) if parts is None or found.part in parts)
+    changes = [*_changes(entry.made_from, now)]
+    if entry.edited:
+        changes.append(Stale("prompts", "the compiled prompts were edited by hand"))
+    return tuple(found for found in changes if parts is None or found.part in parts)
 
 
 def _changes(was: MadeFrom, now: MadeFrom) -> Iterator[Stale]:

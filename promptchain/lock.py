@@ -98,7 +98,8 @@ class Entry(Record):
 
     steps: what replaces the chain file's words; empty where the seed prompts were kept, and then `kept` says why.
     dev: what the candidates were chosen on; test: held out. by_step: on the held-out examples. settings: those that are
-    not the defaults. parent: the fingerprint of the variant this one started from.
+    not the defaults. parent: the fingerprint of the variant this one started from. prompts: the fingerprint of `steps`
+    as they were compiled, which needs not be given; a hand that edits them later leaves it.
     """
 
     kept: str | None = None
@@ -109,6 +110,7 @@ class Entry(Record):
     spent: Spent = Spent()
     settings: Steps[JsonValue] = Field(default_factory=dict)
     parent: str | None = None
+    prompts: str = Field(default_factory=lambda given: _fingerprint(given.get("steps", {})))
     made_from: MadeFrom
 
     def variant(self, model: str) -> Variant:
@@ -124,7 +126,12 @@ class Entry(Record):
 
     def fingerprint(self) -> str:
         """SHA-256 (hex, the first 16 digits) of the prompts alone: what `parent` of the next one is."""
-        return hashlib.sha256(_json({name: _data(step) for name, step in self.steps.items()})).hexdigest()[:16]
+        return _fingerprint(self.steps)
+
+    @property
+    def edited(self) -> bool:
+        """Whether the prompts are others than those that were compiled and measured."""
+        return self.prompts != self.fingerprint()
 
 
 class Lock(Record):
@@ -135,6 +142,10 @@ class Lock(Record):
 
     def with_entry(self, model: str, entry: Entry) -> Lock:
         return self.model_copy(update={"models": _by_name({**self.models, model: entry})})
+
+
+def _fingerprint(steps: Mapping[str, StepVariant]) -> str:
+    return hashlib.sha256(_json({name: _data(step) for name, step in steps.items()})).hexdigest()[:16]
 
 
 def _data(record: Record) -> dict[str, Any]:
@@ -232,7 +243,16 @@ def _refuse_conflicts(text: str, shown: str, name: str) -> None:
     )
 
 
-_SAID = {"missing": "'{key}' is missing", "extra_forbidden": "unknown key '{key}'"}
+_SAID = {"missing": "'{key}' is missing", "extra_forbidden": "unknown key '{key}'"} | {
+    kind: f"'{{key}}' must be {what}"
+    for what, kinds in {
+        "a mapping": ("dict_type", "model_type"),
+        "a list": ("tuple_type", "list_type"),
+        "a text": ("string_type",),
+        "a number": ("int_type", "int_parsing", "float_type", "float_parsing", "int_from_float"),
+    }.items()
+    for kind in kinds
+}
 _MOST_TOLD = 5
 
 
@@ -242,7 +262,7 @@ def _problems(exc: ValidationError, found: Document, name: str) -> list[Problem]
     for error in exc.errors(include_url=False)[:_MOST_TOLD]:
         place, kind = error["loc"], error["type"]
         said = _SAID.get(kind, "'{key}': {said}").format(key=place[-1] if place else "", said=error["msg"])
-        where = found.where(place[:-1] if kind == "missing" else place, key=kind == "extra_forbidden")
+        where = found.where(place[:-1] if kind == "missing" else place, key=kind in ("missing", "extra_forbidden"))
         problems.append(document.problem(said, where, _again(name)))
     return problems
 

@@ -334,8 +334,8 @@ def _changes(before: Snapshot | None, chain: Chain, now: Snapshot) -> str:
     """What is new in a version, in a word."""
     try:
         source = diff.compare(snapshots.chain_of(before), chain).summary if before else "first version"
-        locks = [snapshots.lock_of(snapshot) if snapshot else Lock() for snapshot in (before, now)]
-        return "; ".join(filter(None, (source, diff_lock.compare(*locks).summary)))
+        was = snapshots.lock_of(before) if before else Lock()
+        return "; ".join(filter(None, (source, diff_lock.compare(was, snapshots.lock_of(now)).summary)))
     except PromptChainError:  # a version that this release does not read any more
         return ""
 

@@ -312,11 +312,23 @@ def keep(project: Project, verdict: Verdict, words: Sequence[str] = ()) -> None:
     found = record.to_json()
     with project.history() as history:
         kept = history.evaluations.of(record.chain, record.content, _LOOKED_AT)
-        if not any(all(other.get(name) == found[name] for name in _DECISIVE) for other in kept):
+        if not any(all(other.get(name) == found.get(name) for name in _DECISIVE) for other in kept):
             history.evaluations.write(record.chain, record.content, record.id, found)
 
 
 _LOOKED_AT = 20
 """The newest evaluations of a version, among which the same one is looked for."""
 
-_DECISIVE = ("models", "dataset", "repeat", "words", "score", "passed", "failed", "errors", "misses", "stopped")
+_DECISIVE = (
+    "models",
+    "compiled",
+    "dataset",
+    "repeat",
+    "words",
+    "score",
+    "passed",
+    "failed",
+    "errors",
+    "misses",
+    "stopped",
+)

@@ -10,6 +10,7 @@ import pytest
 import promptchain
 from promptchain import InputError, InvalidFileError, PromptChainError, RunError, ScriptedLM, UsageError
 from promptchain.errors import Fault, ModelError
+from tests import lock_kit as kit
 from tests.workspace import Workspace
 
 ANSWERS = {"Classify": "card", "Draft for": "On its way.", "Check": "All is well."}
@@ -154,6 +155,40 @@ def test_close_frees_the_models_and_may_be_called_twice(demo: Workspace) -> None
         assert lm.closed == 0
     chain.close()
     assert lm.closed == 2
+
+
+def test_compiled_prompts_are_used(demo: Workspace) -> None:
+    kit.tuned(demo)
+    assert promptchain.load("demo").run(message="hi").outputs["intent"] == "refund"
+    result = promptchain.load("demo", source=True).run(message="hi")
+    assert (result.outputs["intent"], result.compiled) == ("card", None)
+
+
+def test_a_stand_in_sees_the_compiled_prompts(demo: Workspace) -> None:
+    """It answers in place of the models, so that its own identity says nothing of theirs."""
+    kit.tuned(demo)
+    lm = ScriptedLM({"COMPILED": "refund", **ANSWERS})
+    result = promptchain.load("demo", lm=lm).run(message="hi")
+    assert result.outputs["intent"] == "refund"
+    assert result.compiled is not None
+    assert result.compiled.steps == ("intent",)
+
+
+def test_stale_prompts_are_warned_of(demo: Workspace) -> None:
+    kit.tuned(demo)
+    path = demo.root / "chains/demo.yaml"
+    path.write_text(path.read_text().replace("Decide what", "Choose what"))
+    with pytest.warns(promptchain.StaleWarning, match="step 'intent' was edited; mend it with: chain compile demo"):
+        chain = promptchain.load("demo", lm=ScriptedLM({"COMPILED": "refund", **ANSWERS}))
+    assert chain.run(message="hi").outputs["intent"] == "refund"
+    promptchain.load("demo", source=True)  # no warning: it would be an error here
+
+
+def test_a_lock_that_cannot_be_read(demo: Workspace) -> None:
+    demo.write("chains/demo.lock.yaml", "models: [")
+    with pytest.raises(InvalidFileError, match="chain compile demo"):
+        promptchain.load("demo")
+    assert promptchain.load("demo", source=True, record=True).run(message="hi").version == 1
 
 
 def test_the_package_exports_what_it_says() -> None:

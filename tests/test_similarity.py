@@ -84,6 +84,13 @@ def test_the_order_of_keys_does_not_matter(pool: list[Demo], values: dict[str, A
     assert [pool.index(demo) for demo in there] == [other.index(demo) for demo in back]
 
 
+def test_the_order_of_keys_does_not_decide_what_of_a_huge_value_is_compared() -> None:
+    pool = of("weather", "stolen card")
+    inner = {"a": "stolen card", "b": "y " * 20_000}
+    setting = Nearest(count=1, pool=pool)
+    assert nearest(setting, {"q": inner}) == nearest(setting, {"q": turned(inner)})
+
+
 def test_a_huge_value_does_not_hide_those_after_it() -> None:
     pool = (
         Demo(inputs={"a": "x" * 50_000, "b": "weather"}, output=0),

@@ -24,7 +24,7 @@ def check(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Check chain files without running them: no model, no tokens.
+    """Check chain files, and the locks beside them, without running them: no model, no tokens.
 
     Every problem is listed with file, line and column. Exit code 1 when there is any.
 
@@ -65,6 +65,7 @@ def _check_one(project: Project, path: Path, reference: str) -> dict[str, Any]:
     steps = 0
     try:
         steps = len(project.load(reference).steps)
+        project.lock(reference)
     except InvalidFileError as exc:
         problems = exc.problems
     except UsageError as exc:

@@ -144,7 +144,7 @@ def _chains(found: Chains, step: str | None, *, stat: bool) -> _Result:
     from promptchain.cli import diff_view
 
     difference = differ.compare(found.before, found.after)
-    compiled = diff_lock.compare(*found.locks)
+    compiled = diff_lock.compare(*found.locks, (found.before, found.after))
     if step is not None:
         difference, compiled = difference.only(step), compiled.only(step)
     data: dict[str, Any] = {"before": found.names[0], "after": found.names[1], **difference.to_json()}

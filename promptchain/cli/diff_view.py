@@ -49,18 +49,23 @@ def lock_lines(diff: LockDiff, *, stat: bool = False) -> Iterator[Line]:
                 yield from change_lines(change, 4)
 
 
-_POOL = "nearest.pool"
-
-
 def _in_short(changes: Iterable[Change]) -> Iterator[Change]:
-    """A pool of examples, of which there may be hundreds, by its size; everything else as it is."""
+    """What became of a pool of examples, of which there may be hundreds, as counts; everything else as it is."""
+    from promptchain.diff_lock import POOL
+
+    counts: dict[Kind, int] = {}
     for change in changes:
-        if change.path != (_POOL,):
+        if change.path[0] != POOL:
             yield change
-        elif size := len(change.before if change.kind is Kind.REMOVED else change.after):
-            told = plural(size, "example")
-            gone = change.kind is Kind.REMOVED
-            yield Change(change.kind, change.path, told if gone else None, None if gone else told)
+        elif change.path == (POOL,):
+            told = plural(len(change.before if change.kind is Kind.REMOVED else change.after), "example")
+            sides = (told, None) if change.kind is Kind.REMOVED else (None, told)
+            yield Change(change.kind, change.path, *sides)
+        else:
+            counts[change.kind] = counts.get(change.kind, 0) + 1
+    if counts:
+        told = ", ".join(f"{count} {kind.value}" for kind, count in counts.items())
+        yield Change(Kind.CHANGED, (POOL,), None, told, (Edit(Op.EQUAL, f"examples {told}"),))
 
 
 def _headed(title: Line) -> Iterator[Line]:

@@ -205,6 +205,9 @@ def _print(record: dict[str, Any], version: str) -> None:
     say(style(f"run {record['id']}", "1", sys.stdout))
     place = f"{version} on {record.get('model') or 'no model'}, {when(record.get('started') or '')}"
     say(printable(f"{place}: {record.get('status')}; {used}"))
+    if isinstance(compiled := record.get("compiled"), dict):
+        steps = ", ".join(map(str, compiled.get("steps") or ()))
+        say(printable(f"compiled for {compiled.get('model')}: {steps}"))
     if record.get("replay_of"):
         say(printable(f"replays {record['replay_of']}"))
     if record.get("error"):

@@ -79,7 +79,7 @@ def log(
     if found:
         rows = [_row(version, with_chain=name is None) for version in found]
         header: tuple[str, ...] = ("version", "when", "labels", "changes", "message")
-        scores = [_scores(own) for own in evaluations]
+        scores = [_scores(own, version) for own, version in zip(evaluations, found, strict=True)]
         if any(scores):
             between = "\n" if sys.stdout.isatty() else "; "
             rows = [(*row, between.join(own)) for row, own in zip(rows, scores, strict=True)]
@@ -103,9 +103,9 @@ def _evaluations(history: History, versions: Sequence[Version], limit: int | Non
     return [found.get((version.chain, version.content), []) for version in versions]
 
 
-def _scores(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
+def _scores(evaluations: Sequence[Mapping[str, Any]], version: Version) -> list[str]:
     """The newest score on each choice of models, in words; the newest of a part of the examples only where there is
-    none of them all."""
+    none of them all. Of a version that is compiled, those of the chain file's own words are told apart."""
     found: dict[str, str] = {}
     whole: set[str] = set()
     for evaluation in evaluations:
@@ -113,6 +113,7 @@ def _scores(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
         if not isinstance(models, dict) or not (told := _score(score if isinstance(score, dict) else {})):
             continue  # nothing could be scored; or a remote sent it, and it is no evaluation
         name = _cell(" + ".join(dict.fromkeys(map(str, models.values()))))
+        name += " (source)" * bool(version.compiled and not evaluation.get("compiled"))
         part = bool(evaluation.get("words") or evaluation.get("stopped"))
         if name not in found or not (part or name in whole):
             share, examples = told
@@ -267,7 +268,8 @@ def rollback(
         else:
             say(version.name)
             for file in changed:
-                note(f"restored {style(printable(file), '1', sys.stderr)}")
+                became = "restored" if (history.root / file).exists() else "removed"
+                note(f"{became} {style(printable(file), '1', sys.stderr)}")
             if not new:
                 rest = "" if changed else ", and the files are as it has them"
                 note(f"no new version: {version.name} is the newest, and has that content{rest}")

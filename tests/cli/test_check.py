@@ -21,7 +21,7 @@ steps:
 def test_all_chains_are_checked_and_every_problem_is_a_line(demo: Workspace) -> None:
     demo.write("chains/broken.yaml", BROKEN)
     demo.write("chains/empty.yml", "")
-    demo.write("chains/demo.lock.yaml", "not a chain")
+    demo.write("chains/demo.lock.yaml", "format: 1\n")  # not a chain
     demo.write("chains/notes.txt", "not a chain")
     done = demo.invoke("check")
     assert done.code == 1

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from promptchain.records import StepVariant
+from tests import lock_kit as kit
 from tests.cli.git_kit import git, own_state, replace
 from tests.cli.version_kit import intent, source
 from tests.workspace import Workspace
@@ -175,3 +177,71 @@ def test_a_restored_file_keeps_its_mode(three: Workspace) -> None:
     path.chmod(0o600)
     three.invoke("rollback", "demo", "v1")
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("Decide.\n", 0o600)
+
+
+# -- the lock ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def compiled(repo: Workspace) -> Workspace:
+    """The versions v1 to v3 of `demo`: v2 is compiled, v3 is compiled otherwise, as it stands in the work tree."""
+    repo.invoke("commit", "demo")
+    kit.adopt(repo)
+    repo.invoke("commit", "demo")
+    kit.adopt(repo, steps={"intent": StepVariant(instructions="Again.")})
+    assert repo.invoke("commit", "demo").out == "demo@v3\n"
+    return repo
+
+
+LOCK = "chains/demo.lock.yaml"
+
+
+def test_rollback_restores_the_lock(compiled: Workspace) -> None:
+    kit.adopt(compiled)
+    second = (compiled.root / LOCK).read_bytes()
+    assert compiled.invoke("rollback", "demo", "v3").err.startswith(f"restored {LOCK}\n")
+    assert b"Again." in (compiled.root / LOCK).read_bytes()
+    done = compiled.invoke("rollback", "demo", "v2")
+    assert (done.code, done.out) == (0, "demo@v4\n")
+    assert done.err == f"restored {LOCK}\n"
+    assert (compiled.root / LOCK).read_bytes() == second  # to the byte: git sees no change
+    assert compiled.invoke("run", "demo", "hi", "--locked").code == 0
+    newest = compiled.invoke("log", "demo", "--json").json[0]
+    assert newest["content"] == compiled.invoke("log", "demo", "--json").json[2]["content"]
+    assert [found["after"] for found in newest["compiled"].values()] == [0.86]
+
+
+def test_rollback_to_what_was_not_compiled_removes_the_lock(compiled: Workspace) -> None:
+    done = compiled.invoke("rollback", "demo", "v1")
+    assert (done.code, done.out, done.err) == (0, "demo@v4\n", f"removed {LOCK}\n")
+    assert not (compiled.root / LOCK).exists()
+    assert compiled.invoke("rollback", "demo", "v3").out == "demo@v5\n"
+    assert (compiled.root / LOCK).exists()
+    assert not [*compiled.root.rglob("*.tmp")]
+
+
+@pytest.mark.parametrize("to", ["v1", "v2"])
+@pytest.mark.parametrize("broken", [False, True])
+def test_rollback_overwrites_no_lock_that_no_version_has(compiled: Workspace, to: str, *, broken: bool) -> None:
+    if broken:
+        compiled.write(LOCK, "<<<<<<< ours\n=======\n>>>>>>> theirs\n")
+    else:
+        kit.adopt(compiled, steps={"intent": StepVariant(instructions="Not kept yet.")})
+    work = (compiled.root / LOCK).read_bytes()
+    done = compiled.invoke("rollback", "demo", to)
+    assert (done.code, done.out, (compiled.root / LOCK).read_bytes()) == (2, "", work)
+    assert f"{LOCK}: what stands there is in no version" in done.err
+    assert compiled.invoke("rollback", "demo", to, "--force").code == 0
+    assert (compiled.root / LOCK).exists() == (to == "v2")
+
+
+def test_a_lock_that_is_laid_out_otherwise_is_the_same(compiled: Workspace) -> None:
+    path = compiled.root / LOCK
+    path.write_text("# laid out by an older release\n" + path.read_text())
+    assert compiled.invoke("rollback", "demo", "v3").err.startswith("no new version")
+    assert path.read_text().startswith("# laid out")
+
+
+def test_rollback_brings_back_a_lock_that_is_gone(compiled: Workspace) -> None:
+    (compiled.root / LOCK).unlink()
+    assert compiled.invoke("rollback", "demo", "v3").err.startswith(f"restored {LOCK}\n")

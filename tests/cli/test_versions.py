@@ -6,12 +6,14 @@ import os
 import pty
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from promptchain.history import History
-from promptchain.records import new_run_id
+from promptchain.records import StepVariant, new_run_id
+from tests import lock_kit as kit
 from tests.cli.git_kit import git, own_state, replace
 from tests.cli.version_kit import intent
 from tests.workspace import CHAIN, Workspace
@@ -401,3 +403,60 @@ def test_what_no_label_can_be(three: Workspace, words: list[str], says: str) -> 
 def test_what_a_label_can_be(three: Workspace, label: str) -> None:
     assert three.invoke("label", "demo@v1", label).code == 0
     assert intent(three, f"demo@{label}") == "card"
+
+
+# -- compiled versions -------------------------------------------------------------------------------------------------
+
+
+def test_a_log_tells_what_compiling_brought(repo: Workspace) -> None:
+    repo.invoke("commit", "demo")
+    kit.adopt(repo, words=("x/a",), parent="0123456789abcdef")
+    repo.invoke("commit", "demo")
+    kit.adopt(repo, words=("x/b",), kept="no headroom", steps={})
+    replace(repo, '"Classify: ', '"Sort: ')
+    repo.invoke("commit", "demo")
+    (repo.root / "chains/demo.lock.yaml").unlink()
+    repo.invoke("commit", "demo")
+    found = [version["changes"] for version in repo.invoke("log", "demo", "--json").json]
+    assert found == [
+        "no longer compiled for x/a; no longer compiled for x/b",
+        "intent: prompt; kept the seed prompts for x/b",
+        "compiled for x/a: intent 34 % → 86 %",
+        "first version",
+    ]
+    facts = [version["compiled"] for version in repo.invoke("log", "demo", "--json").json]
+    assert [sorted(models) for models in facts] == [[], ["x/a", "x/b"], ["x/a"], []]
+    assert {**facts[2]["x/a"], "fingerprint": ""} == {
+        "steps": ["intent"], "before": 0.34, "after": 0.86, "examples": 50, "p": 1e-7, "calls": 588, "cost": 0.25,
+        "kept": None, "parent": "0123456789abcdef", "fingerprint": "",
+    }  # fmt: skip
+    assert "compiled for x/a: intent 34 % → 86 %" in repo.invoke("log", "demo").out
+
+
+def test_a_version_is_another_when_its_prompts_are(repo: Workspace) -> None:
+    kit.adopt(repo)
+    first = repo.invoke("commit", "demo", "--json").json
+    kit.adopt(repo, spent=kit.Spent(calls=1))
+    second = repo.invoke("commit", "demo", "--json").json
+    kit.adopt(repo, steps={"intent": StepVariant(instructions="Else.")})
+    third = repo.invoke("commit", "demo", "--json").json
+    assert [version["version"] for version in (first, second, third)] == ["v1", "v2", "v3"]
+    path = repo.root / "chains/demo.lock.yaml"
+    path.write_text("# a comment\n" + path.read_text())
+    assert repo.invoke("commit", "demo", "--json").json["new"] is False
+
+
+def test_a_clone_learns_what_was_compiled(repo: Workspace, tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", "hub.git")
+    kit.adopt(repo)
+    repo.invoke("commit", "demo")
+    git(repo.root, "remote", "add", "origin", str(tmp_path / "hub.git"))
+    git(repo.root, "push", "--quiet", "origin", "main")
+    assert repo.invoke("sync").code == 0
+    git(tmp_path, "clone", "--quiet", "--branch", "main", "hub.git", "clone")
+    other = Workspace(tmp_path / "clone")
+    assert other.run("sync").code == 0
+    assert other.run("log", "demo", "--json").json == repo.invoke("log", "demo", "--json").json
+    assert other.run("rollback", "demo", "v1").code == 0
+    names = (repo.root, other.root)
+    assert len({(root / "chains/demo.lock.yaml").read_text() for root in names}) == 1

@@ -107,10 +107,25 @@ def test_no_more_trials_are_made_than_may_be(levels: list[int], most: int, dev: 
 
 
 def test_with_few_trials_left_the_best_is_compared_on_as_many_as_there_are() -> None:
-    found, made = chosen(ScriptedLM(skilled), list(range(20, 5, -1)), most=60)
+    lm = ScriptedLM(skilled)
+    found, made = chosen(lm, list(range(20, 5, -1)), most=60)
+    assert sum("Level 20" in request.messages[0].content for request in lm.requests) == 20
     assert 50 < made <= 60
     assert found.after is not None
     assert found.after > 0.9
+
+
+def test_what_won_on_few_rows_is_not_taken_where_it_is_worse_on_more() -> None:
+    """Six of the first eight rows are the candidate's, the other two and all that follow the incumbent's."""
+
+    def reply(request: Request) -> str:
+        number = int(request.messages[-1].content.rsplit(maxsplit=1)[-1])
+        right = (number < 6) == ("Level 1\n" in request.messages[0].content + "\n")
+        return "odd" if right == bool(number % 2) else "even"
+
+    found, made = chosen(ScriptedLM(reply), [1], most=16)
+    assert made == 16
+    assert (found.best.what, found.before, found.after) == ("as before", 10 / 16, 10 / 16)
 
 
 # -- the length of a prompt --------------------------------------------------------------------------------------------
