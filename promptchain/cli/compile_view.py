@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from promptchain.cli.output import (
     on_terminal,
     plural,
     say,
+    say_folded,
     seconds,
     style,
     table,
@@ -42,9 +44,9 @@ def progress(job: Job, budget: Budget) -> Iterator[Callable[[str], None]]:
         note(f"{head}: {plural(job.data.count, 'example')} ({job.parts})")
         yield lambda doing: note(f"  {doing}")
         return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress, TextColumn
 
-    now = "reading"
+    began, now = time.monotonic(), "reading"
 
     class Spent(TextColumn):
         """What is being done, and the calls so far: looked up whenever the line is drawn."""
@@ -53,14 +55,14 @@ def progress(job: Job, budget: Budget) -> Iterator[Callable[[str], None]]:
             from rich.text import Text
 
             spent = budget.spent
-            return Text(f"{head}: {now} ({plural(spent.calls, 'new call')}, {dollars(spent.cost)})")
+            took, calls = int(time.monotonic() - began), plural(spent.calls, "new call")
+            return Text(f"{took} s, {calls}, {dollars(spent.cost)}  {head}: {now}")  # what may be cut off comes last
 
     def watch(doing: str) -> None:
         nonlocal now
         now = doing
 
-    columns = (SpinnerColumn(), Spent(""), TimeElapsedColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+    with Progress(Spent(""), console=console(stderr=True), transient=True) as bar:
         bar.add_task("")
         yield watch
 
@@ -69,8 +71,8 @@ def show(result: Result) -> None:
     """What came of one job."""
     done, compiled = result.done, result.done.compiled
     job = done.job
-    head = style(f"{job.chain.name} on {job.model}", "1", sys.stdout)
-    say(f"{head}: {plural(job.data.count, 'example')} of {', '.join(job.data.files)} ({compiled.parts})")
+    head = f"{job.chain.name} on {job.model}: {plural(job.data.count, 'example')}"
+    say_folded(f"{head} of {', '.join(job.data.files)} ({compiled.parts})")
     rows = [row for report in compiled.reports for row in _rows(report)]
     if rows:
         table(rows, ("step", "tried", "dev", "calls", "best"))
@@ -89,7 +91,7 @@ def show(result: Result) -> None:
         steps = ", ".join(compiled.variants)
         say(style("✓ ", "32", sys.stdout) + f"compiled {steps}: {_place(result)}")
     else:
-        say(style("= ", "33", sys.stdout) + f"kept the seed prompts: {compiled.kept}")
+        say_folded(f"= kept the seed prompts: {compiled.kept}")
         say(f"  noted in {_place(result)}")
     spent = done.spent
     new = "" if result.calls == spent.calls else f" ({result.calls} new)"

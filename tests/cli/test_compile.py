@@ -402,6 +402,21 @@ def test_on_a_terminal_nothing_stays_of_the_progress_and_no_line_is_broken(learn
     assert re.search(rf"^{OWN} +50 % +100 % +\$0 ", text, re.MULTILINE), text
     assert "new call" not in text
     assert "+21 to +70 points (95 %)" in text
+    assert max(map(len, shown.lines)) <= 80, text
+
+
+def test_on_a_narrow_terminal_no_word_is_broken_and_the_spending_is_seen(learning: Workspace) -> None:
+    dataset(learning, rows(test=3))
+    learning.model(*({**rule, "delay": 0.2} for rule in MODEL), name="demo")
+    shown = on_terminal([COMMAND, "compile", "demo", "--optimizer", "instructions"], learning.root, width=50)
+    assert re.search(r"\d+ s, \d+ new calls?, \$0  demo on scripted", shown.text), shown.text
+    found = shown.lines.index("demo on scripted/demo.script.yaml: 38 examples of")
+    assert shown.lines[found + 1] == "    chains/rows.jsonl (16 train, 16 dev, 6 test)"
+    found = next(index for index, line in enumerate(shown.lines) if line.startswith("= kept"))
+    assert shown.lines[found : found + 2] == [
+        "= kept the seed prompts: no candidate was better",
+        "    on the dev examples",
+    ]
 
 
 # -- a dry run ---------------------------------------------------------------------------------------------------------
