@@ -58,9 +58,11 @@ def test_the_lock_says_what_was_adopted_and_what_it_cost(learning: Workspace) ->
     assert (done.code, new_calls(done)) == (0, entry(learning)["spent"]["calls"]), done
     [demo] = entry(learning)["steps"]["intent"]["demos"]
     assert (demo["inputs"]["message"][:6], demo["output"]) == ("lesson", "refund")
-    found = {name: value for name, value in entry(learning).items() if name not in ("steps", "made_from", "spent")}
+    found = {name: value for name, value in entry(learning).items() if name not in ("steps", "spent")}
     shares = {"before": 0.5, "after": 1.0}
     test = {"examples": 20, **shares, "better": 10, "low": 0.2113, "high": 0.6978, "p": 0.000977}
+    assert found.pop("made_from")["examples"] == 52
+    assert re.fullmatch("[0-9a-f]{16}", found.pop("prompts"))
     assert found == {
         "dev": {"examples": 16, **shares, "better": 8},
         "test": test,

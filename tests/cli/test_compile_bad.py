@@ -211,7 +211,7 @@ MERGED = "format: 1\n<<<<<<< ours\nmodels: {}\n=======\nmodels: {}\n>>>>>>> thei
         (MERGED, ":2: ", "a merge has left conflict markers in lines 2, 4, 6", "chain compile demo"),
         ("format: 2\nmodels: {}\n", ":1:9: ", "a newer promptchain wrote this lock (format 2", "pip install --upgrade"),
         ("[1\n", ":2:1: ", "a ',' or a closing bracket is missing", "chain compile demo"),
-        ("format: 1\nmodels: 3\n", ":2:9: ", "'models': ", "chain compile demo"),
+        ("format: 1\nmodels: 3\n", ":2:9: ", "'models' must be a mapping", "chain compile demo"),
         ("format: 1\nmodels: {}\nmore: 1\n", ":3:1: ", "unknown key 'more'", "chain compile demo"),
     ],
 )
@@ -238,6 +238,17 @@ def test_settings_of_a_lock_that_somebody_edited(learning: Workspace) -> None:
     done = learning.invoke("compile", "demo", "--optimizer", "demos")
     assert done.code == 0, done
     assert entry(learning)["settings"] == {"optimizer": "demos"}
+
+
+def test_prompts_of_a_lock_that_somebody_edited(learning: Workspace) -> None:
+    compiled(learning, "--optimizer", "demos")
+    before = lock_text(learning)
+    learning.write("chains/demo.lock.yaml", before.replace("output: refund", "output: card"))
+    done = learning.invoke("compile", "--check")
+    assert done.code == 101, done
+    assert "by hand" in done.out
+    assert learning.invoke("compile", "demo").code == 0
+    assert learning.invoke("compile", "--check").code == 0
 
 
 def test_two_at_once_for_different_models_lose_nothing(learning: Workspace) -> None:
