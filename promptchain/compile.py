@@ -186,6 +186,7 @@ class _Compile:
         base = await self.bench.trials({}, self.dev)
         if all(trial.passed is None for trial in base):
             raise PromptChainError(_nothing_told(base), hint="chain test shows what each example comes to")
+        self._tell_lost(base)
         if all(trial.passed is not False for trial in base):
             return self._kept("no headroom: the seed prompts pass every dev example", ())
         reports, variants = await self._steps(base)
@@ -197,6 +198,17 @@ class _Compile:
         if not chosen:
             return replace(self._kept("together the candidates were no better on whole chains", reports), dev=dev)
         return await self._held_out(chosen, reports, dev)
+
+    def _tell_lost(self, trials: Sequence[Trial]) -> None:
+        """Warn of examples that are in no share, since a model or a judge failed."""
+        lost = {trial.example.id: trial for trial in trials if trial.passed is None}
+        if not lost:
+            return
+        trial = next(iter(lost.values()))
+        part = "held-out" if trial.example in self.test else "dev"
+        why = trial.run.error or next((check.error for check in trial.checks if check.error), None)
+        said = f"; the first: {trial.example.id}: {why}" if why else ""
+        self.warnings.append(f"of the {part} examples {len(lost)} could not be scored{said}")
 
     def _kept(self, why: str, reports: Sequence[StepReport]) -> Compiled:
         told = tuple(reports) or tuple(StepReport(name, why) for name, why in self._targets([]).items())
@@ -304,6 +316,7 @@ class _Compile:
         """Hold what was chosen against the seed prompts on examples that the search has not seen."""
         self.setup.watch("the held-out examples")
         before, after = await self.bench.trials({}, self.test), await self.bench.trials(chosen, self.test)
+        self._tell_lost([*before, *after])
         test = _compared(before, after, held_out=True)
         if test is None:
             raise PromptChainError(_nothing_told(after), hint="chain test shows what each example comes to")

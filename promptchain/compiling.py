@@ -149,7 +149,7 @@ def settings(chain: Chain, entry: Entry | None, given: Mapping[str, Any]) -> Tun
         if name == "optimizer":
             hint = known_or_nearest(str(given[name]), get_args(Optimizer), "optimizers")
             raise UsageError(f"unknown optimizer '{given[name]}'", hint=hint) from None
-        raise UsageError(f"--{name.rstrip('s')}: {said}") from None
+        raise UsageError(f"--{'step' if name == 'steps' else name}: {said}") from None
 
 
 def _first(exc: ValidationError) -> tuple[str, str]:

@@ -47,6 +47,8 @@ def test_settings_stand_above_those_of_the_file_and_these_above_those_of_the_loc
 def test_a_flag_that_cannot_be_is_named(found: Project) -> None:
     with pytest.raises(UsageError, match=r"^--seed: input should be greater than or equal to 0"):
         job(found, seed=-1)
+    with pytest.raises(UsageError, match=r"^--calls: input should be less than or equal to"):
+        job(found, calls=10_000_000)
 
 
 @pytest.mark.parametrize(("most", "planned"), [(None, 200), (100, 100), (300, 200), (0, 0)])

@@ -135,7 +135,7 @@ def command(
     )
     with compile_jobs.models(project, cache=not no_cache) as lm:
         work = compile_jobs.prepare(project, lm, asked)
-        compile_view.nothing_to_do(work.fresh)
+        compile_view.nothing_to_do(work.fresh, nothing=not work.jobs and not work.fresh)
         if dry_run:
             estimates = compile_jobs.estimates(project, lm, work, asked)
             print_json([one.to_json() for one in estimates]) if json else compile_view.estimates(estimates)

@@ -82,7 +82,7 @@ def show(result: Result) -> None:
         say(f"held out  {_shares(compiled.test)}")
         _say_sure(compiled.test)
     for name, compared in compiled.by_step.items():
-        if len(compiled.by_step) > 1 and (compared.better or compared.worse):
+        if compared != compiled.test and (compared.better or compared.worse):
             say(f"  {name}  {_shares(compared)}")
             _say_sure(compared)
     for warning in compiled.warnings:
@@ -94,7 +94,8 @@ def show(result: Result) -> None:
         say_folded(f"= kept the seed prompts: {compiled.kept}")
         say(f"  noted in {_place(result)}")
     spent = done.spent
-    new = "" if result.calls == spent.calls else f" ({result.calls} new)"
+    more = result.calls > spent.calls  # tries that failed reached a model too
+    new = "" if result.calls == spent.calls else f" ({result.calls} {'tries' if more else 'new'})"
     note(
         f"{plural(spent.calls, 'call')}{new}, {spent.tokens:,} tokens, {dollars(spent.cost)}; {seconds(result.seconds)}"
     )
@@ -129,8 +130,10 @@ def _say_sure(compared: Compared) -> None:
         say(f"          {interval}, by chance with p = {compared.p:.2g}")
 
 
-def nothing_to_do(fresh: Sequence[Job]) -> None:
-    """What needs no compiling."""
+def nothing_to_do(fresh: Sequence[Job], *, nothing: bool) -> None:
+    """What needs no compiling. nothing: there is neither that nor anything else."""
+    if nothing:
+        note("nothing is compiled here: chain compile NAME")
     for job in fresh:
         note(f"{job.chain.name} on {job.model} is fresh: nothing to do; --force compiles it all the same")
 

@@ -359,6 +359,15 @@ def test_run_uses_it_by_itself_and_source_does_not(learning: Workspace) -> None:
     assert f"compiled: {OWN}: intent 50 % → 100 % (fresh)" in learning.invoke("show", "demo").out
 
 
+def test_demos_picked_for_each_request_stand_in_the_lock_and_are_used(learning: Workspace) -> None:
+    compiled(learning)  # what `auto` tries first is enough
+    nearest = entry(learning)["steps"]["intent"]["nearest"]
+    assert (nearest["count"], len(nearest["pool"])) == (1, 16)
+    assert learning.invoke("run", "demo", "odd dev 3").out == "refund\n"
+    shown = learning.invoke("show", "demo", "--rendered", "-i", "message=easy train 3").out
+    assert "Classify: easy train 3\n── assistant\ncard\n" in shown
+
+
 def test_a_rollback_brings_the_prompts_before_back(learning: Workspace) -> None:
     learning.invoke("commit", "demo")
     learning.invoke("compile", "demo", "--optimizer", "demos")
@@ -419,6 +428,25 @@ def test_on_a_narrow_terminal_no_word_is_broken_and_the_spending_is_seen(learnin
         "= kept the seed prompts: no candidate was better",
         "    on the dev examples",
     ]
+
+
+def test_a_steps_gain_is_shown_where_the_whole_has_another(learning: Workspace) -> None:
+    text = CHAIN.replace("MODEL", OWN) + "    - {type: latency, threshold: 0.0000001}\n"
+    learning.write("chains/demo.yaml", text)
+    done = learning.invoke("compile", "demo", "--optimizer", "demos")
+    lines = done.out.splitlines()
+    assert lines[3:7] == [
+        "held out  0 % → 0 %  0 better, 0 worse of 20",
+        "          -13 to +13 points (95 %), by chance with p = 1",
+        "  intent  50 % → 100 %  10 better, 0 worse of 20",
+        "          +21 to +70 points (95 %), by chance with p = 0.00098",
+    ], done
+    assert "✓ compiled intent" in done.out
+
+
+def test_all_where_nothing_is_compiled(learning: Workspace) -> None:
+    done = learning.invoke("compile", "--all")
+    assert (done.code, done.out, done.err) == (0, "", "nothing is compiled here: chain compile NAME\n")
 
 
 # -- a dry run ---------------------------------------------------------------------------------------------------------

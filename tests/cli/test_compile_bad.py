@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 from typing import Any
 
@@ -157,6 +158,18 @@ def test_a_model_that_disappears_half_way(
     assert (no_lock(learning), len(asked)) == (True, 40)
     assert compiled(learning, "--optimizer", "demos")["compiled"]
     assert len({str(request) for request in asked}) == len(asked)
+
+
+def test_examples_that_cannot_be_scored_are_told(learning: Workspace) -> None:
+    lost = [{"contains": f"odd {part} 1", "error": "authentication"} for part in ("dev", "test")]
+    learning.model(*lost, *MODEL, name="demo")
+    done = learning.invoke("compile", "demo", "--optimizer", "demos")
+    assert "7 better, 0 worse of 15" in done.out, done
+    assert "9 better, 0 worse of 19" in done.out
+    for part in ("dev", "held-out"):
+        said = rf"^warning: of the {part} examples 1 could not be scored; the first: \w+: step 'intent' fail"
+        assert re.search(said, done.err, re.MULTILINE), done
+    assert re.search(r"^\d+ calls \(\d+ tries\), ", done.err, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
