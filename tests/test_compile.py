@@ -192,6 +192,16 @@ def test_a_step_that_got_right_is_adopted_though_another_fails_the_same_rows() -
     assert (found.by_step["a"].better, found.by_step["b"].better) == (5, 0)
 
 
+@pytest.mark.parametrize(("rows", "adopted"), [(4, False), (5, True)])
+def test_of_several_steps_one_is_better_by_chance_more_easily(rows: int, adopted: bool) -> None:
+    steps = {**TWO, "c": {**WORD, "prompt": "Never {{ q }}"}}
+    names = ("a", "b", "c")
+    script = lambda request: knows(request) if not text(request).startswith("Never") else "yes"  # noqa: E731
+    found, _, _ = done(script, parts(test=rows, steps=names), steps=steps, checks=as_expected(*names))
+    assert found.by_step["a"].better == found.by_step["b"].better == rows
+    assert (found.kept is None) is adopted
+
+
 def test_a_steps_gain_is_not_bought_with_another_steps_loss() -> None:
     def script(request: Request) -> str:
         asked = text(request)

@@ -73,6 +73,8 @@ def test_the_proposer_is_counted_where_it_is_asked(found: Project) -> None:
     assert models(proposer=MINI) == {OWN, MINI}
     assert models(proposer=MINI, optimizer="demos") == {OWN}
     assert models() == {OWN}
+    asked = {one.model: one.calls for one in estimated(found, proposer=MINI, calls=200).models}
+    assert asked == {MINI: 20, OWN: 180}
 
 
 def test_as_json(found: Project) -> None:

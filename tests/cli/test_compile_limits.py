@@ -50,6 +50,8 @@ def test_a_ceiling_is_shared_by_the_models(learning: Workspace, asked: list[Any]
     done = learning.invoke("compile", "demo", *words, "--max-calls", "200")
     assert done.code == 0, done
     assert len(asked) <= 200
+    dry = learning.invoke("compile", "demo", *words, "--max-calls", "200", "--dry-run", "--json", "--force")
+    assert [one["calls"] for one in dry.json] == [100, 100]
     assert done.out.count("compiled intent") == 2
 
 
