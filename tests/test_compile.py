@@ -192,6 +192,32 @@ def test_a_step_that_got_right_is_adopted_though_another_fails_the_same_rows() -
     assert (found.by_step["a"].better, found.by_step["b"].better) == (5, 0)
 
 
+def test_what_spoils_a_later_step_is_left_out_of_the_joint_choice() -> None:
+    """Each of a and b gets right alone; but c goes wrong where b is right, so that the whole gains nothing by b."""
+
+    def script(request: Request) -> str:
+        asked, demos = text(request), "".join(message.content for message in request.messages[1:-1])
+        if asked.startswith("Check"):
+            return "no" if "Check no" in asked else "yes"
+        own = " y" if asked.startswith("Say") else " w"
+        return "no" if own in asked and own in demos else "yes"
+
+    def rows(name: str) -> tuple[Any, ...]:
+        expected = {"x": {"a": "yes", "b": "yes"}, "y": {"a": "no", "b": "yes"}, "w": {"a": "yes", "b": "no"}}
+        return tuple(
+            example(f"{kind}{name}{number}", expected={**gold, "c": "yes"})
+            for number in range(5)
+            for kind, gold in expected.items()
+        )
+
+    steps = {**TWO, "c": {**WORD, "prompt": "Check {{ b }} {{ q }}", "freeze": True}}
+    found, _, _ = done(
+        script, Parts(rows("train"), rows("dev"), rows("test")), steps=steps, checks=as_expected("a", "b", "c")
+    )
+    assert [report.chosen != "" for report in found.reports] == [True, True, False]
+    assert list(found.variants) == ["a"]
+
+
 @pytest.mark.parametrize(("rows", "adopted"), [(4, False), (5, True)])
 def test_of_several_steps_one_is_better_by_chance_more_easily(rows: int, adopted: bool) -> None:
     steps = {**TWO, "c": {**WORD, "prompt": "Never {{ q }}"}}
