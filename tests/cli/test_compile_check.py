@@ -144,7 +144,7 @@ def test_it_takes_no_model_no_litellm_and_little_time(locked: Workspace) -> None
     command = [COMMAND.with_name("python"), "-c", code]
     done = subprocess.run(command, cwd=locked.root, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == (f"✓ demo on {OWN}: fresh\n", "[]\n")
-    assert min(_seconds(locked) for _ in range(3)) < 0.8
+    assert any(_seconds(locked) < 0.8 for _ in range(3))
 
 
 def _seconds(workspace: Workspace) -> float:
