@@ -144,7 +144,7 @@ class Bench:
                 run = _of_step(run)
             scored = await scorer.score(self.plan, run, example, assertions, self._grader)
         if scored.state is State.ERROR:
-            self._lose(example, scored.problem or "")
+            self._lose(example, scored.problem or "", run.hint)
         told = any(check.counts and check.verdict for check in scored.checks) or run.status is not Status.DONE
         passed = None if scored.state is State.ERROR or not told else scored.state is State.PASSED
         return Trial(example, passed, run, scored.checks)
@@ -181,11 +181,12 @@ class Bench:
                 waiting += [other for other in self.plan.nodes[name].after if other not in gold]
         return frozenset(found)
 
-    def _lose(self, example: Example, problem: str) -> None:
+    def _lose(self, example: Example, problem: str, hint: str | None) -> None:
         self._lost[example.id] = problem
         if len(self._lost) > self._max_errors:
             message = f"{len(self._lost)} examples could not be tried; the last: {problem}"
-            raise PromptChainError(message, hint="mend that and run the same again: what was answered is in the cache")
+            again = "run the same again: what was answered is in the cache"
+            raise PromptChainError(message, hint=f"{hint or 'mend that'}; then {again}")
 
 
 def _ended_well(task: asyncio.Task[Trial]) -> bool:

@@ -6,6 +6,7 @@ held-out comparison. The chain file is never changed: what comes of it is an `En
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -106,11 +107,28 @@ class Allowance:
     reserve: int
 
 
+def telling(max_p: float) -> int:
+    """The fewest examples that can show a gain: all of them better.
+
+    >>> telling(0.1)
+    4
+    """
+    return math.ceil(-math.log2(max_p))
+
+
 def allowance(bench: Bench, parts: Parts, tuning: Tuning, calls: int | None) -> Allowance:
-    """Where a number of calls is given, it is shared out; else there is as much as is of use."""
+    """Where a number of calls is given, it is shared out; else there is as much as is of use.
+
+    Raises PromptChainError where so few are given that not even a candidate that mends every example could be told
+    from chance: what came of that would stand in the lock as if something had been tried."""
     each = max(1, bench.calls_of([*parts.dev, *parts.test]))
     test, dev = MOST_TEST, MOST_DEV
     if calls is not None:
+        some = telling(tuning.max_p)
+        least = math.ceil(each * max(min(some, len(parts.dev)) / _DEV, 2 * min(some, len(parts.test)) / _HELD_OUT))
+        if calls < least:
+            hint = f"raise --calls, or --max-calls where that is the limit: {least} at least, 400 a step are of use"
+            raise PromptChainError(f"{calls} calls are too few to tell one prompt from another", hint=hint)
         test, dev = min(test, int(calls * _HELD_OUT / (2 * each))), min(dev, int(calls * _DEV / each))
     chosen = parts.dev[:dev], parts.test[:test]
     tuned = sum(not why for why in targets(bench, tuning, [*chosen[0], *chosen[1]]).values())
@@ -160,16 +178,15 @@ class _Compile:
         self.seeds = {name: Variant.seed(step) for name, step in chain.steps.items() if isinstance(step, PromptStep)}
         self.allowance = allowance(self.bench, setup.parts, setup.tuning, setup.calls)
         self.dev, self.test = self.allowance.dev, self.allowance.test
-        self.warnings = list(_warnings(setup.parts, chain.steps))
+        self.warnings = list(_warnings(setup.parts, chain.steps, setup.tuning.max_p))
 
     async def run(self) -> Compiled:
         """The whole of it."""
-        if not self.test or not self.dev:
-            return self._kept(f"{self.allowance.calls} calls are too few to compare anything with", ())
         self.setup.watch("the seed prompts on the dev examples")
         base = await self.bench.trials({}, self.dev)
         if all(trial.passed is None for trial in base):
             raise PromptChainError(_nothing_told(base), hint="chain test shows what each example comes to")
+        self._tell_lost(base)
         if all(trial.passed is not False for trial in base):
             return self._kept("no headroom: the seed prompts pass every dev example", ())
         reports, variants = await self._steps(base)
@@ -181,6 +198,17 @@ class _Compile:
         if not chosen:
             return replace(self._kept("together the candidates were no better on whole chains", reports), dev=dev)
         return await self._held_out(chosen, reports, dev)
+
+    def _tell_lost(self, trials: Sequence[Trial]) -> None:
+        """Warn of examples that are in no share, since a model or a judge failed."""
+        lost = {trial.example.id: trial for trial in trials if trial.passed is None}
+        if not lost:
+            return
+        trial = next(iter(lost.values()))
+        part = "held-out" if trial.example in self.test else "dev"
+        why = trial.run.error or next((check.error for check in trial.checks if check.error), None)
+        said = f"; the first: {trial.example.id}: {why}" if why else ""
+        self.warnings.append(f"of the {part} examples {len(lost)} could not be scored{said}")
 
     def _kept(self, why: str, reports: Sequence[StepReport]) -> Compiled:
         told = tuple(reports) or tuple(StepReport(name, why) for name, why in self._targets([]).items())
@@ -258,7 +286,8 @@ class _Compile:
     # --- the whole --------------------------------------------------------------------------------------------------
 
     async def _joint(self, variants: Mapping[str, StepVariant]) -> Variants:
-        """All of the new parameters, or some of them, or none: what is best on whole chains."""
+        """All of the new parameters, or some of them, or none: what is best on whole chains; of those that are as good
+        there, what is best for the steps."""
         self.setup.watch("all steps together")
         choices: list[dict[str, StepVariant]] = [{}, dict(variants)]
         if len(variants) > 1:
@@ -267,7 +296,7 @@ class _Compile:
             choices += [{n: v for n, v in variants.items() if n != without} for without in variants]
 
         async def score(arm: Variants, examples: Sequence[Example]) -> list[float | None]:
-            return [trial.value for trial in await self.bench.trials(arm, examples)]
+            return [self._worth(trial) for trial in await self.bench.trials(arm, examples)]
 
         def price(arm: Variants) -> float:
             return sum(tokens(arm.get(name, seed)) for name, seed in self.seeds.items())
@@ -275,10 +304,19 @@ class _Compile:
         found = await race(choices, self.dev, score, price=price)
         return found.winner.arm
 
+    def _worth(self, trial: Trial) -> float | None:
+        """Whether the whole passed, and less than one dev example's worth of how many steps did."""
+        if trial.passed is None:
+            return None
+        steps = [passed for name in self.seeds if (passed := trial.step_passed(name)) is not None]
+        weight = 1 / (2 * len(self.dev) + 1)
+        return (1 - weight) * trial.passed + weight * (sum(steps) / len(steps) if steps else trial.passed)
+
     async def _held_out(self, chosen: Variants, reports: Sequence[StepReport], dev: Compared | None) -> Compiled:
         """Hold what was chosen against the seed prompts on examples that the search has not seen."""
         self.setup.watch("the held-out examples")
         before, after = await self.bench.trials({}, self.test), await self.bench.trials(chosen, self.test)
+        self._tell_lost([*before, *after])
         test = _compared(before, after, held_out=True)
         if test is None:
             raise PromptChainError(_nothing_told(after), hint="chain test shows what each example comes to")
@@ -287,7 +325,7 @@ class _Compile:
             found = _pairs([t.step_passed(name) for t in before], [t.step_passed(name) for t in after])
             if compared := _difference(found):
                 by_step[name] = compared
-        kept = _why_kept(test, self.setup.tuning)
+        kept = _why_kept(test, by_step, len(chosen), self.setup.tuning.max_p)
         return Compiled(
             variants={} if kept else {name: _changes(variant, self.seeds[name]) for name, variant in chosen.items()},
             kept=kept,
@@ -345,14 +383,19 @@ def _difference(pairs: Sequence[tuple[bool, bool]], *, held_out: bool = True) ->
     )
 
 
-def _why_kept(test: Compared, tuning: Tuning) -> str | None:
-    """None where the compiled prompts are adopted."""
+def _why_kept(test: Compared, by_step: Mapping[str, Compared], changed: int, max_p: float) -> str | None:
+    """None where what was compiled is adopted: the whole is better, or it is no worse and a step is better that does
+    not show in it, as another fails the same rows. changed: steps that could be such a one by chance."""
+    steps = by_step.values()
+    no_worse = all(compared.better >= compared.worse for compared in (test, *steps))
+    if no_worse and any(gain_by_chance(step.better, step.worse) * changed <= max_p for step in steps if step.better):
+        return None
     if test.better <= test.worse:
         return f"no gain on the held-out examples ({test.better} better, {test.worse} worse of {test.examples})"
     p = gain_by_chance(test.better, test.worse)
-    if p <= tuning.max_p:
+    if p <= max_p:
         return None
-    rows = rows_to_settle(test.better, test.worse, test.examples, tuning.max_p)
+    rows = rows_to_settle(test.better, test.worse, test.examples, max_p)
     enough = f"; about {rows} would settle a gain like that" if rows else ""
     said = f"{test.better} better, {test.worse} worse of {test.examples} held-out examples can be chance (p = {p:.2g})"
     return f"too little data: {said}{enough}"
@@ -365,7 +408,7 @@ def _nothing_told(trials: Sequence[Trial]) -> str:
     return "no assertion says anything about the examples"
 
 
-def _warnings(parts: Parts, steps: Mapping[str, object]) -> Iterator[str]:
+def _warnings(parts: Parts, steps: Mapping[str, object], max_p: float) -> Iterator[str]:
     """What makes the result worth less than it looks."""
     from promptchain import template
 
@@ -378,5 +421,7 @@ def _warnings(parts: Parts, steps: Mapping[str, object]) -> Iterator[str]:
         }
         if len(labels) == 1 and len(everything) > 1:
             yield f"every example expects {next(iter(labels))!r} of step '{name}': what is tuned on them knows no other"
-    if len(parts.test) < 20:
+    if len(parts.test) < (least := telling(max_p)):
+        yield f"only {len(parts.test)} of the examples are held out: nothing can be adopted with fewer than {least}"
+    elif len(parts.test) < 20:
         yield f"only {len(parts.test)} examples are held out: a gain must be large to be seen"

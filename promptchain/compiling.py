@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 
 from promptchain import compile as compiler
-from promptchain import fingerprints, testing
+from promptchain import fingerprints, location, lock, testing
+from promptchain.assertions.grader import model_of
+from promptchain.assertions.protocol import AssertionFault
 from promptchain.bench import Bench
 from promptchain.chain import Chain
 from promptchain.compile import Compiled, Setup
-from promptchain.criteria import Assertion
-from promptchain.errors import UsageError, known_or_nearest
+from promptchain.criteria import JUDGED, Assertion, flattened
+from promptchain.errors import InvalidFileError, PromptChainError, UsageError, Where, known_or_nearest
 from promptchain.examples import Examples
 from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
@@ -26,7 +28,7 @@ from promptchain.optimizers.split import Parts, check, split
 from promptchain.project import Project
 from promptchain.records import StepVariant
 from promptchain.runner import BoundPlan
-from promptchain.tuning import Tuning, effective
+from promptchain.tuning import Optimizer, Tuning, effective
 
 if TYPE_CHECKING:
     from promptchain.store.versions import Version
@@ -56,9 +58,36 @@ class Job:
         return self.lock.models.get(self.model)
 
     @property
+    def proposer(self) -> str | None:
+        """Without one that is named, the chain's own model, where it is a hosted one: a small local one has little to
+        say about prompts."""
+        name, able = next(iter(self.bound.prompts.values())).models[0]
+        own = None if able.local or name.startswith("scripted/") else name
+        return self.tuning.proposer or own
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The models that assertions of the chain, or of a row, ask."""
+        own = (assertion for example in self.data for assertion in example.assertions)
+        asked = (a for a in flattened((*self.checks, *own)) if a.name in JUDGED)
+        default = self.chain.test.judge if self.chain.test else None
+        found = (_provider(assertion) or default for assertion in asked)
+        return tuple(dict.fromkeys(model for model in found if model))
+
+    @property
+    def helpers(self) -> tuple[str, ...]:
+        """Models that may be called beside those of the chain."""
+        return tuple(model for model in (self.tuning.teacher, self.proposer, *self.judges) if model)
+
+    @property
     def models(self) -> dict[str, str]:
         """By prompt step."""
         return {name: prompt.model for name, prompt in self.bound.prompts.items()}
+
+    def planned(self, most: int | None) -> int | None:
+        """The calls that may be planned for, of which a ceiling leaves `most`."""
+        known = [calls for calls in (self.tuning.calls, most) if calls is not None]
+        return min(known, default=None)
 
 
 @dataclass(frozen=True)
@@ -79,16 +108,21 @@ def job(project: Project, lm: LM, name: str, models: Sequence[str], given: Mappi
     if "@" in name and not project.folder.joinpath(name).is_file():
         hint = f"bring it back first: chain rollback {name.partition('@')[0]} {name.partition('@')[2]}"
         raise UsageError(f"'{name}' is a version; what is compiled is the chain in the work tree", hint=hint)
-    chain, lock = project.load(name), project.lock(name)
-    testing.tested(chain)
+    chain, found = project.load(name), project.lock(name)
+    if not testing.tested(chain).dataset:
+        hint = "its rows are what is learned from: test: {dataset: rows.jsonl}"
+        raise UsageError(f"the chain '{chain.name}' names no dataset", hint=hint)
     model = project.models(models).of_lock(chain)
     bound = project.bind(chain, lm, models, asserted=True)  # tells of a missing model
     assert model is not None
-    entry = lock.models.get(model)
+    entry = found.models.get(model)
     chain = chain.model_copy(update={"compile": settings(chain, entry, given)})
     for step in chain.compile.steps:
         if step not in bound.prompts:
             raise UsageError(f"there is no prompt step '{step}'", hint=known_or_nearest(step, bound.prompts, "steps"))
+    for helper in (chain.compile.teacher, chain.compile.proposer):
+        if helper:
+            lm.capabilities(helper)  # tells of one that is not there
     checks, _ = testing.assertions(project, chain)
     data = testing.data(project, chain)
     if not checks and not any(example.assertions for example in data):
@@ -96,19 +130,31 @@ def job(project: Project, lm: LM, name: str, models: Sequence[str], given: Mappi
         raise UsageError(f"the chain '{chain.name}' has no assertions, so nothing says what is better", hint=hint)
     parts = split(data, chain.compile)
     check(parts)
-    return Job(name, chain, tuple(models), model, bound, data, parts, checks, lock)
+    return Job(name, chain, tuple(models), model, bound, data, parts, checks, found)
 
 
 def settings(chain: Chain, entry: Entry | None, given: Mapping[str, Any]) -> Tuning:
     """The settings of a compile: those given, over those of the chain file, over those that the lock was made with.
 
-    Raises UsageError for what a flag cannot be."""
+    Raises UsageError for what a flag cannot be, PromptChainError where somebody edited those of the lock."""
     try:
         return effective(chain.compile, entry.settings if entry else {}, given)
     except ValidationError as exc:
-        error = exc.errors(include_url=False)[0]
-        flag = str(error["loc"][0]) if error["loc"] else "settings"
-        raise UsageError(f"'{flag}': {error['msg'].lower()}") from None
+        name, said = _first(exc)
+        if name not in given:
+            where = Where(f"{location.CHAINS}/{chain.name}{lock.SUFFIX}")
+            hint = "take the file back from git, or remove its `settings:` and compile again"
+            message = f"the settings that it has cannot be used: '{name}': {said}"
+            raise PromptChainError(message, hint=hint, where=where) from None
+        if name == "optimizer":
+            hint = known_or_nearest(str(given[name]), get_args(Optimizer), "optimizers")
+            raise UsageError(f"unknown optimizer '{given[name]}'", hint=hint) from None
+        raise UsageError(f"--{'step' if name == 'steps' else name}: {said}") from None
+
+
+def _first(exc: ValidationError) -> tuple[str, str]:
+    error = exc.errors(include_url=False)[0]
+    return str(error["loc"][0]) if error["loc"] else "settings", error["msg"].lower()
 
 
 async def run(
@@ -135,19 +181,17 @@ async def run(
         return Bench(bound, work.checks, caller, grader, at_once=at_once)
 
     tuning = work.tuning
-    calls = tuning.calls if most_calls is None else min(most_calls, tuning.calls or most_calls)
     words = [f"{step}={tuning.teacher}" for step in work.bound.prompts]  # also of those that name a model of their own
     teacher = project.bind(work.chain, ledger, words, asserted=True) if tuning.teacher else None
-    asked = tuning.proposer or _own_proposer(work)
     compiled = await compiler.compile(
         Setup(
             bench=bench(work.bound),
             parts=work.parts,
             tuning=tuning,
-            calls=calls,
+            calls=work.planned(most_calls),
             ledger=ledger,
             teacher=bench(teacher) if teacher else None,
-            ask=proposer(asked, ledger, caller, timeout=project.settings.timeout) if asked else None,
+            ask=proposer(asked, ledger, caller, timeout=project.settings.timeout) if (asked := work.proposer) else None,
             earlier={**_earlier(work), **(others or {})},
             watch=watch,
         )
@@ -159,14 +203,23 @@ async def run(
 
 def is_fresh(work: Job, lm: LM) -> bool:
     """Whether the lock has what this job would make."""
+    if work.before is None or work.before.settings != _recorded(work):
+        return False
     now = fingerprints.made_from(work.chain, work.models, lm, data=work.data, checks=work.checks)
-    return work.before is not None and not fingerprints.stale(work.before, now)
+    return not fingerprints.stale(work.before, now)
 
 
-def _own_proposer(work: Job) -> str | None:
-    """The chain's own model, where it is a hosted one; a small local one has little to say about prompts."""
-    first = next(iter(work.bound.prompts.values())).models[0]
-    return None if first[1].local or first[0].startswith("scripted/") else first[0]
+def _recorded(work: Job) -> dict[str, Any]:
+    """The settings as a lock has them."""
+    return work.tuning.model_dump(mode="json", exclude_defaults=True)
+
+
+def _provider(assertion: Assertion) -> str | None:
+    """None also where it names no model: that it is told when it is asked."""
+    try:
+        return model_of(assertion.options.get("provider"))
+    except AssertionFault:
+        return None
 
 
 def _earlier(work: Job) -> dict[str, Mapping[str, StepVariant]]:
@@ -184,15 +237,22 @@ def _entry(work: Job, lm: LM, compiled: Compiled, spent: Spent) -> Entry:
         test=compiled.test,
         by_step=dict(compiled.by_step),
         spent=spent,
-        settings=work.tuning.model_dump(mode="json", exclude_defaults=True),
+        settings=_recorded(work),
         parent=work.before.fingerprint() if work.before and work.before.steps else None,
         made_from=fingerprints.made_from(work.chain, work.models, lm, data=work.data, checks=work.checks),
     )
 
 
 def write(project: Project, done: Done) -> None:
-    """Put the entry into the lock. Raises PromptChainError."""
-    project.adopt(done.job.name, done.job.model, done.entry)
+    """Put the entry into the lock. Raises InvalidFileError, PromptChainError."""
+    try:
+        project.adopt(done.job.name, done.job.model, done.entry)
+    except InvalidFileError:
+        raise
+    except PromptChainError as exc:  # a full disk, say
+        again = "mend that and run the same again: what was answered is in the cache"
+        where = Where(f"{project.folder.name}/{done.job.chain.name}{lock.SUFFIX}")
+        raise PromptChainError(exc.message, hint=f"{exc.hint}; {again}" if exc.hint else again, where=where) from exc
 
 
 def keep(project: Project, done: Done) -> Version:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from promptchain import scorer, template
+from promptchain import scorer, template, testing
 from promptchain.bench import Bench
 from promptchain.chain import Demo
-from promptchain.compile import allowance
+from promptchain.compile import allowance, targets
 from promptchain.compiling import Job
-from promptchain.lm.protocol import Price
+from promptchain.lm.calls import Caller
+from promptchain.lm.protocol import LM, Price
 from promptchain.optimizers import registry
 from promptchain.optimizers.protocol import demo_tokens, text_tokens
 from promptchain.project import Project
@@ -20,6 +21,13 @@ from promptchain.store.index import Query
 _SHORT_REPLY = 10
 _REPLY = 200
 """Tokens of a reply that no limit is set for: of a label or a number, and of a text."""
+
+_QUESTION, _PROPOSAL = 1200, 400
+_RUBRIC, _VERDICT = 500, 80
+"""Tokens of what a proposer and a judge are asked, and of what they write."""
+
+_TRIALS_A_PROPOSAL = 10
+"""A proposal is tried on a few training examples beside those of the prompt before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +75,48 @@ class Estimate:
         }
 
 
-def estimate(project: Project, work: Job, bench: Bench) -> Estimate:
-    """As if all calls that the search may plan for were made, shared evenly by the steps that a run needs."""
-    looked_at = [name for name in work.bound.prompts if name in scorer.looked_at(work.bound.plan, work.checks)]
-    calls = allowance(bench, work.parts, work.tuning, work.tuning.calls).calls
-    share = calls // max(1, len(looked_at))
+def estimate(project: Project, lm: LM, work: Job, most: int | None = None) -> Estimate:
+    """As if all calls that the search may plan for were made. most: what a ceiling leaves of them.
+
+    Raises PromptChainError where so few calls are of no use."""
+    caller = Caller(lm)
+    bench = Bench(work.bound, work.checks, caller, testing.grader(project, lm, caller, testing.tested(work.chain)))
+    calls = allowance(bench, work.parts, work.tuning, work.planned(most)).calls
+    why = targets(bench, work.tuning, [*work.parts.dev, *work.parts.test])
     found: dict[str, ModelEstimate] = {}
-    for name in looked_at:
-        prompt = work.bound.prompts[name]
-        model, able = prompt.models[0]
-        sent, written = _prompt_tokens(work, name), _reply_tokens(work, name)
+    for model, share, sent, written in _shares(work, bench, calls, [name for name in why if not why[name]]):
         before = found.get(model, ModelEstimate(model, 0, 0, 0.0))
-        cost = _plus(before.cost, able.price, sent * share, written * share)
+        cost = _plus(before.cost, lm.capabilities(model).price, sent * share, written * share)
         tokens = before.tokens + round((sent + written) * share)
         found[model] = ModelEstimate(model, before.calls + share, tokens, cost)
-    steps = {name: _plan(work, bench, name, name in looked_at) for name in work.bound.prompts}
+    steps = {name: said or _plan(work, bench, name) for name, said in why.items()}
     models = tuple(found.values())
     return Estimate(work.chain.name, work.model, str(work.parts), steps, models, _seconds(project, work, calls))
 
 
-def _plan(work: Job, bench: Bench, name: str, looked_at: bool) -> str:
-    step = bench.bound.prompts[name].step
-    if step.freeze is True:
-        return "frozen"
-    if not looked_at:
-        return "no assertion looks at it, or at what comes of it"
+def _plan(work: Job, bench: Bench, name: str) -> str:
     alone = "alone" if bench.is_alone(name) else "with what comes after it"
     return f"{', '.join(registry.plan(work.tuning.optimizer))}; tried {alone}"
+
+
+def _shares(work: Job, bench: Bench, calls: int, tuned: Sequence[str]) -> Iterator[tuple[str, int, float, float]]:
+    """Models, with the calls that each may get, and the tokens of one, sent and written.
+
+    A trial is about as many calls of each step that is tuned, or that a whole run needs, and of each judge; the
+    proposer is asked at most once for so many."""
+    examples = [*work.parts.dev, *work.parts.test]
+    looked_at = scorer.looked_at(work.bound.plan, (*work.checks, *(a for one in examples for a in one.assertions)))
+    steps = [name for name in work.bound.prompts if name in looked_at]
+    judged = max(0, bench.calls_of(examples) - len(steps)) if work.judges else 0
+    proposed = 0
+    if tuned and work.proposer and "instructions" in registry.plan(work.tuning.optimizer):
+        proposed = calls // _TRIALS_A_PROPOSAL
+        yield work.proposer, proposed, _QUESTION, _PROPOSAL
+    each = (calls - proposed) / max(1, len(steps) + judged)
+    for name in steps:
+        yield work.bound.prompts[name].model, round(each), _prompt_tokens(work, name), _reply_tokens(work, name)
+    for judge in work.judges:
+        yield judge, round(each * judged / len(work.judges)), _RUBRIC, _VERDICT
 
 
 def _prompt_tokens(work: Job, name: str) -> float:

@@ -260,12 +260,14 @@ class Project:
         """What makes the model calls of one command. Raises UsageError where a ceiling on cost cannot be held."""
         return Caller(lm, concurrency=concurrency or self.settings.concurrency, budget=self.budget(lm, bound, ceilings))
 
-    def budget(self, lm: LM, bound: BoundPlan, ceilings: Ceilings) -> Budget:
-        """The ceilings given, else those of the settings. Raises UsageError where one on cost cannot be held."""
+    def budget(self, lm: LM, bound: BoundPlan, ceilings: Ceilings, others: Iterable[str] = ()) -> Budget:
+        """The ceilings given, else those of the settings. others: models that are called beside those of the plan.
+
+        Raises UsageError where a ceiling on cost cannot be held."""
         own = self.settings
         cost = own.max_cost if ceilings.cost is None else ceilings.cost
         if cost is not None:
-            for model in bound.models:
+            for model in (*bound.models, *others):
                 if lm.capabilities(model).price is None:
                     hint = "leave out --max-cost and use --max-calls or --max-tokens"
                     raise UsageError(f"the price of '{model}' is not known, so --max-cost cannot be held", hint=hint)

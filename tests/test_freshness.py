@@ -62,7 +62,11 @@ def test_an_edit_of_the_chain(demo: Workspace, old: str, new: str, message: str)
 
 
 def test_an_assertion_that_compares_models_is_one_too(demo: Workspace) -> None:
-    replace(demo, "value: card}", "value: card}\n    - {type: select-best, value: the politest, provider: openai/gpt-5-mini}")
+    replace(
+        demo,
+        "value: card}",
+        "value: card}\n    - {type: select-best, value: the politest, provider: openai/gpt-5-mini}",
+    )
     assert told(demo) == ["the assertions, the judge or the embedder were edited"]
     kit.adopt(demo)
     assert told(demo) == []

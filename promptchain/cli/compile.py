@@ -43,7 +43,9 @@ Calls = Annotated[
         "--calls", min=0, help="Model calls to plan for, held-out rows included.  [default: 400 a step, and those]"
     ),
 ]
-Steps = Annotated[list[str] | None, typer.Option("--step", help="Tune this step only.", autocompletion=complete.steps)]
+Steps = Annotated[
+    list[str] | None, typer.Option("--step", metavar="STEP", help="Tune this step only.", autocompletion=complete.steps)
+]
 Proposer = Annotated[
     str | None,
     typer.Option(
@@ -76,7 +78,7 @@ def command(
         bool, typer.Option("--check", help="Only say whether the locks are fresh, at no cost; exit 101 where not.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done, and about what cost.")
+        bool, typer.Option("--dry-run", help="Only say what would be done, and what it costs at most.")
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="All that is stale, of every chain and model.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also what is fresh.")] = False,
@@ -119,12 +121,13 @@ def command(
     if everything and (names or model):
         raise UsageError("--all takes no names and no models", hint="leave out --all, or the others")
     given = {
-        "optimizer": optimizer, "steps": step, "calls": calls, "seed": seed, "proposer": proposer, "teacher": teacher,
+        "optimizer": optimizer, "steps": step or None, "calls": calls, "seed": seed,
+        "proposer": proposer, "teacher": teacher,
     }  # fmt: skip
     asked = compile_jobs.Options(
         names=tuple(names or ()),
         models=tuple(model or ()),
-        given={name: value for name, value in given.items() if value},
+        given={name: value for name, value in given.items() if value is not None},
         everything=everything,
         force=force,
         ceilings=Ceilings(max_cost, max_calls, max_tokens),
@@ -132,15 +135,16 @@ def command(
     )
     with compile_jobs.models(project, cache=not no_cache) as lm:
         work = compile_jobs.prepare(project, lm, asked)
+        compile_view.nothing_to_do(work.fresh, nothing=not work.jobs and not work.fresh)
         if dry_run:
-            estimates = [compile_jobs.estimate(project, lm, job) for job in work.jobs]
-            print_json([one.to_json() for one in estimates]) if json else compile_view.estimates(estimates, work.fresh)
+            estimates = compile_jobs.estimates(project, lm, work, asked)
+            print_json([one.to_json() for one in estimates]) if json else compile_view.estimates(estimates)
             return
         done = compile_jobs.run(project, lm, work, asked, quiet=json)
     if json:
         print_json([compile_view.as_json(one) for one in done])
     else:
-        compile_view.summary(done, work.fresh)
+        compile_view.summary(done)
 
 
 def _check(project: Project, names: list[str], models: list[str], *, json: bool) -> None:

@@ -111,16 +111,25 @@ def _is_of_step(word: str) -> bool:
     return bool(sign) and "/" not in step
 
 
-def estimate(project: Project, lm: LM, job: Job) -> Estimate:
-    """What a job takes at most."""
-    from promptchain import testing
-    from promptchain.bench import Bench
-    from promptchain.estimate import estimate as estimated
-    from promptchain.lm.calls import Caller
+def estimates(project: Project, lm: LM, work: Work, asked: Options) -> list[Estimate]:
+    """What each of the jobs takes at most. Raises what `run` would raise before anything is spent."""
+    from promptchain.estimate import estimate
 
-    caller = Caller(lm)
-    bench = Bench(job.bound, job.checks, caller, testing.grader(project, lm, caller, testing.tested(job.chain)))
-    return estimated(project, job, bench)
+    for job in work.jobs:
+        _budget(project, lm, job, asked.ceilings)
+    most = _most_calls(project, work, asked.ceilings)
+    return [estimate(project, lm, job, most) for job in work.jobs]
+
+
+def _budget(project: Project, lm: LM, job: Job, ceilings: Ceilings) -> Budget:
+    """Raises UsageError where a ceiling on cost cannot be held."""
+    return project.budget(lm, job.bound, ceilings, job.helpers)
+
+
+def _most_calls(project: Project, work: Work, ceilings: Ceilings) -> int | None:
+    """What a ceiling leaves for each job: the same share whatever the cache has, so that the same is done again."""
+    most = project.settings.max_calls if ceilings.calls is None else ceilings.calls
+    return None if most is None else most // max(1, len(work.jobs))
 
 
 def run(project: Project, lm: LM, work: Work, asked: Options, *, quiet: bool) -> list[Result]:
@@ -129,11 +138,12 @@ def run(project: Project, lm: LM, work: Work, asked: Options, *, quiet: bool) ->
 
     if not work.jobs:
         return []
-    budgets = [project.budget(lm, job.bound, asked.ceilings) for job in work.jobs]
+    budget = [_budget(project, lm, job, asked.ceilings) for job in work.jobs][-1]  # of all, but each may have no price
+    most = _most_calls(project, work, asked.ceilings)
     found: list[Result] = []
     others: dict[str, dict[str, Mapping[str, StepVariant]]] = {}
     for job in work.jobs:
-        result = _run_one(project, lm, job, asked, budgets[-1], others.setdefault(job.name, {}))
+        result = _run_one(project, lm, job, asked, budget, most, others.setdefault(job.name, {}))
         found.append(result)
         if result.done.compiled.variants:
             others[job.name][f"compiled for {job.model}"] = result.done.compiled.variants
@@ -148,6 +158,7 @@ def _run_one(
     job: Job,
     asked: Options,
     budget: Budget,
+    most: int | None,
     others: Mapping[str, Mapping[str, StepVariant]],
 ) -> Result:
     from promptchain import compiling
@@ -155,7 +166,6 @@ def _run_one(
     from promptchain.errors import BudgetError
 
     began, before = time.perf_counter(), budget.spent.calls
-    most = asked.ceilings.calls if asked.ceilings.calls is not None else project.settings.max_calls
     try:
         with compile_view.progress(job, budget) as watch:
             work = compiling.run(

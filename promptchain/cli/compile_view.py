@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from promptchain.cli.output import (
     on_terminal,
     plural,
     say,
+    say_folded,
     seconds,
     style,
     table,
@@ -42,9 +44,9 @@ def progress(job: Job, budget: Budget) -> Iterator[Callable[[str], None]]:
         note(f"{head}: {plural(job.data.count, 'example')} ({job.parts})")
         yield lambda doing: note(f"  {doing}")
         return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress, TextColumn
 
-    now = "reading"
+    began, now = time.monotonic(), "reading"
 
     class Spent(TextColumn):
         """What is being done, and the calls so far: looked up whenever the line is drawn."""
@@ -53,14 +55,14 @@ def progress(job: Job, budget: Budget) -> Iterator[Callable[[str], None]]:
             from rich.text import Text
 
             spent = budget.spent
-            return Text(f"{head}: {now} ({plural(spent.calls, 'new call')}, {dollars(spent.cost)})")
+            took, calls = int(time.monotonic() - began), plural(spent.calls, "new call")
+            return Text(f"{took} s, {calls}, {dollars(spent.cost)}  {head}: {now}")  # what may be cut off comes last
 
     def watch(doing: str) -> None:
         nonlocal now
         now = doing
 
-    columns = (SpinnerColumn(), Spent(""), TimeElapsedColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+    with Progress(Spent(""), console=console(stderr=True), transient=True) as bar:
         bar.add_task("")
         yield watch
 
@@ -69,28 +71,31 @@ def show(result: Result) -> None:
     """What came of one job."""
     done, compiled = result.done, result.done.compiled
     job = done.job
-    head = style(f"{job.chain.name} on {job.model}", "1", sys.stdout)
-    say(f"{head}: {plural(job.data.count, 'example')} of {', '.join(job.data.files)} ({compiled.parts})")
+    head = f"{job.chain.name} on {job.model}: {plural(job.data.count, 'example')}"
+    say_folded(f"{head} of {', '.join(job.data.files)} ({compiled.parts})")
     rows = [row for report in compiled.reports for row in _rows(report)]
     if rows:
         table(rows, ("step", "tried", "dev", "calls", "best"))
     if compiled.dev:
         say(f"dev       {_shares(compiled.dev)}")
     if compiled.test:
-        say(f"held out  {_shares(compiled.test)}{_sure(compiled.test)}")
+        say(f"held out  {_shares(compiled.test)}")
+        _say_sure(compiled.test)
     for name, compared in compiled.by_step.items():
-        if len(compiled.by_step) > 1 and (compared.better or compared.worse):
+        if compared != compiled.test and (compared.better or compared.worse):
             say(f"  {name}  {_shares(compared)}")
+            _say_sure(compared)
     for warning in compiled.warnings:
         warn(warning)
     if compiled.kept is None:
         steps = ", ".join(compiled.variants)
         say(style("✓ ", "32", sys.stdout) + f"compiled {steps}: {_place(result)}")
     else:
-        say(style("= ", "33", sys.stdout) + f"kept the seed prompts: {compiled.kept}")
+        say_folded(f"= kept the seed prompts: {compiled.kept}")
         say(f"  noted in {_place(result)}")
     spent = done.spent
-    new = "" if result.calls == spent.calls else f" ({result.calls} new)"
+    more = result.calls > spent.calls  # tries that failed reached a model too
+    new = "" if result.calls == spent.calls else f" ({result.calls} {'tries' if more else 'new'})"
     note(
         f"{plural(spent.calls, 'call')}{new}, {spent.tokens:,} tokens, {dollars(spent.cost)}; {seconds(result.seconds)}"
     )
@@ -119,26 +124,32 @@ def _shares(compared: Compared) -> str:
     return f"{percent(compared.before)} → {percent(compared.after)}  {change}"
 
 
-def _sure(compared: Compared) -> str:
-    if compared.low is None or compared.high is None or compared.p is None:
-        return ""
-    interval = f"{compared.low * 100:+.0f} to {compared.high * 100:+.0f} points"
-    return f", {interval} (95 %), by chance with p = {compared.p:.2g}"
+def _say_sure(compared: Compared) -> None:
+    if compared.low is not None and compared.high is not None and compared.p is not None:
+        interval = f"{compared.low * 100:+.0f} to {compared.high * 100:+.0f} points (95 %)"
+        say(f"          {interval}, by chance with p = {compared.p:.2g}")
 
 
-def summary(results: Sequence[Result], fresh: Sequence[Job]) -> None:
-    """What several jobs came to, side by side; and what needed none."""
+def nothing_to_do(fresh: Sequence[Job], *, nothing: bool) -> None:
+    """What needs no compiling. nothing: there is neither that nor anything else."""
+    if nothing:
+        note("nothing is compiled here: chain compile NAME")
     for job in fresh:
         note(f"{job.chain.name} on {job.model} is fresh: nothing to do; --force compiles it all the same")
+
+
+def summary(results: Sequence[Result]) -> None:
+    """What several jobs came to, side by side."""
     if len(results) < 2:
         return
+    several = len({result.done.job.chain.name for result in results}) > 1
     rows = []
     for result in results:
         compiled = result.done.compiled
         test = compiled.test
         rows.append(
             (
-                result.done.job.chain.name,
+                *([result.done.job.chain.name] if several else []),
                 result.done.job.model,
                 percent(test.before) if test else _NOTHING,
                 percent(test.after) if test else _NOTHING,
@@ -148,14 +159,14 @@ def summary(results: Sequence[Result], fresh: Sequence[Job]) -> None:
             )
         )
     say("")
-    table(rows, ("chain", "model", "seed", "compiled", "cost a run", "time (p50)", ""))
+    table(rows, (*(["chain"] if several else []), "model", "seed", "compiled", "cost a run", "time (p50)", ""))
 
 
 def _before_after(before: str, after: str) -> str:
     return before if before == after else f"{before} → {after}"
 
 
-def estimates(found: Sequence[Estimate], fresh: Sequence[Job]) -> None:
+def estimates(found: Sequence[Estimate]) -> None:
     """What would be done, and what it may take."""
     for one in found:
         say(style(f"{one.chain} on {one.model}", "1", sys.stdout) + f": {one.parts}")
@@ -164,8 +175,6 @@ def estimates(found: Sequence[Estimate], fresh: Sequence[Job]) -> None:
             say(f"  at most {model.calls} calls of {model.model}, about {model.tokens:,} tokens, {_about(model.cost)}")
         if one.seconds is not None:
             say(f"  about {seconds(one.seconds)}, as the last runs went")
-    for job in fresh:
-        say(f"{job.chain.name} on {job.model} is fresh: nothing to do")
 
 
 def _about(cost: float | None) -> str:

@@ -79,6 +79,19 @@ def say(text: str, stream: TextIO | None = None) -> None:
     target.write(text.encode(encoding, "promptchain").decode(encoding) + "\n")
 
 
+def say_folded(text: str) -> None:
+    """A line; on a terminal that is too narrow for it several, none of which ends in the middle of a word."""
+    if not sys.stdout.isatty():
+        say(text)
+        return
+    import shutil
+    import textwrap
+
+    width = max(20, shutil.get_terminal_size().columns)
+    for line in textwrap.wrap(text, width, subsequent_indent="    ", break_on_hyphens=False):
+        say(line)
+
+
 def note(text: str) -> None:
     """A line for people, on stderr."""
     say(text, sys.stderr)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from promptchain.cli.output import (
     on_terminal,
     plural,
     say,
+    say_folded,
     seconds,
     style,
     table,
@@ -96,11 +95,11 @@ def _show(verdict: Verdict) -> None:
         for name, mean in summary.metrics.items():
             say(f"metric {name}: {mean.value:.3f}")
     if summary.flaky:
-        _folded(f"flaky: {_some(summary.flaky)}")
+        say_folded(f"flaky: {_some(summary.flaky)}")
     if verdict.comparison:
         _comparison(verdict.comparison)
     for miss in verdict.misses:
-        _folded(style("✗ ", "31", sys.stdout) + miss.message)
+        say_folded(style("✗ ", "31", sys.stdout) + miss.message)
     if verdict.gated and not verdict.misses and not evaluation.stopped:
         say(style("✓ ", "32", sys.stdout) + _met(verdict))
     _notes(evaluation)
@@ -168,12 +167,12 @@ def _failures(evaluation: Evaluation) -> None:
         say(style(f"failed: {len(failed)}{more}", "1", sys.stdout))
     for result in sorted(failed.values(), key=lambda result: (-times[result.id], result.score or 0.0))[:MOST]:
         tries = f"  ({times[result.id]} of {evaluation.repeat} tries)" if evaluation.repeat > 1 else ""
-        _folded(f"  {result.id}  {result.where}  {_why(result)}{tries}")
+        say_folded(f"  {result.id}  {result.where}  {_why(result)}{tries}")
     if lost:
         more = f", the first {MOST}" if len(lost) > MOST else ""
         say(style(f"not scored: {len(lost)}{more}", "1", sys.stdout))
     for result in list(lost.values())[:MOST]:
-        _folded(f"  {result.id}  {result.where}  {_one_line(result.problem or '')}")
+        say_folded(f"  {result.id}  {result.where}  {_one_line(result.problem or '')}")
 
 
 def _why(result: ExampleResult) -> str:
@@ -182,16 +181,6 @@ def _why(result: ExampleResult) -> str:
     said = first.verdict.reason if first and first.verdict else result.problem or ""
     where = result.first or (first.assertion.output if first else None) or "outputs"
     return f"{where}: {_one_line(said)}"
-
-
-def _folded(text: str) -> None:
-    """A line; on a terminal that is too narrow for it several, none of which ends in the middle of a word."""
-    if not sys.stdout.isatty():
-        say(text)
-        return
-    width = max(20, shutil.get_terminal_size().columns)
-    for line in textwrap.wrap(text, width, subsequent_indent="    ", break_on_hyphens=False):
-        say(line)
 
 
 def _one_line(text: str) -> str:
@@ -205,7 +194,7 @@ def _comparison(compared: Comparison) -> None:
         return
     sure = f"p = {chain.p:.2g}, exact paired test"
     interval = f"{chain.low * 100:+.1f} to {chain.high * 100:+.1f}"
-    _folded(
+    say_folded(
         style(f"against {before}: {points(chain.value)}", "1", sys.stdout)
         + f" ({interval}; {sure}); {chain.better} better, {chain.worse} worse of {chain.n}"
     )
@@ -214,7 +203,9 @@ def _comparison(compared: Comparison) -> None:
             say(f"  {name}: {points(step.value)} ({step.better} better, {step.worse} worse)")
     for title, flips in (("now fail", compared.worse), ("now pass", compared.better)):
         if flips:
-            _folded(f"  {title}: {_some([flip.id + (f' ({flip.first})' if flip.first else '') for flip in flips], 20)}")
+            say_folded(
+                f"  {title}: {_some([flip.id + (f' ({flip.first})' if flip.first else '') for flip in flips], 20)}"
+            )
     if compared.left_out:
         say(f"  {plural(compared.left_out, 'example')} could not be scored on both sides")
 

@@ -43,7 +43,8 @@ def proposer(model: str, lm: LM, caller: Caller, *, timeout: float) -> Ask:
         except ModelError as exc:
             failed += 1
             if exc.fault not in _PASSING or failed == _MOST_FAILED:
-                raise
+                said = f"the proposer {model} failed: {exc.message}"
+                raise ModelError(said, fault=exc.fault, model=model, hint=exc.hint) from exc
             return ""
         failed = 0
         return "" if answer.response.finish is Finish.FILTER else answer.response.text

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+from typing import Any
+
 import pytest
 
+from promptchain.lm.scripted import ScriptedLM
 from tests.cli.git_kit import make_repo, replace
 from tests.cli.version_kit import FILED
 from tests.workspace import REPLIES, Workspace
@@ -29,3 +33,25 @@ def three(repo: Workspace) -> Workspace:
     replace(repo, "Decide.", "Decide with care.", "chains/support/intent.md")
     assert repo.invoke("commit", "demo", "-m", "Careful").out == "demo@v3\n"
     return repo
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every request that reaches a scripted model in this process."""
+    found: list[Any] = []
+    complete = ScriptedLM.complete
+
+    async def counted(self: ScriptedLM, request: Any, on_text: Any = None) -> Any:
+        found.append(request)
+        return await complete(self, request, on_text)
+
+    monkeypatch.setattr(ScriptedLM, "complete", counted)
+    return found
+
+
+@pytest.fixture
+def dead_port() -> str:
+    """An address at which nothing listens."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{server.getsockname()[1]}/v1"

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,6 @@ import pytest
 
 from tests.loopback import Loopback
 from tests.workspace import DEMO, Workspace
-
-
-@pytest.fixture
-def dead_port() -> str:
-    """An address at which nothing listens."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{server.getsockname()[1]}/v1"
 
 
 @pytest.fixture
