@@ -22,7 +22,7 @@ from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
 from promptchain.lm.ledger import Ledger
 from promptchain.lm.protocol import LM
-from promptchain.lock import Entry, Lock, Spent
+from promptchain.lock import Entry, Lock, MadeFrom, Spent
 from promptchain.optimizers.proposer import proposer
 from promptchain.optimizers.split import Parts, check, split
 from promptchain.project import Project
@@ -47,6 +47,7 @@ class Job:
     data: Examples
     parts: Parts = field(repr=False)
     checks: tuple[Assertion, ...]
+    choices: tuple[Assertion, ...]
     lock: Lock = field(repr=False)
 
     @property
@@ -123,14 +124,14 @@ def job(project: Project, lm: LM, name: str, models: Sequence[str], given: Mappi
     for helper in (chain.compile.teacher, chain.compile.proposer):
         if helper:
             lm.capabilities(helper)  # tells of one that is not there
-    checks, _ = testing.assertions(project, chain)
+    checks, choices = testing.assertions(project, chain)
     data = testing.data(project, chain)
     if not checks and not any(example.assertions for example in data):
         hint = 'test: {assert: [{step: intent, type: equals, value: "{{ expected.intent }}"}]}'
         raise UsageError(f"the chain '{chain.name}' has no assertions, so nothing says what is better", hint=hint)
     parts = split(data, chain.compile)
     check(parts)
-    return Job(name, chain, tuple(models), model, bound, data, parts, checks, found)
+    return Job(name, chain, tuple(models), model, bound, data, parts, checks, choices, found)
 
 
 def settings(chain: Chain, entry: Entry | None, given: Mapping[str, Any]) -> Tuning:
@@ -155,6 +156,11 @@ def settings(chain: Chain, entry: Entry | None, given: Mapping[str, Any]) -> Tun
 def _first(exc: ValidationError) -> tuple[str, str]:
     error = exc.errors(include_url=False)[0]
     return str(error["loc"][0]) if error["loc"] else "settings", error["msg"].lower()
+
+
+def _made_from(work: Job, lm: LM) -> MadeFrom:
+    checks = (*work.checks, *work.choices)
+    return fingerprints.made_from(work.chain, work.models, lm, data=work.data, checks=checks)
 
 
 async def run(
@@ -205,7 +211,7 @@ def is_fresh(work: Job, lm: LM) -> bool:
     """Whether the lock has what this job would make."""
     if work.before is None or work.before.settings != _recorded(work):
         return False
-    now = fingerprints.made_from(work.chain, work.models, lm, data=work.data, checks=work.checks)
+    now = _made_from(work, lm)
     return not fingerprints.stale(work.before, now)
 
 
@@ -239,7 +245,7 @@ def _entry(work: Job, lm: LM, compiled: Compiled, spent: Spent) -> Entry:
         spent=spent,
         settings=_recorded(work),
         parent=work.before.fingerprint() if work.before and work.before.steps else None,
-        made_from=fingerprints.made_from(work.chain, work.models, lm, data=work.data, checks=work.checks),
+        made_from=_made_from(work, lm),
     )
 
 

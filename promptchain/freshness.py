@@ -15,7 +15,7 @@ from promptchain.errors import PromptChainError
 from promptchain.fingerprints import SENT, Stale
 from promptchain.lm.protocol import LM
 from promptchain.lock import Entry
-from promptchain.project import Project
+from promptchain.project import Project, is_of_step
 from promptchain.tuning import effective
 
 
@@ -54,8 +54,8 @@ def freshness(project: Project, name: str, models: Iterable[str] = ()) -> list[F
     """
     chain, lock = project.load(name), project.lock(name)
     words = list(models)
-    steps = [word for word in words if _is_of_step(word)]
-    asked = dict.fromkeys(word for word in words if not _is_of_step(word))
+    steps = [word for word in words if is_of_step(word)]
+    asked = dict.fromkeys(word for word in words if not is_of_step(word))
     project.models(steps)  # what is wrong with them is told even where there is no entry to look at
     lm = project.lm()
     try:
@@ -86,8 +86,3 @@ def _as_compiled(chain: Chain, entry: Entry) -> Chain:
     with suppress(ValidationError):  # somebody edited those of the lock: then they are no longer what it was made with
         return chain.model_copy(update={"compile": effective(chain.compile, entry.settings)})
     return chain
-
-
-def _is_of_step(word: str) -> bool:
-    step, sign, _ = word.partition("=")
-    return bool(sign) and "/" not in step

@@ -340,15 +340,21 @@ def _changes(before: Snapshot | None, chain: Chain, now: Snapshot) -> str:
         return ""
 
 
+def is_of_step(word: str) -> bool:
+    """Whether a model is named for one step: `STEP=MODEL`; `org/a=b` is a model's name."""
+    step, sign, _ = word.partition("=")
+    return bool(sign) and "/" not in step
+
+
 def parse_models(given: Iterable[str], default: str | None) -> Models:
     """`MODEL` for the whole chain and `STEP=MODEL` for one step. Raises UsageError."""
     whole: str | None = None
     steps: dict[str, str] = {}
     for word in given:
-        step, sign, model = word.partition("=")
+        step, _, model = word.partition("=")
         if not word.strip():
             raise UsageError("--model names no model", hint="for example --model local/smollm2")
-        if sign and "/" not in step:
+        if is_of_step(word):
             if not model:
                 raise UsageError(f"--model {word} names no model", hint=f"for example --model {step}=local/smollm2")
             if step in steps:

@@ -90,6 +90,7 @@ def prepare(project: Project, lm: LM, asked: Options) -> Work:
 def _wanted(project: Project, asked: Options) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The chains, each with the words that name its models."""
     from promptchain.errors import UsageError
+    from promptchain.project import is_of_step
 
     if asked.everything:
         for name in project.names():
@@ -99,16 +100,11 @@ def _wanted(project: Project, asked: Options) -> Iterator[tuple[str, tuple[str, 
     if not asked.names:
         hint = "chain compile NAME; --all for every lock that is stale, --check to look at them"
         raise UsageError("which chain?", hint=hint)
-    steps = tuple(word for word in asked.models if _is_of_step(word))
-    columns = [word for word in asked.models if not _is_of_step(word)]
+    steps = tuple(word for word in asked.models if is_of_step(word))
+    columns = [word for word in asked.models if not is_of_step(word)]
     for name in dict.fromkeys(asked.names):
         for column in dict.fromkeys(columns) or [None]:
             yield name, (*steps, *([column] if column else []))
-
-
-def _is_of_step(word: str) -> bool:
-    step, sign, _ = word.partition("=")
-    return bool(sign) and "/" not in step
 
 
 def estimates(project: Project, lm: LM, work: Work, asked: Options) -> list[Estimate]:

@@ -73,6 +73,7 @@ def job_for(project: Project, lm: LM, name: str, asked: Options) -> Job:
     """All that can be wrong with a chain's test is found here, before anything is spent."""
     from promptchain import testing
     from promptchain.cli import adopted
+    from promptchain.project import is_of_step
     from promptchain.recording import Recorder
     from promptchain.testing import Case
 
@@ -82,8 +83,8 @@ def job_for(project: Project, lm: LM, name: str, asked: Options) -> Job:
     found = testing.data(project, chain, asked.words, asked.files)
     for warning in found.warnings:
         warn(warning)
-    steps = tuple(word for word in asked.models if _is_of_step(word))
-    columns = [word for word in asked.models if not _is_of_step(word)]
+    steps = tuple(word for word in asked.models if is_of_step(word))
+    columns = [word for word in asked.models if not is_of_step(word)]
     baseline = asked.compare or setting.gate.no_worse_than
     if asked.compare and setting.gate.no_worse_than not in (None, asked.compare):
         warn(f"--compare {asked.compare} is taken in place of the gate's no_worse_than: {setting.gate.no_worse_than}")
@@ -103,11 +104,6 @@ def job_for(project: Project, lm: LM, name: str, asked: Options) -> Job:
     return Job(tuple(cases), tuple(before), found, checks, choices, setting, setting.gate, recorder)
 
 
-def _is_of_step(word: str) -> bool:
-    step, sign, _ = word.partition("=")
-    return bool(sign) and "/" not in step
-
-
 def _is_model(word: str) -> bool:
     """Whether what to compare with is a model: `openai/gpt-5-mini`, but not `@git:origin/main`."""
     name, at, _ = word.partition("@")
@@ -121,10 +117,11 @@ def _baseline(
     Raises UsageError."""
     from promptchain.cli import adopted
     from promptchain.errors import UsageError
+    from promptchain.project import is_of_step
     from promptchain.testing import Case
 
     if _is_model(word):
-        words = [own for own in models if _is_of_step(own)] + [word]
+        words = [own for own in models if is_of_step(own)] + [word]
         loaded = project.load(name)
         bound = adopted.bind(project, name, loaded, lm, words, source=source, asserted=True)
         return Case(f"{chain} on {word}", name, loaded, bound)
@@ -133,7 +130,7 @@ def _baseline(
         loaded = project.load(reference)
     except UsageError as exc:
         raise UsageError(f"there is no {reference} to compare with: {exc.message}", hint=exc.hint) from None
-    known = [own for own in models if not _is_of_step(own) or own.partition("=")[0] in loaded.steps]
+    known = [own for own in models if not is_of_step(own) or own.partition("=")[0] in loaded.steps]
     try:
         bound = adopted.bind(project, reference, loaded, lm, known, source=source, asserted=True)
         return Case(reference, reference, loaded, bound)
