@@ -98,10 +98,11 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How many calls are planned for, and which examples they are for. reserve: of them, what comparing whole chains
-    takes when the search is over."""
+    """How many calls are planned for, and which examples they are for. each: calls of one run of the chain. reserve: of
+    all calls, what comparing whole chains takes when the search is over."""
 
     calls: int
+    each: int
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
     reserve: int
@@ -135,7 +136,7 @@ def allowance(bench: Bench, parts: Parts, tuning: Tuning, calls: int | None) -> 
     rounds = 1 if tuned < 2 else 3  # over the dev examples, for the joint choice
     reserve = each * (2 * len(chosen[1]) + rounds * len(chosen[0]))
     planned = each * len(chosen[0]) + reserve + tuned * CALLS_FOR_A_STEP if calls is None else calls
-    return Allowance(planned, *chosen, reserve)
+    return Allowance(planned, each, *chosen, reserve)
 
 
 def targets(bench: Bench, tuning: Tuning, examples: Sequence[Example], base: Sequence[Trial] = ()) -> dict[str, str]:
@@ -301,7 +302,9 @@ class _Compile:
         def price(arm: Variants) -> float:
             return sum(tokens(arm.get(name, seed)) for name, seed in self.seeds.items())
 
-        found = await race(choices, self.dev, score, price=price)
+        left = self.allowance.calls - self.setup.ledger.total.calls - 2 * self.allowance.each * len(self.test)
+        most = len(self.dev) + max(len(self.dev), left // self.allowance.each)  # the seed prompts are tried already
+        found = await race(choices, self.dev, score, price=price, most=most)
         return found.winner.arm
 
     def _worth(self, trial: Trial) -> float | None:
