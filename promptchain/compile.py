@@ -123,7 +123,7 @@ def allowance(bench: Bench, parts: Parts, tuning: Tuning, calls: int | None) -> 
 
     Raises PromptChainError where so few are given that not even a candidate that mends every example could be told
     from chance: what came of that would stand in the lock as if something had been tried. `compile` does where nothing
-    could be."""
+    could be tried."""
     examples = [*parts.dev, *parts.test]
     each = max(1, bench.calls_of(examples))
     tuned = sum(not why for why in targets(bench, tuning, examples).values())
