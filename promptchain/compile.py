@@ -39,8 +39,8 @@ _NO_CALLS = "no calls left for it"
 @dataclass(frozen=True)
 class Setup:
     """All that a compile needs. calls: that may be planned for; None for what it takes. earlier: parameters that came
-    of other compiles, by where they are from: candidates to begin with. ledger: the LM that bench, teacher and
-    proposer go through.
+    of other compiles, by where they are from: candidates to begin with. before: those that the lock has now, which
+    steps that are not asked for keep. ledger: the LM that bench, teacher and proposer go through.
     """
 
     bench: Bench
@@ -51,6 +51,7 @@ class Setup:
     teacher: Bench | None = None
     ask: Ask | None = None
     earlier: Mapping[str, Variants] = field(default_factory=dict)
+    before: Variants = field(default_factory=dict)
     watch: Callable[[str], None] = field(default=lambda _: None, repr=False)
 
 
@@ -234,7 +235,7 @@ class _Compile:
 
     async def _steps(self, base: Sequence[Trial]) -> tuple[list[StepReport], dict[str, StepVariant]]:
         reports: list[StepReport] = []
-        variants: dict[str, StepVariant] = {}
+        variants = self._standing()
         targets = self._targets(base)
         waiting = [name for name, why in targets.items() if not why]
         for name, why in targets.items():
@@ -249,6 +250,16 @@ class _Compile:
             if best.variant != self.seeds[name]:
                 variants[name] = best.variant
         return reports, variants
+
+    def _standing(self) -> dict[str, StepVariant]:
+        """What steps that are not asked for keep of the compile before: to tune one step is not to give up another."""
+        asked = self.setup.tuning.steps
+        found = {
+            name: earlier.allowed(self._task(name, {}), self.setup.before[name], seed)
+            for name, seed in self.seeds.items()
+            if asked and name not in asked and name in self.setup.before
+        }
+        return {name: variant for name, variant in found.items() if variant != self.seeds[name]}
 
     async def _step(self, name: str, others: Variants, room: int) -> tuple[StepReport, Candidate]:
         """Tune one step within `room` calls: what each optimizer finds is where the next begins."""

@@ -199,6 +199,7 @@ async def run(
             teacher=bench(teacher) if teacher else None,
             ask=proposer(asked, ledger, caller, timeout=project.settings.timeout) if (asked := work.proposer) else None,
             earlier={**_earlier(work), **(others or {})},
+            before=work.before.steps if work.before else {},
             watch=watch,
         )
     )

@@ -240,6 +240,7 @@ def test_steps_are_tuned_one_by_one_and_then_chosen_together(empty: Workspace) -
     only = compiled(empty, "--step", "intent", "--force")
     skipped = {step["step"]: step["skipped"] for step in only["steps"]}
     assert skipped == {"intent": "", "goods": "not asked for", "reply": "not asked for"}
+    assert only["variant"]["goods"] == found["variant"]["goods"], "what was compiled of it stays"
     assert entry(empty)["settings"] == {"optimizer": "demos", "steps": ["intent"]}
 
 
