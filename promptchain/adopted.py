@@ -54,8 +54,7 @@ class Adopted:
     @property
     def command(self) -> str:
         """What mends it."""
-        model = f" --model {shlex.quote(self.model)}" if self.model and not self.own else ""
-        return f"chain compile {self.chain}{model}"
+        return command(self.chain, None if self.own else self.model)
 
     @property
     def problem(self) -> str | None:
@@ -75,6 +74,11 @@ class Adopted:
         reasons = [stale.message for stale in self.stale]
         reasons += [f"step '{name}' runs on the file's words, for {why}" for name, why in self.unfit.items()]
         return f"the prompts of '{self.chain}' compiled for {self.model} are stale: {'; '.join(reasons)}"
+
+
+def command(chain: str, model: str | None) -> str:
+    """What compiles a chain for a model; None for its own."""
+    return f"chain compile {chain}" + (f" --model {shlex.quote(model)}" if model else "")
 
 
 def choose(chain: Chain, lock: Lock, model: str | None, models: Mapping[str, str], lm: LM | None) -> Adopted:
