@@ -445,6 +445,13 @@ def test_a_steps_gain_is_shown_where_the_whole_has_another(learning: Workspace) 
     assert "✓ compiled intent" in done.out
 
 
+def test_what_is_odd_about_the_rows_is_said_once_for_all_models(learning: Workspace) -> None:
+    learning.model(*MODEL, name="other")
+    dataset(learning, [*rows(), rows()[0]])
+    done = learning.invoke("compile", "demo", "--model", OWN, "--model", OTHER, "--dry-run")
+    assert done.err.count("row repeats an earlier one") == 1, done
+
+
 def test_all_where_nothing_is_compiled(learning: Workspace) -> None:
     done = learning.invoke("compile", "--all")
     assert (done.code, done.out, done.err) == (0, "", "nothing is compiled here: chain compile NAME\n")
