@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from promptchain import results, template
 from promptchain.assertions.apply import Checked, apply, strings
 from promptchain.assertions.protocol import Subject, Verdict
+from promptchain.assertions.registry import names_function
 from promptchain.chain import PromptStep
 from promptchain.criteria import Assertion, flattened
 from promptchain.errors import Fault
@@ -135,9 +136,12 @@ def _of_outputs(assertion: Assertion, plan: Plan, run: Run, values: Mapping[str,
 
 
 def looked_at(plan: Plan, assertions: Iterable[Assertion]) -> frozenset[str]:
-    """The steps that an assertion looks at, with all before them."""
+    """The steps that an assertion looks at, with all before them; all steps where code is asked that is not ours, since
+    it is handed every value."""
     found: set[str] = set()
     for assertion in flattened(assertions):
+        if assertion.name == "webhook" or (assertion.name == "python" and names_function(assertion.value)):
+            return frozenset(plan.nodes)
         if assertion.step is not None:
             found.add(assertion.step)
         else:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from promptchain import scorer
 from promptchain.assertions.apply import Checked, apply
 from promptchain.assertions.protocol import Subject
 from promptchain.criteria import Assertion
@@ -17,7 +18,7 @@ from promptchain.lm.protocol import Response, Usage
 from promptchain.lm.scripted import ScriptedLM
 from promptchain.records import Status
 from promptchain.results import ExampleResult, State
-from tests.evaluate_kit import chain_of, check, example, grader_of, try_one
+from tests.evaluate_kit import chain_of, check, example, grader_of, plan_of, try_one
 
 ONE = chain_of({"a": "{{ q }}"})
 TRUE, FALSE = check("contains", "o"), check("contains", "zzz")
@@ -353,3 +354,16 @@ def test_apply_raises_nothing_for_a_value_of_the_wrong_kind() -> None:
     checked = asyncio.run(go())
     assert checked.passed is None
     assert checked.error
+
+
+@pytest.mark.parametrize(
+    ("asked", "steps"),
+    [
+        (("python", "checks:look"), {"a", "b"}),
+        (("webhook", "http://h"), {"a", "b"}),
+        (("python", "len(output)"), {"a"}),
+    ],
+)
+def test_code_of_the_projects_own_may_look_at_every_step(asked: tuple[str, str], steps: set[str]) -> None:
+    plan = plan_of(chain_of({"a": "A {{ q }}", "b": "B {{ q }}"}, outputs={"a": "{{ a }}"}))
+    assert scorer.looked_at(plan, [check(*asked)]) == steps

@@ -24,9 +24,14 @@ _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 async def python(subject: Subject, spec: Spec, grader: Grader) -> Verdict:
     """An expression, or `module:function` of the project."""
-    if isinstance(spec.value, str) and _FUNCTION.fullmatch(spec.value.strip()):
+    if names_function(spec.value):
         return await code.function(subject, spec, grader)
     return expressions.expression(subject, spec)
+
+
+def names_function(value: Any) -> bool:
+    """Whether the value of an assertion of the kind `python` is `module:function`, and no expression."""
+    return isinstance(value, str) and _FUNCTION.fullmatch(value.strip()) is not None
 
 
 def check_value(kind: str, value: Any) -> None:
@@ -36,7 +41,7 @@ def check_value(kind: str, value: Any) -> None:
         return
     if kind == "regex":
         compiled(value)
-    elif kind == "python" and not _FUNCTION.fullmatch(value.strip()):
+    elif kind == "python" and not names_function(value):
         expressions.syntax(value)
 
 
