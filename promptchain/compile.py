@@ -30,6 +30,9 @@ MOST_DEV = 100
 MOST_TEST = 200
 """Examples that are looked at where no number of calls is given."""
 
+NOT_ASKED_FOR = "not asked for"
+"""Why a step is not tuned that `steps` of the settings leaves out."""
+
 _HELD_OUT = 1 / 3
 _DEV = 0.15
 """Of a number of calls that is given, what the held-out comparison and one round over the dev examples may take."""
@@ -38,8 +41,8 @@ _DEV = 0.15
 @dataclass(frozen=True)
 class Setup:
     """All that a compile needs. calls: that may be planned for; None for what it takes. earlier: parameters that came
-    of other compiles, by where they are from: candidates to begin with. ledger: the LM that bench, teacher and
-    proposer go through.
+    of other compiles, by where they are from: candidates to begin with. standing: those that the lock has for steps
+    that are not tuned this time. ledger: the LM that bench, teacher and proposer go through.
     """
 
     bench: Bench
@@ -50,6 +53,7 @@ class Setup:
     teacher: Bench | None = None
     ask: Ask | None = None
     earlier: Mapping[str, Variants] = field(default_factory=dict)
+    standing: Variants = field(default_factory=dict)
     watch: Callable[[str], None] = field(default=lambda _: None, repr=False)
 
 
@@ -151,7 +155,7 @@ def targets(bench: Bench, tuning: Tuning, examples: Sequence[Example], base: Seq
             continue
         told = [trial.step_passed(name) for trial in base]
         if tuning.steps and name not in tuning.steps:
-            found[name] = "not asked for"
+            found[name] = NOT_ASKED_FOR
         elif node.step.freeze is True:
             found[name] = "frozen"
         elif name not in looked_at:
@@ -224,10 +228,11 @@ class _Compile:
         reports: list[StepReport] = []
         variants: dict[str, StepVariant] = {}
         targets = self._targets(base)
+        variants |= self._standing(targets)
         waiting = [name for name, why in targets.items() if not why]
         for name, why in targets.items():
             if why:
-                reports.append(StepReport(name, why))
+                reports.append(StepReport(name, f"{why}: stays as it was compiled" if name in variants else why))
                 continue
             left = self.allowance.calls - self.setup.ledger.total.calls - self.allowance.reserve
             room = min(left // len(waiting), CALLS_FOR_A_STEP if self.setup.calls is None else left)
@@ -237,6 +242,16 @@ class _Compile:
             if best.variant != self.seeds[name]:
                 variants[name] = best.variant
         return reports, variants
+
+    def _standing(self, targets: Mapping[str, str]) -> dict[str, StepVariant]:
+        """What was compiled before for steps that are not asked for, as far as it holds today."""
+        found = {}
+        for name, variant in self.setup.standing.items():
+            if targets.get(name) == NOT_ASKED_FOR:
+                now = earlier.allowed(self._task(name, {}), variant, self.seeds[name])
+                if now != self.seeds[name]:
+                    found[name] = now
+        return found
 
     async def _step(self, name: str, others: Variants, room: int) -> tuple[StepReport, Candidate]:
         """Tune one step within `room` calls: what each optimizer finds is where the next begins."""

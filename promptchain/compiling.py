@@ -199,6 +199,7 @@ async def run(
             teacher=bench(teacher) if teacher else None,
             ask=proposer(asked, ledger, caller, timeout=project.settings.timeout) if (asked := work.proposer) else None,
             earlier={**_earlier(work), **(others or {})},
+            standing=_standing(work, lm),
             watch=watch,
         )
     )
@@ -233,6 +234,16 @@ def _earlier(work: Job) -> dict[str, Mapping[str, StepVariant]]:
     found = {"the compile before": work.before.steps} if work.before and work.before.steps else {}
     others = {f"compiled for {model}": entry.steps for model, entry in work.lock.models.items() if model != work.model}
     return {**found, **{source: steps for source, steps in others.items() if steps}}
+
+
+def _standing(work: Job, lm: LM) -> dict[str, StepVariant]:
+    """What the lock has for this model, without the steps that are others now: the file's new words stand for those."""
+    if work.before is None or not work.before.steps:
+        return {}
+    before, now = work.before.made_from, _made_from(work, lm)
+    same = {name for name in before.steps if before.steps[name] == now.steps.get(name)}
+    same &= {name for name in before.models if before.models[name] == now.models.get(name)}
+    return {name: variant for name, variant in work.before.steps.items() if name in same}
 
 
 def _entry(work: Job, lm: LM, compiled: Compiled, spent: Spent) -> Entry:

@@ -135,7 +135,8 @@ def nothing_to_do(fresh: Sequence[Job], *, nothing: bool) -> None:
     if nothing:
         note("nothing is compiled here: chain compile NAME")
     for job in fresh:
-        note(f"{job.chain.name} on {job.model} is fresh: nothing to do; --force compiles it all the same")
+        steps = f" (tuned: {', '.join(job.tuning.steps)} only)" if job.tuning.steps else ""
+        note(f"{job.chain.name} on {job.model} is fresh{steps}: nothing to do; --force compiles it all the same")
 
 
 def summary(results: Sequence[Result]) -> None:

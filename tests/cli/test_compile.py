@@ -239,8 +239,23 @@ def test_steps_are_tuned_one_by_one_and_then_chosen_together(empty: Workspace) -
     assert skipped == {"intent": "", "goods": "", "reply": "no assertion looks at it, or at what comes of it"}
     only = compiled(empty, "--step", "intent", "--force")
     skipped = {step["step"]: step["skipped"] for step in only["steps"]}
-    assert skipped == {"intent": "", "goods": "not asked for", "reply": "not asked for"}
+    stays = "not asked for: stays as it was compiled"
+    assert skipped == {"intent": "", "goods": stays, "reply": "not asked for"}
+    assert only["variant"]["goods"] == found["variant"]["goods"]
+    assert only["test"]["after"] == 1.0
     assert entry(empty)["settings"] == {"optimizer": "demos", "steps": ["intent"]}
+    assert "is fresh (tuned: intent only): nothing to do" in empty.invoke("compile", "demo").err
+
+
+def test_a_step_that_is_not_asked_for_goes_back_to_words_that_are_new(empty: Workspace) -> None:
+    project(empty, text=TWO)
+    dataset(empty, [{**one, "expected": {**one["expected"], "goods": one["expected"]["intent"]}} for one in rows()])
+    assert sorted(compiled(empty, "--optimizer", "demos")["variant"]) == ["goods", "intent"]
+    project_text = (empty.root / "chains/demo.yaml").read_text(encoding="utf-8")
+    empty.write("chains/demo.yaml", project_text.replace("it is about.", "it is about, please."))
+    only = compiled(empty, "--step", "intent")
+    assert list(only["variant"]) == ["intent"]
+    assert [step["skipped"] for step in only["steps"]] == ["", "not asked for", "not asked for"]
 
 
 def test_a_step_without_headroom_is_left_out_of_the_search(empty: Workspace) -> None:
