@@ -272,6 +272,12 @@ def write(project: Project, done: Done) -> None:
         raise PromptChainError(exc.message, hint=f"{exc.hint}; {again}" if exc.hint else again, where=where) from exc
 
 
+def keep_before(project: Project, work: Job) -> None:
+    """Have what is about to be compiled as a version, where none has it: what compiling changed is then told apart from
+    what was edited. Raises PromptChainError."""
+    project.keep(work.name, project.load(work.name))
+
+
 def keep(project: Project, done: Done) -> Version:
     """Have the chain with its lock as a version in the store. Raises PromptChainError."""
     name = done.job.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -159,8 +159,10 @@ def _run_one(
 ) -> Result:
     from promptchain import compiling
     from promptchain.cli import compile_view, interrupt
-    from promptchain.errors import BudgetError
+    from promptchain.errors import BudgetError, PromptChainError
 
+    with suppress(PromptChainError):  # told when what was compiled is kept, or not
+        compiling.keep_before(project, job)
     began, before = time.perf_counter(), budget.spent.calls
     try:
         with compile_view.progress(job, budget) as watch:

@@ -276,7 +276,7 @@ def test_two_at_once_for_different_models_lose_nothing(learning: Workspace) -> N
         assert process.returncode == 0, err
     assert sorted(lock(learning)) == sorted(models)
     assert all(found["steps"] for found in lock(learning).values())
-    assert len(learning.invoke("log", "demo").out.splitlines()) == 2
+    assert len(learning.invoke("log", "demo").out.splitlines()) == 3
 
 
 # -- what cannot be written --------------------------------------------------------------------------------------------
