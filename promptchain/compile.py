@@ -183,7 +183,7 @@ class _Compile:
         self.seeds = {name: Variant.seed(step) for name, step in chain.steps.items() if isinstance(step, PromptStep)}
         self.allowance = allowance(self.bench, setup.parts, setup.tuning, setup.calls)
         self.dev, self.test = self.allowance.dev, self.allowance.test
-        self.warnings = list(_warnings(setup.parts, chain.steps, setup.tuning.max_p))
+        self.warnings = list(warnings(setup.parts, chain.steps, setup.tuning.max_p))
 
     async def run(self) -> Compiled:
         """The whole of it."""
@@ -426,7 +426,7 @@ def _nothing_told(trials: Sequence[Trial]) -> str:
     return "no assertion says anything about the examples"
 
 
-def _warnings(parts: Parts, steps: Mapping[str, object], max_p: float) -> Iterator[str]:
+def warnings(parts: Parts, steps: Mapping[str, object], max_p: float) -> Iterator[str]:
     """What makes the result worth less than it looks."""
     from promptchain import template
 

@@ -176,6 +176,8 @@ def estimates(found: Sequence[Estimate]) -> None:
             say(f"  at most {model.calls} calls of {model.model}, about {model.tokens:,} tokens, {_about(model.cost)}")
         if one.seconds is not None:
             say(f"  about {seconds(one.seconds)}, as the last runs went")
+        for warning in one.warnings:
+            warn(warning)
 
 
 def _about(cost: float | None) -> str:
