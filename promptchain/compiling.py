@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
@@ -258,6 +259,14 @@ def _entry(work: Job, lm: LM, compiled: Compiled, spent: Spent) -> Entry:
         parent=work.before.fingerprint() if work.before and work.before.steps else None,
         made_from=_made_from(work, lm),
     )
+
+
+def check_writable(project: Project, work: Job) -> None:
+    """Raises PromptChainError where no lock can be written beside the chain: that is told before anything is spent."""
+    if not os.access(folder := project.path(work.name).parent, os.W_OK):
+        where = Where(f"{project.folder.name}/{work.chain.name}{lock.SUFFIX}")
+        message = "cannot be written: the folder is read-only, or another's"
+        raise PromptChainError(message, where=where, hint=f"mend that first: ls -ld {folder}")
 
 
 def write(project: Project, done: Done) -> None:

@@ -130,10 +130,13 @@ def _most_calls(project: Project, work: Work, ceilings: Ceilings) -> int | None:
 
 def run(project: Project, lm: LM, work: Work, asked: Options, *, quiet: bool) -> list[Result]:
     """Do the jobs, one after the other; each is written before the next begins."""
+    from promptchain import compiling
     from promptchain.cli import compile_view
 
     if not work.jobs:
         return []
+    for job in work.jobs:
+        compiling.check_writable(project, job)
     budget = [_budget(project, lm, job, asked.ceilings) for job in work.jobs][-1]  # of all, but each may have no price
     most = _most_calls(project, work, asked.ceilings)
     found: list[Result] = []

@@ -300,6 +300,17 @@ def test_a_lock_that_cannot_be_written_loses_nothing_that_was_paid_for(
     assert len(asked) == calls
 
 
+def test_a_folder_that_cannot_be_written_is_told_of_before_anything_is_spent(
+    learning: Workspace, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("promptchain.compiling.os.access", lambda path, mode: path != learning.root / "chains")
+        says, hint = refused(learning, "demo", "--optimizer", "demos")
+    assert says == "error: chains/demo.lock.yaml: cannot be written: the folder is read-only, or another's"
+    assert hint == f"  hint: mend that first: ls -ld {learning.root / 'chains'}"
+    assert asked == []
+
+
 def test_a_store_that_cannot_be_written_costs_the_version_alone(learning: Workspace) -> None:
     (learning.root / ".promptchain/store.git/promptchain").mkdir(parents=True)
     learning.write(".promptchain/store.git/objects", "nothing that git knows")
