@@ -69,6 +69,8 @@ def progress(job: Job, budget: Budget) -> Iterator[Callable[[str], None]]:
 
 def show(result: Result) -> None:
     """What came of one job."""
+    from promptchain.diff_lock import figures
+
     done, compiled = result.done, result.done.compiled
     job = done.job
     head = f"{job.chain.name} on {job.model}: {plural(job.data.count, 'example')}"
@@ -93,6 +95,9 @@ def show(result: Result) -> None:
     else:
         say_folded(f"= kept the seed prompts: {compiled.kept}")
         say(f"  noted in {_place(result)}")
+        if job.before and job.before.steps:
+            was = f"what was compiled before is dropped ({figures(job.before)})"
+            warn(f"{was}; chain log {job.chain.name} has its version, chain rollback brings it back")
     spent = done.spent
     more = result.calls > spent.calls  # tries that failed reached a model too
     new = "" if result.calls == spent.calls else f" ({result.calls} {'tries' if more else 'new'})"

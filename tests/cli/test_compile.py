@@ -204,6 +204,16 @@ def test_without_the_cache_every_answer_is_asked_for_once_more(learning: Workspa
     assert len(distinct) == len(asked) - first  # but within the command none twice
 
 
+def test_what_was_compiled_before_is_not_dropped_without_a_word(learning: Workspace) -> None:
+    compiled(learning, "--optimizer", "demos")
+    dataset(learning, rows(test=3))  # too few for the same gain
+    done = learning.invoke("compile", "demo", "--optimizer", "demos")
+    assert "= kept the seed prompts: too little data" in done.out, done
+    said = "what was compiled before is dropped (intent 50 % → 100 %); chain log demo has its version, chain rollback"
+    assert f"warning: {said} brings it back\n" in done.err
+    assert "is dropped" not in learning.invoke("compile", "demo", "--force").err
+
+
 # -- what is tuned -----------------------------------------------------------------------------------------------------
 
 TWO = """
