@@ -288,6 +288,7 @@ def keep_before(project: Project, work: Job) -> None:
 
 
 def keep(project: Project, done: Done) -> Version:
-    """Have the chain with its lock as a version in the store. Raises PromptChainError."""
-    name = done.job.name
-    return project.keep(name, project.load(name), f"compile for {done.job.model}")[0]
+    """Have the chain with its lock as a version in the store, with what it cost. Raises PromptChainError."""
+    name, cost = done.job.name, done.spent.cost
+    spent = f"{done.spent.calls} calls" + (f", ${cost:.4f}" if cost else "" if cost == 0 else ", $?")
+    return project.keep(name, project.load(name), f"compile for {done.job.model} ({spent})")[0]

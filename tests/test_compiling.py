@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -98,7 +99,9 @@ def test_an_entry_says_what_it_was_made_from_and_is_no_other_for_a_cache(found: 
     again = done(found, job(found, optimizer="demos"))
     assert again.entry.parent == first.entry.fingerprint()
     assert not (empty.root / ".promptchain/store.git/refs/promptchain").exists()
-    assert compiling.keep(found, first).name == "demo@v1"
+    paid = replace(first, spent=first.spent.model_copy(update={"cost": 0.25}))
+    kept = compiling.keep(found, paid)
+    assert (kept.name, kept.message) == ("demo@v1", f"compile for {OWN} ({first.spent.calls} calls, $0.2500)")
 
 
 def test_what_others_found_is_where_it_begins(found: Project) -> None:
