@@ -180,7 +180,7 @@ def estimates(found: Sequence[Estimate]) -> None:
         for model in one.models:
             say(f"  at most {model.calls} calls of {model.model}, about {model.tokens:,} tokens, {_about(model.cost)}")
         if one.seconds is not None:
-            say(f"  about {seconds(one.seconds)}, as the last runs went")
+            say(f"  at most about {seconds(one.seconds)}, if its calls go one by one as in the last runs")
         for warning in one.warnings:
             warn(warning)
 

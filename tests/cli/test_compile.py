@@ -524,7 +524,7 @@ def test_runs_so_far_tell_the_time(learning: Workspace) -> None:
     learning.invoke("run", "demo", "odd one")
     found = estimate(learning)
     assert found["seconds"] >= 0
-    assert ", as the last runs went" in learning.invoke("compile", "demo", "--dry-run").out
+    assert ", if its calls go one by one as in the last runs" in learning.invoke("compile", "demo", "--dry-run").out
 
 
 def test_a_dry_run_takes_no_more_than_it_says(learning: Workspace, asked: list[Any]) -> None:
