@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -54,8 +54,7 @@ class Adopted:
     @property
     def command(self) -> str:
         """What mends it."""
-        model = f" --model {shlex.quote(self.model)}" if self.model and not self.own else ""
-        return f"chain compile {self.chain}{model}"
+        return command(self.chain, None if self.own else self.model)
 
     @property
     def problem(self) -> str | None:
@@ -77,6 +76,11 @@ class Adopted:
         return f"the prompts of '{self.chain}' compiled for {self.model} are stale: {'; '.join(reasons)}"
 
 
+def command(chain: str, model: str | None) -> str:
+    """What compiles a chain for a model; None for its own."""
+    return f"chain compile {chain}" + (f" --model {shlex.quote(model)}" if model else "")
+
+
 def choose(chain: Chain, lock: Lock, model: str | None, models: Mapping[str, str], lm: LM | None) -> Adopted:
     """What a run takes from the lock.
 
@@ -86,10 +90,10 @@ def choose(chain: Chain, lock: Lock, model: str | None, models: Mapping[str, str
     if model is None or entry is None:
         return Adopted(chain.name, model, others=others, own=model == chain.model)
     changed = fingerprints.stale(entry, fingerprints.sent_by(chain, models, lm), SENT)
-    unfit = dict(_unfit(chain, entry.steps))
-    taken = {name: parts for name, parts in entry.steps.items() if name not in unfit and name in chain.steps}
+    misfits = unfit(chain, entry.steps)
+    taken = {name: parts for name, parts in entry.steps.items() if name not in misfits and name in chain.steps}
     variant = Variant(model=model, steps=taken) if taken else None
-    return Adopted(chain.name, model, entry, variant, changed, unfit, others, own=model == chain.model)
+    return Adopted(chain.name, model, entry, variant, changed, misfits, others, own=model == chain.model)
 
 
 def again(chain: Chain, lock: Lock, used: UsedVariant) -> Adopted:
@@ -102,8 +106,9 @@ def again(chain: Chain, lock: Lock, used: UsedVariant) -> Adopted:
     return Adopted(chain.name, used.model, entry, variant)
 
 
-def _unfit(chain: Chain, steps: Mapping[str, StepVariant]) -> Iterator[tuple[str, str]]:
-    """The steps whose compiled parts the chain, as it is, could not have itself; those that are gone are none."""
+def unfit(chain: Chain, steps: Mapping[str, StepVariant]) -> dict[str, str]:
+    """The steps whose compiled parts the chain, as it is, could not have itself, and why; those that are gone are
+    none."""
     found: dict[str, str] = {}
     changed = chain
     for name, parts in steps.items():
@@ -120,7 +125,7 @@ def _unfit(chain: Chain, steps: Mapping[str, StepVariant]) -> Iterator[tuple[str
         for fault in checks.check(changed):
             if fault.path[:1] == ("steps",) and fault.path[1] in steps:
                 found.setdefault(str(fault.path[1]), fault.message)
-    yield from found.items()
+    return found
 
 
 def _with_parts(step: PromptStep, parts: StepVariant) -> PromptStep:

@@ -33,9 +33,10 @@ MOST_TEST = 200
 NOT_ASKED_FOR = "not asked for"
 """Why a step is not tuned that `steps` of the settings leaves out."""
 
-_HELD_OUT = 1 / 3
-_DEV = 0.15
-"""Of a number of calls that is given, what the held-out comparison and one round over the dev examples may take."""
+_HELD_OUT, _DEV = 1 / 3, 0.3
+"""Of a number of calls that is given, what the held-out comparison and the rounds over all dev examples may take."""
+
+_NO_CALLS = "no calls left for it"
 
 
 @dataclass(frozen=True)
@@ -125,22 +126,30 @@ def allowance(bench: Bench, parts: Parts, tuning: Tuning, calls: int | None) -> 
     """Where a number of calls is given, it is shared out; else there is as much as is of use.
 
     Raises PromptChainError where so few are given that not even a candidate that mends every example could be told
-    from chance: what came of that would stand in the lock as if something had been tried."""
-    each = max(1, bench.calls_of([*parts.dev, *parts.test]))
+    from chance: what came of that would stand in the lock as if something had been tried. `compile` does where nothing
+    could be tried."""
+    examples = [*parts.dev, *parts.test]
+    each = max(1, bench.calls_of(examples))
+    tuned = sum(not why for why in targets(bench, tuning, examples).values())
+    # Rounds over the dev examples: of the seed prompts, of several steps one by one too; and for the joint choice.
+    before, joint = (1, 1) if tuned < 2 else (2, 3)
     test, dev = MOST_TEST, MOST_DEV
     if calls is not None:
         some = telling(tuning.max_p)
-        least = math.ceil(each * max(min(some, len(parts.dev)) / _DEV, 2 * min(some, len(parts.test)) / _HELD_OUT))
+        a_dev, a_test = each * (before + joint) / _DEV, each * 2 / _HELD_OUT
+        least = math.ceil(max(min(some, len(parts.dev)) * a_dev, min(some, len(parts.test)) * a_test))
         if calls < least:
-            hint = f"raise --calls, or --max-calls where that is the limit: {least} at least, 400 a step are of use"
-            raise PromptChainError(f"{calls} calls are too few to tell one prompt from another", hint=hint)
-        test, dev = min(test, int(calls * _HELD_OUT / (2 * each))), min(dev, int(calls * _DEV / each))
+            raise _too_few(calls, f"{least} at least, {CALLS_FOR_A_STEP} a step are of use")
+        test, dev = min(test, int(calls / a_test)), min(dev, int(calls / a_dev))
     chosen = parts.dev[:dev], parts.test[:test]
-    tuned = sum(not why for why in targets(bench, tuning, [*chosen[0], *chosen[1]]).values())
-    rounds = 1 if tuned < 2 else 3  # over the dev examples, for the joint choice
-    reserve = each * (2 * len(chosen[1]) + rounds * len(chosen[0]))
-    planned = each * len(chosen[0]) + reserve + tuned * CALLS_FOR_A_STEP if calls is None else calls
+    reserve = each * (2 * len(chosen[1]) + joint * len(chosen[0]))
+    planned = each * before * len(chosen[0]) + reserve + tuned * CALLS_FOR_A_STEP if calls is None else calls
     return Allowance(planned, each, *chosen, reserve)
+
+
+def _too_few(calls: int, enough: str) -> PromptChainError:
+    hint = f"raise --calls, or --max-calls where that is the limit: {enough}"
+    return PromptChainError(f"{calls} calls are too few to tell one prompt from another", hint=hint)
 
 
 def targets(bench: Bench, tuning: Tuning, examples: Sequence[Example], base: Sequence[Trial] = ()) -> dict[str, str]:
@@ -195,6 +204,9 @@ class _Compile:
         if all(trial.passed is not False for trial in base):
             return self._kept("no headroom: the seed prompts pass every dev example", ())
         reports, variants = await self._steps(base)
+        stages = [stage for report in reports for stage in report.stages]
+        if not any(stage.tried for stage in stages) and any(stage.note == _NO_CALLS for stage in stages):
+            raise _too_few(self.allowance.calls, f"{CALLS_FOR_A_STEP} a step are of use")
         if not variants:
             reason = "no candidate was better on the dev examples"
             return self._kept(reason if any(r.stages for r in reports) else "no step could be tuned", reports)
@@ -226,9 +238,8 @@ class _Compile:
 
     async def _steps(self, base: Sequence[Trial]) -> tuple[list[StepReport], dict[str, StepVariant]]:
         reports: list[StepReport] = []
-        variants: dict[str, StepVariant] = {}
         targets = self._targets(base)
-        variants |= self._standing(targets)
+        variants = self._standing(targets)
         waiting = [name for name, why in targets.items() if not why]
         for name, why in targets.items():
             if why:
@@ -272,7 +283,7 @@ class _Compile:
             left = end - self.setup.ledger.total.calls
             share = left if index == len(work) - 1 else left // 2
             if share < each * min(len(self.dev), 8):
-                stages.append(Stage(word, best.what, 0, None, None, 0, "no calls left for it"))
+                stages.append(Stage(word, best.what, 0, None, None, 0, _NO_CALLS))
                 continue
             self.setup.watch(f"{name}: {word}")
             before = self.setup.ledger.total.calls

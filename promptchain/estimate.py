@@ -14,6 +14,7 @@ from promptchain.compiling import Job
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import LM, Price
 from promptchain.optimizers import registry
+from promptchain.optimizers.pool import MAX_TRACED
 from promptchain.optimizers.protocol import demo_tokens, text_tokens
 from promptchain.project import Project
 from promptchain.store.index import Query
@@ -114,20 +115,33 @@ def _shares(work: Job, bench: Bench, calls: int, tuned: Sequence[str]) -> Iterat
     """Models, with the calls that each may get, and the tokens of one, sent and written.
 
     A trial is about as many calls of each step that is tuned, or that a whole run needs, and of each judge; the
-    proposer is asked at most once for so many."""
+    proposer is asked at most once for so many, and the teacher about the training examples."""
     examples = [*work.parts.dev, *work.parts.test]
     looked_at = scorer.looked_at(work.bound.plan, (*work.checks, *(a for one in examples for a in one.assertions)))
     steps = [name for name in work.bound.prompts if name in looked_at]
+    sent, written = ({name: tokens(work, name) for name in steps} for tokens in (_prompt_tokens, _reply_tokens))
     judged = max(0, bench.calls_of(examples) - len(steps)) if work.judges else 0
-    proposed = 0
+    proposed = taught = 0
     if tuned and work.proposer and "instructions" in registry.plan(work.tuning.optimizer):
         proposed = calls // _TRIALS_A_PROPOSAL
         yield work.proposer, proposed, _QUESTION, _PROPOSAL
-    each = (calls - proposed) / max(1, len(steps) + judged)
+    if work.tuning.teacher and (untold := _untold(work, tuned)):
+        rows = min(MAX_TRACED, len(work.parts.train)) * len(untold)
+        taught = min(rows * len(steps), (calls - proposed) // 3)
+        yield work.tuning.teacher, taught, _mean(sent.values()), _mean(written.values())
+    each = (calls - proposed - taught) / max(1, len(steps) + judged)
     for name in steps:
-        yield work.bound.prompts[name].model, round(each), _prompt_tokens(work, name), _reply_tokens(work, name)
+        yield work.bound.prompts[name].model, round(each), sent[name], written[name]
     for judge in work.judges:
         yield judge, round(each * judged / len(work.judges)), _RUBRIC, _VERDICT
+
+
+def _untold(work: Job, tuned: Sequence[str]) -> list[str]:
+    """The steps that get demos from what a model answers, since the training examples expect nothing of them."""
+    if not {"nearest", "demos"} & set(registry.plan(work.tuning.optimizer)):
+        return []
+    told = {name for example in work.parts.train for name in example.gold(work.chain)}
+    return [name for name in tuned if name not in told]
 
 
 def _prompt_tokens(work: Job, name: str) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from promptchain import fingerprints, testing
+from promptchain import adopted, fingerprints, testing
 from promptchain.chain import Chain
 from promptchain.errors import PromptChainError
 from promptchain.fingerprints import SENT, Stale
@@ -22,11 +22,12 @@ from promptchain.tuning import effective
 @dataclass(frozen=True, slots=True)
 class Freshness:
     """The prompts of a chain for one model. compiled: whether the lock has an entry for it. kept: why the seed prompts
-    were kept. stale: what is another than it was when the entry was made."""
+    were kept. stale: what is another than it was when the entry was made. command: what mends it."""
 
     chain: str
     model: str
     compiled: bool
+    command: str
     stale: tuple[Stale, ...] = ()
     kept: str | None = None
 
@@ -65,8 +66,10 @@ def freshness(project: Project, name: str, models: Iterable[str] = ()) -> list[F
 
 
 def _of_model(project: Project, chain: Chain, model: str, entry: Entry | None, steps: list[str], lm: LM) -> Freshness:
+    own = project.models().of_lock(chain)
+    command = adopted.command(chain.name, None if model == own else model)
     if entry is None:
-        return Freshness(chain.name, model, compiled=False)
+        return Freshness(chain.name, model, compiled=False, command=command)
     chosen = replace(project.models(steps), default=model)
     by_step = chosen.by_step(chain)
     try:
@@ -78,7 +81,7 @@ def _of_model(project: Project, chain: Chain, model: str, entry: Entry | None, s
     else:
         now = fingerprints.made_from(_as_compiled(chain, entry), by_step, lm, data=data, checks=(*checks, *choices))
         found = fingerprints.stale(entry, now)
-    return Freshness(chain.name, model, compiled=True, stale=found, kept=entry.kept)
+    return Freshness(chain.name, model, compiled=True, command=command, stale=found, kept=entry.kept)
 
 
 def _as_compiled(chain: Chain, entry: Entry) -> Chain:

@@ -83,7 +83,10 @@ def scalar(value: Any) -> str:
     """
     if isinstance(value, str):
         return value if _is_plain(value) else _quoted(value)
-    return "{}" if isinstance(value, Mapping) else json.dumps(value)
+    if isinstance(value, Mapping):
+        return "{}"
+    text = json.dumps(value)
+    return text if "." in text or not isinstance(value, float) else text.replace("e", ".0e")  # of 1e-05, YAML 1.1 says
 
 
 def _is_plain(text: str) -> bool:

@@ -142,6 +142,27 @@ def test_so_few_calls_that_nothing_could_be_told_are_refused() -> None:
     assert len(allowance(bench_of(ScriptedLM("x")), small, Tuning(), 20).test) == 2
 
 
+FIVE = {"a": WORD} | {
+    f"s{n}": {**WORD, "prompt": f"Say {{{{ q }}}} {{{{ {before} }}}} s{n}"}
+    for n, before in enumerate(("a", "s1", "s2", "s3"), 1)
+}
+
+
+@pytest.mark.parametrize("calls", [400, 1000])
+def test_of_the_calls_for_many_steps_each_gets_enough_to_try_something(calls: int) -> None:
+    found, lm, _ = done(
+        lambda _: "yes", parts(40, 40, 40, tuple(FIVE)), steps=FIVE, checks=as_expected(*FIVE), calls=calls
+    )
+    assert [sum(stage.tried for stage in report.stages) > 0 for report in found.reports] == [True] * 5
+    assert len({str(request) for request in lm.requests}) <= calls
+
+
+def test_calls_that_replies_which_do_not_fit_used_up_are_not_called_a_search() -> None:
+    """Else the lock would say that nothing better was found."""
+    with pytest.raises(PromptChainError, match="60 calls are too few"):
+        done(lambda _: "what", parts(40, 10, 40), calls=60, optimizer="auto")
+
+
 def test_without_a_number_there_is_what_is_of_use() -> None:
     many = parts(2, MOST_DEV, MOST_TEST)
     found = allowance(bench_of(ScriptedLM("x")), many, Tuning(), None)

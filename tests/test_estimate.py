@@ -77,6 +77,19 @@ def test_the_proposer_is_counted_where_it_is_asked(found: Project) -> None:
     assert asked == {MINI: 20, OWN: 180}
 
 
+def test_the_teacher_is_counted_where_rows_expect_nothing_of_a_step(found: Project, empty: Workspace) -> None:
+    def models(**given: Any) -> dict[str, int]:
+        return {one.model: one.calls for one in estimated(found, teacher=MINI, calls=200, **given).models}
+
+    assert models() == {OWN: 200}
+    empty.write("chains/demo.yaml", CHAIN.replace("MODEL", OWN).replace("{{ expected.intent }}", "{{ label }}"))
+    data = [{"message": one["message"], "label": one["expected"]["intent"], "split": one["split"]} for one in rows()]
+    dataset(empty, data)
+    assert models() == {MINI: 16, OWN: 184}
+    assert models(optimizer="format") == {OWN: 200}
+    assert (estimated(found, teacher=MINI).cost or 0) > 0
+
+
 def test_as_json(found: Project) -> None:
     told = estimated(found, MINI, calls=100, optimizer="demos").to_json()
     [one] = told["models"]

@@ -94,7 +94,7 @@ models:
       after: 0.86
       better: 27
       worse: 1
-      p: 1e-07
+      p: 1.0e-07
     by_step:
       intent:
         examples: 50

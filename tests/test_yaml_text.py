@@ -32,6 +32,12 @@ def test_a_text_is_one_to_every_reader(word: str) -> None:
     assert yaml.safe_load(text) == document.parse(text, "x").value == {"value": word}
 
 
+@pytest.mark.parametrize("number", [1e-05, -1e-300, 1e22, 9.54e-07, 0.5, 2.0])
+def test_a_number_is_one_to_every_reader(number: float) -> None:
+    text = yaml_text.dump({"value": number})
+    assert yaml.safe_load(text) == document.parse(text, "x").value == {"value": number}
+
+
 @pytest.mark.parametrize(
     ("value", "written"),
     [

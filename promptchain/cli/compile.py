@@ -132,8 +132,9 @@ def command(
         force=force,
         ceilings=Ceilings(max_cost, max_calls, max_tokens),
         at_once=concurrency or project.settings.concurrency,
+        cached=not no_cache,
     )
-    with compile_jobs.models(project, cache=not no_cache) as lm:
+    with compile_jobs.models(project, cache=asked.cached) as lm:
         work = compile_jobs.prepare(project, lm, asked)
         compile_view.nothing_to_do(work.fresh, nothing=not work.jobs and not work.fresh)
         if dry_run:

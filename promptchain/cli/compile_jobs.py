@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. given: settings that stand above those of the chain files."""
+    """What was asked for. given: settings that stand above those of the chain files. cached: answers are kept."""
 
     names: tuple[str, ...]
     models: tuple[str, ...]
@@ -32,6 +32,7 @@ class Options:
     force: bool
     ceilings: Ceilings
     at_once: int
+    cached: bool = True
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,16 @@ class Work:
 
 @dataclass(frozen=True)
 class Result:
-    """A job that was done. version: its name in the store; None where it could not be kept. seconds: it took."""
+    """A job that was done. version: its name in the store; None where it could not be kept. seconds: it took. calls:
+    that were made for it, other than those that the cache answered."""
 
     done: Done
     version: str | None
     seconds: float
-    calls: int = 0
-    problems: tuple[str, ...] = field(default=())
+    calls: int
+
+
+_LOST = "the answers were not kept; without --no-cache they are"
 
 
 @contextmanager
@@ -79,11 +83,13 @@ def prepare(project: Project, lm: LM, asked: Options) -> Work:
 
     jobs: list[Job] = []
     fresh: list[Job] = []
+    warnings: dict[str, None] = {}  # those of a chain once, for however many models it is compiled
     for name, words in _wanted(project, asked):
         job = compiling.job(project, lm, name, words, asked.given)
-        for warning in job.data.warnings:
-            warn(warning)
+        warnings |= dict.fromkeys(job.data.warnings)
         (fresh if not asked.force and compiling.is_fresh(job, lm) else jobs).append(job)
+    for warning in warnings:
+        warn(warning)
     return Work(tuple(jobs), tuple(fresh))
 
 
@@ -174,11 +180,12 @@ def _run_one(
             )
             done = interrupt.run(work)
     except BudgetError as exc:
-        exc.hint = f"{exc.hint}; what was answered is in the cache: with more room it goes on from there"
+        kept = "what was answered is in the cache: with more room it goes on from there"
+        exc.hint = f"{exc.hint}; {kept if asked.cached else _LOST}"
         raise
     except KeyboardInterrupt:
-        calls = budget.spent.calls - before
-        note(f"{plural(calls, 'call')} made; the answers are in the cache: run the same again to go on")
+        kept = "the answers are in the cache: run the same again to go on"
+        note(f"{plural(budget.spent.calls - before, 'call')} made; {kept if asked.cached else _LOST}")
         raise
     return _adopted(project, done, time.perf_counter() - began, budget.spent.calls - before)
 

@@ -202,11 +202,13 @@ def freshness(found: Sequence[Freshness], missing: Sequence[str]) -> None:
             say(style("✗ ", "31", sys.stdout) + f"{head}: {stale.message}")
     for name in missing:
         say(style("✗ ", "31", sys.stdout) + f"{name}: not compiled")
-    names = list(dict.fromkeys([*(one.chain for one in found if not one.fresh), *missing]))
     if not found and not missing:
         note("nothing is compiled here: chain compile NAME")
-    elif names:
-        note(f"  hint: chain compile {' '.join(names)}")
+    todo = dict.fromkeys([*(one.command for one in found if not one.fresh), *map("chain compile {}".format, missing)])
+    if len(todo) > 1 and not missing and all(one.compiled for one in found):
+        note("  hint: chain compile --all")
+    elif todo:
+        note(f"  hint: {'; '.join(todo)}")
 
 
 def as_json(result: Result) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from promptchain.cli.output import note, warn
 from promptchain.errors import PromptChainError
+from promptchain.location import SLUG
 
 
 def merge_driver(base: Path, ours: Path, theirs: Path) -> int:
@@ -52,5 +53,5 @@ def _whole(ours: str, theirs: str) -> str:
 
 def _chain_name(texts: list[str]) -> str:
     """The chain that the head of a lock names: git hands over files of any name."""
-    found = (re.search(r"^#.*`chain compile ([^` ]+)`", text, re.MULTILINE) for text in texts)
+    found = (re.search(rf"^#.*`chain compile ({SLUG.pattern})`", text, re.MULTILINE) for text in texts)
     return next((match.group(1) for match in found if match), "NAME")

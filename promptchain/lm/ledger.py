@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from promptchain.lm.budget import UNITS
 from promptchain.lm.calls import Remembers
 from promptchain.lm.protocol import LM, Capabilities, OnText, Request, Response
 
@@ -20,21 +21,13 @@ class Tally:
 @dataclass
 class Ledger:
     """An LM that passes every request on to `inner`, and keeps books. What it says does not depend on what a cache
-    held before, so that it can be written into a file that is the same for the same work. Not closed here."""
+    held before, nor on which answer came first, so that it can be written into a file that is the same for the same
+    work. Not closed here."""
 
     inner: LM
-    by_model: dict[str, Tally] = field(default_factory=dict)
+    total: Tally = field(default_factory=Tally)
     _known: set[str] = field(default_factory=set)
-
-    @property
-    def total(self) -> Tally:
-        """Of all models."""
-        found = Tally()
-        for tally in self.by_model.values():
-            found.calls += tally.calls
-            found.tokens += tally.tokens
-            found.cost = None if found.cost is None or tally.cost is None else found.cost + tally.cost
-        return found
+    _units: int = 0
 
     async def complete(self, request: Request, on_text: OnText | None = None) -> Response:
         return self._count(request, await self.inner.complete(request, on_text))
@@ -62,8 +55,11 @@ class Ledger:
         key = request.key(self.inner.identity(request.model))
         if key not in self._known:
             self._known.add(key)
-            tally = self.by_model.setdefault(request.model, Tally())
-            tally.calls += 1
-            tally.tokens += response.usage.total
-            tally.cost = None if tally.cost is None or response.cost is None else tally.cost + response.cost
+            self.total.calls += 1
+            self.total.tokens += response.usage.total
+            if response.cost is None or self.total.cost is None:
+                self.total.cost = None
+            else:  # in whole units: what floats add up to depends on their order
+                self._units += round(response.cost * UNITS)
+                self.total.cost = self._units / UNITS
         return response

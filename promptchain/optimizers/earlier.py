@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from promptchain.adopted import unfit
 from promptchain.bench import Variants
 from promptchain.chain import Demo
 from promptchain.optimizers import pool
@@ -27,14 +28,15 @@ def optimizer(earlier: Mapping[str, Variants]) -> Optimizer:
 
 
 def allowed(task: Task, variant: StepVariant, incumbent: StepVariant) -> StepVariant:
-    """The earlier parameters over the incumbent's, as far as they hold today: without parts that are frozen now,
-    demos that repeat an example held out now (what was split otherwise may be), and what is beyond the limits."""
+    """The earlier parameters over the incumbent's, as far as they hold today: without parts that are frozen now, or do
+    not fit the chain any more (no run would take them), demos that repeat an example held out now (what was split
+    otherwise may be), and what is beyond the limits."""
     tuning, found = task.tuning, variant.over(incumbent)
     update: dict[str, Any] = {}
-    instructions = found.instructions or ""
-    if not task.may("instructions") or text_tokens(instructions) > tuning.max_instruction_tokens:
+    short = text_tokens(found.instructions or "") <= tuning.max_instruction_tokens
+    if not (task.may("instructions") and short and _fits(task, instructions=variant.instructions)):
         update["instructions"] = incumbent.instructions
-    if not task.may("format"):
+    if not (task.may("format") and _fits(task, format=variant.format)):
         update |= {"format": incumbent.format, "reasoning": incumbent.reasoning}
     if not task.may("demos"):
         update |= {"demos": incumbent.demos, "nearest": incumbent.nearest}
@@ -56,4 +58,10 @@ def _picked(task: Task, setting: Nearest | None, demos: Sequence[Demo]) -> Neare
 
 def _clean(task: Task, demos: Iterable[Demo]) -> list[Demo]:
     repeats = pool.repeating(task.held_out)
-    return [demo for demo in demos if not repeats(demo.inputs)]
+    found = [demo for demo in demos if not repeats(demo.inputs)]
+    return found if _fits(task, demos=found) else [demo for demo in found if _fits(task, demos=(demo,))]
+
+
+def _fits(task: Task, **parts: Any) -> bool:
+    """Whether the chain could have such parts itself."""
+    return not unfit(task.bench.plan.chain, {task.step: StepVariant(**parts)})

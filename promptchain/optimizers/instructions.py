@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 from promptchain.bench import Trial
 from promptchain.examples import Example
-from promptchain.optimizers import leaks, reflection
+from promptchain.optimizers import leaks, pool, reflection
 from promptchain.optimizers.protocol import Ask, Candidate, Found, Task, choose, text_tokens
+from promptchain.optimizers.race import together
 from promptchain.optimizers.reflection import Record
 from promptchain.records import StepVariant
 
@@ -127,13 +128,16 @@ class _Search:
         return "; ".join(parts)
 
     async def _try(self, instructions: str, examples: Sequence[Example]) -> list[Trial]:
-        trials = await self._task.trials(self.variant(instructions), examples)
-        if tuple(examples) == self._dev:
-            right = sum(trial.passed is True for trial in trials)
-            self._task.watch(f"{self._task.step}: instructions: {right} of {len(trials)} right")
-            told = [trial.value for trial in trials if trial.value is not None]
-            if self._whole and instructions == self._seed and told:
-                self.seed_score = sum(told) / len(told)
+        variant = self.variant(instructions)
+        if tuple(examples) != self._dev:
+            works = (self._task.trials(_unseen(variant, example), [example]) for example in examples)
+            return [trial for [trial] in await together(works)]
+        trials = await self._task.trials(variant, examples)
+        right = sum(trial.passed is True for trial in trials)
+        self._task.watch(f"{self._task.step}: instructions: {right} of {len(trials)} right")
+        told = [trial.value for trial in trials if trial.value is not None]
+        if self._whole and instructions == self._seed and told:
+            self.seed_score = sum(told) / len(told)
         return trials
 
     # --- on gepa's thread -------------------------------------------------------------------------------------------
@@ -206,6 +210,19 @@ class _Search:
         self._known.add(text)
         self.tried += 1
         return {_PART: text}
+
+
+def _unseen(variant: StepVariant, example: Example) -> StepVariant:
+    """Without the demos that say what is to be answered here: from a right answer that was copied there is nothing to
+    learn."""
+    repeats = pool.repeating((example,))
+    demos, nearest = variant.demos, variant.nearest
+    if demos is not None:
+        demos = tuple(demo for demo in demos if not repeats(demo.inputs))
+    if nearest is not None:
+        left = tuple(demo for demo in nearest.pool if not repeats(demo.inputs))
+        nearest = nearest.model_copy(update={"pool": left})
+    return variant.model_copy(update={"demos": demos, "nearest": nearest})
 
 
 class _Silent:

@@ -45,13 +45,17 @@ def _told(demo: Demo, example: Example, steps: set[str]) -> Mapping[str, Any]:
 
 
 def _labelled(task: Task, example: Example, steps: set[str]) -> Demo | None:
-    """None where the prompt uses a step of which the example expects nothing."""
+    """None where the prompt uses a step of which the example expects nothing, and where what is expected is nothing
+    that a lock can hold."""
     gold = example.gold(task.bench.plan.chain)
     values = {**example.inputs, **gold}
     if any(name in steps and name not in gold for name in task.shown):
         return None
     inputs = {name: values.get(name) for name in task.shown}
-    return Demo(inputs=storable(inputs), output=storable(gold[task.step]))
+    try:
+        return Demo(inputs=storable(inputs), output=storable(gold[task.step]))
+    except ValueError:  # NaN, say
+        return None
 
 
 async def _traced(

@@ -20,6 +20,7 @@ from typing import Generic, TypeVar
 
 A = TypeVar("A")
 R = TypeVar("R")
+_T = TypeVar("_T")
 Score = Callable[[A, Sequence[R]], Awaitable[Sequence[float | None]]]
 
 FIRST = 8
@@ -126,7 +127,7 @@ async def race(
         raise ValueError("a race needs an arm, a risk of at least 0 and less than 1, and a row to begin with")
     course = _Course(arms, len(rows), price, first, most)
     while block := course.next_block():
-        scores = await _together(score(arms[index], rows[block[0] : block[1]]) for index in course.running)
+        scores = await together(score(arms[index], rows[block[0] : block[1]]) for index in course.running)
         course.take(block, scores)
         course.rule_out(risk)
         course.make_room()
@@ -135,9 +136,9 @@ async def race(
     return course.end(risk)
 
 
-async def _together(works: Iterable[Awaitable[Sequence[float | None]]]) -> list[Sequence[float | None]]:
+async def together(works: Iterable[Awaitable[_T]]) -> list[_T]:
     """All results; at the first exception the others are cancelled and waited for."""
-    tasks: list[asyncio.Future[Sequence[float | None]]] = []
+    tasks: list[asyncio.Future[_T]] = []
     try:
         tasks.extend(asyncio.ensure_future(work) for work in works)
         return await asyncio.gather(*tasks)

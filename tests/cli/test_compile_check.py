@@ -14,6 +14,7 @@ from tests.workspace import CHAIN as COMMAND
 from tests.workspace import Workspace
 
 OWN = "scripted/demo.script.yaml"
+OTHER = "scripted/other.script.yaml"
 
 
 @pytest.fixture
@@ -153,3 +154,15 @@ def _seconds(workspace: Workspace) -> float:
     assert workspace.run("compile", "--check").code == 0
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_the_hint_compiles_what_is_stale(locked: Workspace) -> None:
+    locked.model(*MODEL, name="other")
+    compiled(locked, "--optimizer", "demos", "--model", OTHER)
+    locked.model({"always": True, "reply": "card"}, name="other")
+    done = locked.invoke("compile", "--check")
+    assert (done.code, done.err) == (101, f"  hint: chain compile demo --model {OTHER}\n")
+    edited(locked, "Decide", "Tell")
+    assert locked.invoke("compile", "--check").err == "  hint: chain compile --all\n"
+    locked.invoke("compile", "--all")
+    assert locked.invoke("compile", "--check").code == 0

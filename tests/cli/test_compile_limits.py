@@ -75,6 +75,15 @@ def test_a_ceiling_that_is_reached_half_way_writes_nothing_and_more_room_goes_on
     assert len({str(request) for request in asked}) == len(asked)
 
 
+def test_without_the_cache_nothing_is_promised_of_it(learning: Workspace, asked: list[Any]) -> None:
+    words = ("compile", "demo", "--max-tokens", "1500", "--optimizer", "demos", "--no-cache")
+    said = "  hint: raise --max-tokens; the answers were not kept; without --no-cache they are"
+    assert learning.invoke(*words).err.splitlines()[-1] == said
+    before = len(asked)
+    learning.invoke(*words)
+    assert len(asked) == 2 * before > 0
+
+
 def test_a_ceiling_on_cost_needs_the_price_of_every_model(learning: Workspace, asked: list[Any]) -> None:
     for flag in ("--model", "--proposer", "--teacher"):
         done = learning.invoke("compile", "demo", flag, "hosted_vllm/mine", "--max-cost", "1")

@@ -54,6 +54,17 @@ def test_a_side_that_is_no_lock(tmp_path: Path, at: int, capsys: pytest.CaptureF
     assert "warning: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["x\n#", "X"])
+def test_the_head_of_a_lock_is_not_trusted(tmp_path: Path, name: str) -> None:
+    """It goes into the merged lock, and into what is said."""
+    theirs = lock.to_text(kit.lock("x/b"), name)
+    paths = [tmp_path / word for word in ("base", "ours", "theirs")]
+    for path, text in zip(paths, ("", "", theirs), strict=True):
+        path.write_text(text)
+    merge_driver(*paths)
+    assert paths[1].read_text() == lock.to_text(kit.lock("x/b"), "NAME")
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(PromptChainError, match="cannot be merged"):
         merge_driver(tmp_path / "a", tmp_path / "b", tmp_path / "c")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -39,18 +40,28 @@ def test_a_request_that_is_made_twice_is_counted_once() -> None:
     assert ledger.total == Tally(3, 21, 1.5)
 
 
-def test_each_model_has_its_own_tally() -> None:
+def test_all_models_are_in_one_sum() -> None:
     ledger = Ledger(ScriptedLM(reply()))
     ask(ledger, [request("a", "m"), request("a", "n"), request("b", "n")])
-    assert ledger.by_model == {"m": Tally(1, 7, 0.5), "n": Tally(2, 14, 1.0)}
+    assert ledger.total == Tally(3, 21, 1.5)
 
 
 def test_one_unknown_price_makes_the_sum_unknown() -> None:
     ledger = Ledger(ScriptedLM([reply(), reply(None), reply()]))
     ask(ledger, [request("a"), request("b", "n"), request("c")])
-    assert ledger.by_model["m"].cost == 1.0
-    assert ledger.by_model["n"].cost is None
     assert ledger.total == Tally(3, 21, None)
+
+
+def test_a_sum_does_not_depend_on_which_answer_came_first() -> None:
+    """A lock has millionths of a dollar, so that half of one would be rounded now up, now down."""
+
+    def cost(parts: Sequence[float]) -> float | None:
+        ledger = Ledger(ScriptedLM([reply(part) for part in parts]))
+        ask(ledger, [request(str(number)) for number in range(len(parts))])
+        return ledger.total.cost
+
+    parts = (7.75e-06, 1.415e-05, 7.5e-06, 1.81e-05)
+    assert {cost(order) for order in permutations(parts)} == {4.75e-05}
 
 
 def test_a_call_that_failed_is_none() -> None:

@@ -143,3 +143,15 @@ def test_without_any_nothing_is_tried() -> None:
 
     found = asyncio.run(work())
     assert (found.tried, found.best.what, len(lm.requests)) == (0, "as before", len(DEV))
+
+
+def test_what_does_not_fit_the_chain_any_more_is_left_out() -> None:
+    """No run would take it, so that it would be compiled for nothing."""
+    steps = {"b": {"prompt": "B {{ q }}"}, "a": STEP}  # a waited for b once, and had another label
+    variant = StepVariant(instructions="Mind {{ b }}.", demos=(demo("200", "gone"), demo("201")))
+    assert allowed(variant, steps=steps) == allowed(StepVariant(demos=(demo("201"),)), steps=steps)
+    pool = (demo("200"), demo("201", "gone"), Demo(inputs={"was": "202"}, output="even"))
+    nearest = allowed(StepVariant(nearest=Nearest(count=1, pool=pool)), steps=steps).nearest
+    assert nearest == Nearest(count=1, pool=pool[:1])
+    listed = {"a": {"prompt": "Number {{ q }}", "output": {"numbers(array)": "integer"}}}
+    assert allowed(StepVariant(format="text"), steps=listed).format is None  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ import pytest
 
 from promptchain import runner
 from promptchain.bench import Bench
+from promptchain.chain import Demo
 from promptchain.errors import BudgetError, Fault, ModelError
 from promptchain.lm.budget import Budget
 from promptchain.lm.protocol import Request
@@ -23,7 +24,7 @@ from promptchain.lm.scripted import ScriptedLM
 from promptchain.optimizers import instructions
 from promptchain.optimizers.proposer import proposer
 from promptchain.optimizers.protocol import Candidate, Found, Task
-from promptchain.records import Variant
+from promptchain.records import Nearest, Variant
 from promptchain.tuning import Tuning
 from tests.evaluate_kit import as_expected, caller_of, chain_of, check, example, grader_of, plan_of
 
@@ -555,3 +556,28 @@ def test_what_later_steps_made_of_it_is_shown() -> None:
 
     asyncio.run(work())
     assert "wrong: contains: " in proposing.requests[0].messages[0].content
+
+
+def test_a_training_row_is_not_asked_with_its_own_answer_among_the_demos() -> None:
+    """Or the model copies it, and there is no failure to learn from."""
+
+    def copies(request: Request) -> str:
+        said = [message.content for message in request.messages]
+        return said[said.index(said[-1]) + 1] if said[-1] in said[:-1] else tell(request)
+
+    lm = ScriptedLM(copies)
+    asked, ask = says(tagged(BETTER))
+    train = tuple(row(number) for number in range(100, 112))
+    demos = tuple(Demo(inputs=dict(one.inputs), output=one.expected["a"]) for one in train)
+    shown = {"demos": demos[:2], "nearest": Nearest(count=2, pool=demos[2:])}
+
+    async def work() -> Found:
+        task, incumbent = task_of(lm, ask, train=train)
+        return await instructions.optimize(task, Candidate(incumbent.variant.model_copy(update=shown)))
+
+    found = asyncio.run(work())
+    assert asked.requests
+    assert found.best.variant.instructions == BETTER
+    for request in lm.requests:
+        *others, last = (message.content for message in request.messages)
+        assert last not in others

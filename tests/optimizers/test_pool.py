@@ -206,6 +206,11 @@ def test_every_beginning_is_balanced(demos: list[Demo], seed: int) -> None:
     assert pool.balanced(demos, Random(seed)) == found
 
 
+def test_what_no_lock_can_hold_is_no_demo() -> None:
+    train = (example("1", expected={"a": float("nan")}), example("2", expected={"a": "two"}))
+    assert named(ScriptedLM(never), steps={"a": "A {{ q }}"}, train=train) == [{"q": "2"}]
+
+
 def test_chance_has_a_say_in_the_order() -> None:
     demos = [Demo(inputs={"q": str(n)}, output=n % 2) for n in range(8)]
     assert len({repr(pool.balanced(demos, Random(seed))) for seed in range(9)}) > 5
