@@ -93,6 +93,15 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Watch:
+    """Is told how far a compile is. doing: what is being done. trials: how many are done, and of how many, since the
+    beginning."""
+
+    doing: Callable[[str], None] = lambda _: None
+    trials: Callable[[int, int], None] = lambda _done, _asked: None
+
+
+@dataclass(frozen=True)
 class Done:
     """A job that was done. spent: distinct calls, also those that the cache answered."""
 
@@ -173,19 +182,19 @@ async def run(
     at_once: int = 16,
     most_calls: int | None = None,
     others: Mapping[str, Mapping[str, StepVariant]] | None = None,
-    watch: Callable[[str], None] = lambda _: None,
+    watch: Watch | None = None,
 ) -> Done:
     """Compile. budget: the ceilings of the whole command. others: what the same command found for other models, by a
-    few words on where it is from. most_calls: that a ceiling leaves, so that no more are planned for. watch: told what
-    is being done.
+    few words on where it is from. most_calls: that a ceiling leaves, so that no more are planned for.
 
     Raises PromptChainError, BudgetError, CancelledError; nothing is written."""
+    watch = watch or Watch()
     ledger = Ledger(lm)
     caller = Caller(ledger, concurrency=at_once, budget=budget)
     grader = testing.grader(project, ledger, caller, testing.tested(work.chain))
 
     def bench(bound: BoundPlan) -> Bench:
-        return Bench(bound, work.checks, caller, grader, at_once=at_once)
+        return Bench(bound, work.checks, caller, grader, at_once=at_once, watch=watch.trials)
 
     tuning = work.tuning
     words = [f"{step}={tuning.teacher}" for step in work.bound.prompts]  # also of those that name a model of their own
@@ -201,7 +210,7 @@ async def run(
             ask=proposer(asked, ledger, caller, timeout=project.settings.timeout) if (asked := work.proposer) else None,
             earlier={**_earlier(work), **(others or {})},
             standing=_standing(work, lm),
-            watch=watch,
+            watch=watch.doing,
         )
     )
     total = ledger.total
@@ -247,6 +256,13 @@ def _standing(work: Job, lm: LM) -> dict[str, StepVariant]:
     return {name: variant for name, variant in work.before.steps.items() if name in same}
 
 
+def _parent(work: Job, compiled: Compiled) -> str | None:
+    """The fingerprint of the prompts that these took the place of."""
+    if work.before is None or not work.before.steps:
+        return None
+    return work.before.parent if dict(compiled.variants) == work.before.steps else work.before.fingerprint()
+
+
 def _entry(work: Job, lm: LM, compiled: Compiled, spent: Spent) -> Entry:
     return Entry(
         kept=compiled.kept,
@@ -256,7 +272,7 @@ def _entry(work: Job, lm: LM, compiled: Compiled, spent: Spent) -> Entry:
         by_step=dict(compiled.by_step),
         spent=spent,
         settings=_recorded(work),
-        parent=work.before.fingerprint() if work.before and work.before.steps else None,
+        parent=_parent(work, compiled),
         made_from=_made_from(work, lm),
     )
 
