@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,7 @@ class Bench:
     """Tries candidates on the models of one chain. Belongs to one event loop.
 
     assertions: of the chain and of its steps. at_once: examples in flight. max_errors: examples that may fail for
-    reasons that are not the chain's before it gives up.
+    reasons that are not the chain's before it gives up. watch: gets how many trials are done, and of how many.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Bench:
         *,
         at_once: int = 16,
         max_errors: int = 10,
+        watch: Callable[[int, int], None] = lambda _done, _asked: None,
     ) -> None:
         self.bound = bound
         self.assertions = assertions
@@ -89,6 +90,8 @@ class Bench:
         self._grader = grader
         self._places = asyncio.Semaphore(at_once)
         self._max_errors = max_errors
+        self._watch = watch
+        self._asked_for = self._done = 0
         self._lost: dict[str, str] = {}
         self._tried: dict[tuple[str | None, str, str], asyncio.Task[Trial]] = {}
 
@@ -127,7 +130,13 @@ class Bench:
         known = self._tried.get(key)
         if known is None or (known.done() and not _ended_well(known)):
             known = self._tried[key] = asyncio.create_task(self._try(variants, example, step))
+            self._asked_for += 1
+            known.add_done_callback(self._count)
         return known
+
+    def _count(self, _: asyncio.Task[Trial]) -> None:
+        self._done += 1
+        self._watch(self._done, self._asked_for)
 
     async def _try(self, variants: Variants, example: Example, step: str | None) -> Trial:
         assertions, gold, needed = self._asked(example, step)

@@ -30,6 +30,9 @@ MOST_DEV = 100
 MOST_TEST = 200
 """Examples that are looked at where no number of calls is given."""
 
+NOT_ASKED_FOR = "not asked for"
+"""Why a step is not tuned that `steps` of the settings leaves out."""
+
 _HELD_OUT, _DEV = 1 / 3, 0.3
 """Of a number of calls that is given, what the held-out comparison and the rounds over all dev examples may take."""
 
@@ -39,8 +42,8 @@ _NO_CALLS = "no calls left for it"
 @dataclass(frozen=True)
 class Setup:
     """All that a compile needs. calls: that may be planned for; None for what it takes. earlier: parameters that came
-    of other compiles, by where they are from: candidates to begin with. before: those that the lock has now, which
-    steps that are not asked for keep. ledger: the LM that bench, teacher and proposer go through.
+    of other compiles, by where they are from: candidates to begin with. standing: those that the lock has, of steps
+    that are as they were: nothing worse takes their place. ledger: the LM that bench, teacher and proposer go through.
     """
 
     bench: Bench
@@ -51,7 +54,7 @@ class Setup:
     teacher: Bench | None = None
     ask: Ask | None = None
     earlier: Mapping[str, Variants] = field(default_factory=dict)
-    before: Variants = field(default_factory=dict)
+    standing: Variants = field(default_factory=dict)
     watch: Callable[[str], None] = field(default=lambda _: None, repr=False)
 
 
@@ -129,7 +132,7 @@ def allowance(bench: Bench, parts: Parts, tuning: Tuning, calls: int | None) -> 
     each = max(1, bench.calls_of(examples))
     tuned = sum(not why for why in targets(bench, tuning, examples).values())
     # Rounds over the dev examples: of the seed prompts, of several steps one by one too; and for the joint choice.
-    before, joint = (1, 1) if tuned < 2 else (2, 3)
+    before, joint = (1, 1) if tuned < 2 else (2, 2)
     test, dev = MOST_TEST, MOST_DEV
     if calls is not None:
         some = telling(tuning.max_p)
@@ -161,7 +164,7 @@ def targets(bench: Bench, tuning: Tuning, examples: Sequence[Example], base: Seq
             continue
         told = [trial.step_passed(name) for trial in base]
         if tuning.steps and name not in tuning.steps:
-            found[name] = "not asked for"
+            found[name] = NOT_ASKED_FOR
         elif node.step.freeze is True:
             found[name] = "frozen"
         elif name not in looked_at:
@@ -189,7 +192,7 @@ class _Compile:
         self.seeds = {name: Variant.seed(step) for name, step in chain.steps.items() if isinstance(step, PromptStep)}
         self.allowance = allowance(self.bench, setup.parts, setup.tuning, setup.calls)
         self.dev, self.test = self.allowance.dev, self.allowance.test
-        self.warnings = list(_warnings(setup.parts, chain.steps, setup.tuning.max_p))
+        self.warnings = list(warnings(setup.parts, chain.steps, setup.tuning.max_p))
 
     async def run(self) -> Compiled:
         """The whole of it."""
@@ -198,20 +201,18 @@ class _Compile:
         if all(trial.passed is None for trial in base):
             raise PromptChainError(_nothing_told(base), hint="chain test shows what each example comes to")
         self._tell_lost(base)
-        if all(trial.passed is not False for trial in base):
+        standing = self._standing()
+        if all(trial.passed is not False for trial in base) and not standing:
             return self._kept("no headroom: the seed prompts pass every dev example", ())
         reports, variants = await self._steps(base)
         stages = [stage for report in reports for stage in report.stages]
         if not any(stage.tried for stage in stages) and any(stage.note == _NO_CALLS for stage in stages):
             raise _too_few(self.allowance.calls, f"{CALLS_FOR_A_STEP} a step are of use")
-        if not variants:
-            reason = "no candidate was better on the dev examples"
-            return self._kept(reason if any(r.stages for r in reports) else "no step could be tuned", reports)
-        chosen = await self._joint(variants)
-        dev = _compared(base, await self.bench.trials(chosen, self.dev))
-        if not chosen:
-            return replace(self._kept("together the candidates were no better on whole chains", reports), dev=dev)
-        return await self._held_out(chosen, reports, dev)
+        chosen = await self._joint(variants) if variants else {}
+        if not chosen and not standing:
+            reason = "no candidate was better on the dev examples" if stages else "no step could be tuned"
+            return self._kept("together the candidates were no better on whole chains" if variants else reason, reports)
+        return await self._held_out(chosen or standing, standing, base, reports)
 
     def _tell_lost(self, trials: Sequence[Trial]) -> None:
         """Warn of examples that are in no share, since a model or a judge failed."""
@@ -235,12 +236,12 @@ class _Compile:
 
     async def _steps(self, base: Sequence[Trial]) -> tuple[list[StepReport], dict[str, StepVariant]]:
         reports: list[StepReport] = []
-        variants = self._standing()
         targets = self._targets(base)
+        variants = {name: own for name, own in self._standing().items() if targets[name] == NOT_ASKED_FOR}
         waiting = [name for name, why in targets.items() if not why]
         for name, why in targets.items():
             if why:
-                reports.append(StepReport(name, why))
+                reports.append(StepReport(name, f"{why}: stays as it was compiled" if name in variants else why))
                 continue
             left = self.allowance.calls - self.setup.ledger.total.calls - self.allowance.reserve
             room = min(left // len(waiting), CALLS_FOR_A_STEP if self.setup.calls is None else left)
@@ -252,14 +253,10 @@ class _Compile:
         return reports, variants
 
     def _standing(self) -> dict[str, StepVariant]:
-        """What steps that are not asked for keep of the compile before: to tune one step is not to give up another."""
-        asked = self.setup.tuning.steps
-        found = {
-            name: earlier.allowed(self._task(name, {}), self.setup.before[name], seed)
-            for name, seed in self.seeds.items()
-            if asked and name not in asked and name in self.setup.before
-        }
-        return {name: variant for name, variant in found.items() if variant != self.seeds[name]}
+        """What was compiled before, as far as it holds today."""
+        own = {name: variant for name, variant in self.setup.standing.items() if name in self.seeds}
+        now = {name: earlier.allowed(self._task(name, {}), own[name], self.seeds[name]) for name in own}
+        return {name: variant for name, variant in now.items() if variant != self.seeds[name]}
 
     async def _step(self, name: str, others: Variants, room: int) -> tuple[StepReport, Candidate]:
         """Tune one step within `room` calls: what each optimizer finds is where the next begins."""
@@ -338,10 +335,22 @@ class _Compile:
         weight = 1 / (2 * len(self.dev) + 1)
         return (1 - weight) * trial.passed + weight * (sum(steps) / len(steps) if steps else trial.passed)
 
-    async def _held_out(self, chosen: Variants, reports: Sequence[StepReport], dev: Compared | None) -> Compiled:
-        """Hold what was chosen against the seed prompts on examples that the search has not seen."""
+    async def _held_out(
+        self, chosen: Variants, standing: Variants, base: Sequence[Trial], reports: Sequence[StepReport]
+    ) -> Compiled:
+        """Hold what was chosen against the seed prompts, and what stands in the lock, on examples that the search has
+        not seen. What stands there stays where the new is no better, and gives way to the seed only where it is worse:
+        that it is better was shown before."""
+        dev = _compared(base, await self.bench.trials(chosen, self.dev))
         self.setup.watch("the held-out examples")
         before, after = await self.bench.trials({}, self.test), await self.bench.trials(chosen, self.test)
+        if standing and chosen != standing:
+            now = await self.bench.trials(standing, self.test)
+            change = _compared(now, after)
+            if change is not None and change.better <= change.worse:
+                self.warnings.append("the compiled prompts stay: the new ones are no better on the held-out examples")
+                chosen, after = standing, now
+                dev = _compared(base, await self.bench.trials(chosen, self.dev))
         self._tell_lost([*before, *after])
         test = _compared(before, after, held_out=True)
         if test is None:
@@ -352,6 +361,8 @@ class _Compile:
             if compared := _difference(found):
                 by_step[name] = compared
         kept = _why_kept(test, by_step, len(chosen), self.setup.tuning.max_p)
+        if chosen == standing and test.better >= test.worse:
+            kept = None
         return Compiled(
             variants={} if kept else {name: _changes(variant, self.seeds[name]) for name, variant in chosen.items()},
             kept=kept,
@@ -434,7 +445,7 @@ def _nothing_told(trials: Sequence[Trial]) -> str:
     return "no assertion says anything about the examples"
 
 
-def _warnings(parts: Parts, steps: Mapping[str, object], max_p: float) -> Iterator[str]:
+def warnings(parts: Parts, steps: Mapping[str, object], max_p: float) -> Iterator[str]:
     """What makes the result worth less than it looks."""
     from promptchain import template
 

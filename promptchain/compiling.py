@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
@@ -92,6 +93,15 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Watch:
+    """Is told how far a compile is. doing: what is being done. trials: how many are done, and of how many, since the
+    beginning."""
+
+    doing: Callable[[str], None] = lambda _: None
+    trials: Callable[[int, int], None] = lambda _done, _asked: None
+
+
+@dataclass(frozen=True)
 class Done:
     """A job that was done. spent: distinct calls, also those that the cache answered."""
 
@@ -172,19 +182,19 @@ async def run(
     at_once: int = 16,
     most_calls: int | None = None,
     others: Mapping[str, Mapping[str, StepVariant]] | None = None,
-    watch: Callable[[str], None] = lambda _: None,
+    watch: Watch | None = None,
 ) -> Done:
     """Compile. budget: the ceilings of the whole command. others: what the same command found for other models, by a
-    few words on where it is from. most_calls: that a ceiling leaves, so that no more are planned for. watch: told what
-    is being done.
+    few words on where it is from. most_calls: that a ceiling leaves, so that no more are planned for.
 
     Raises PromptChainError, BudgetError, CancelledError; nothing is written."""
+    watch = watch or Watch()
     ledger = Ledger(lm)
     caller = Caller(ledger, concurrency=at_once, budget=budget)
     grader = testing.grader(project, ledger, caller, testing.tested(work.chain))
 
     def bench(bound: BoundPlan) -> Bench:
-        return Bench(bound, work.checks, caller, grader, at_once=at_once)
+        return Bench(bound, work.checks, caller, grader, at_once=at_once, watch=watch.trials)
 
     tuning = work.tuning
     words = [f"{step}={tuning.teacher}" for step in work.bound.prompts]  # also of those that name a model of their own
@@ -199,8 +209,8 @@ async def run(
             teacher=bench(teacher) if teacher else None,
             ask=proposer(asked, ledger, caller, timeout=project.settings.timeout) if (asked := work.proposer) else None,
             earlier={**_earlier(work), **(others or {})},
-            before=work.before.steps if work.before else {},
-            watch=watch,
+            standing=_standing(work, lm),
+            watch=watch.doing,
         )
     )
     total = ledger.total
@@ -236,6 +246,23 @@ def _earlier(work: Job) -> dict[str, Mapping[str, StepVariant]]:
     return {**found, **{source: steps for source, steps in others.items() if steps}}
 
 
+def _standing(work: Job, lm: LM) -> dict[str, StepVariant]:
+    """What the lock has for this model, without the steps that are others now: the file's new words stand for those."""
+    if work.before is None or not work.before.steps:
+        return {}
+    before, now = work.before.made_from, _made_from(work, lm)
+    same = {name for name in before.steps if before.steps[name] == now.steps.get(name)}
+    same &= {name for name in before.models if before.models[name] == now.models.get(name)}
+    return {name: variant for name, variant in work.before.steps.items() if name in same}
+
+
+def _parent(work: Job, compiled: Compiled) -> str | None:
+    """The fingerprint of the prompts that these took the place of."""
+    if work.before is None or not work.before.steps:
+        return None
+    return work.before.parent if dict(compiled.variants) == work.before.steps else work.before.fingerprint()
+
+
 def _entry(work: Job, lm: LM, compiled: Compiled, spent: Spent) -> Entry:
     return Entry(
         kept=compiled.kept,
@@ -245,9 +272,17 @@ def _entry(work: Job, lm: LM, compiled: Compiled, spent: Spent) -> Entry:
         by_step=dict(compiled.by_step),
         spent=spent,
         settings=_recorded(work),
-        parent=work.before.fingerprint() if work.before and work.before.steps else None,
+        parent=_parent(work, compiled),
         made_from=_made_from(work, lm),
     )
+
+
+def check_writable(project: Project, work: Job) -> None:
+    """Raises PromptChainError where no lock can be written beside the chain: that is told before anything is spent."""
+    if not os.access(folder := project.path(work.name).parent, os.W_OK):
+        where = Where(f"{project.folder.name}/{work.chain.name}{lock.SUFFIX}")
+        message = "cannot be written: the folder is read-only, or another's"
+        raise PromptChainError(message, where=where, hint=f"mend that first: ls -ld {folder}")
 
 
 def write(project: Project, done: Done) -> None:
@@ -262,7 +297,14 @@ def write(project: Project, done: Done) -> None:
         raise PromptChainError(exc.message, hint=f"{exc.hint}; {again}" if exc.hint else again, where=where) from exc
 
 
+def keep_before(project: Project, work: Job) -> None:
+    """Have what is about to be compiled as a version, where none has it: what compiling changed is then told apart from
+    what was edited. Raises PromptChainError."""
+    project.keep(work.name, project.load(work.name))
+
+
 def keep(project: Project, done: Done) -> Version:
-    """Have the chain with its lock as a version in the store. Raises PromptChainError."""
-    name = done.job.name
-    return project.keep(name, project.load(name), f"compile for {done.job.model}")[0]
+    """Have the chain with its lock as a version in the store, with what it cost. Raises PromptChainError."""
+    name, cost = done.job.name, done.spent.cost
+    spent = f"{done.spent.calls} calls" + (f", ${cost:.4f}" if cost else "" if cost == 0 else ", $?")
+    return project.keep(name, project.load(name), f"compile for {done.job.model} ({spent})")[0]

@@ -9,7 +9,7 @@ from typing import Any
 from promptchain import scorer, template, testing
 from promptchain.bench import Bench
 from promptchain.chain import Demo
-from promptchain.compile import allowance, targets
+from promptchain.compile import allowance, targets, warnings
 from promptchain.compiling import Job
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import LM, Price
@@ -46,6 +46,7 @@ class Estimate:
     """What compiling a chain for a model takes at most, asking again for replies that do not fit apart.
 
     steps: by step, what will be tried, or why nothing will. seconds: None where no runs on this model are recorded.
+    warnings: why it may not be worth it.
     """
 
     chain: str
@@ -54,6 +55,7 @@ class Estimate:
     steps: dict[str, str]
     models: tuple[ModelEstimate, ...]
     seconds: float | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def cost(self) -> float | None:
@@ -70,6 +72,7 @@ class Estimate:
             "tokens": sum(one.tokens for one in self.models),
             "cost": self.cost,
             "seconds": self.seconds,
+            "warnings": list(self.warnings),
             "models": [
                 {"model": one.model, "calls": one.calls, "tokens": one.tokens, "cost": one.cost} for one in self.models
             ],
@@ -92,12 +95,20 @@ def estimate(project: Project, lm: LM, work: Job, most: int | None = None) -> Es
         found[model] = ModelEstimate(model, before.calls + share, tokens, cost)
     steps = {name: said or _plan(work, bench, name) for name, said in why.items()}
     models = tuple(found.values())
-    return Estimate(work.chain.name, work.model, str(work.parts), steps, models, _seconds(project, work, calls))
+    doubts = tuple(warnings(work.parts, work.chain.steps, work.tuning.max_p))
+    return Estimate(work.chain.name, work.model, str(work.parts), steps, models, _seconds(project, work, calls), doubts)
 
 
 def _plan(work: Job, bench: Bench, name: str) -> str:
+    """The optimizers that have something to do: parts that are frozen are left alone, instructions need a writer."""
     alone = "alone" if bench.is_alone(name) else "with what comes after it"
-    return f"{', '.join(registry.plan(work.tuning.optimizer))}; tried {alone}"
+    freeze = work.bound.prompts[name].step.freeze
+    frozen = freeze if isinstance(freeze, tuple) else ()
+    free = [word for word in registry.plan(work.tuning.optimizer) if registry.PARTS[word] not in frozen]
+    nobody = "instructions" in free and not work.proposer
+    if nobody:
+        free.remove("instructions")
+    return f"{', '.join(free) or 'nothing'}; tried {alone}" + "; instructions with --proposer MODEL" * nobody
 
 
 def _shares(work: Job, bench: Bench, calls: int, tuned: Sequence[str]) -> Iterator[tuple[str, int, float, float]]:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from promptchain.chain import Chain, PromptStep
 from promptchain.errors import Fault, InvalidFileError, ModelError, PromptChainError
-from promptchain.lm import catalog, litellm, weights
+from promptchain.lm import catalog, embed, litellm, weights
 from promptchain.lm.cache import default_cache_path
 from promptchain.lm.router import rooted
 from promptchain.lm.scripted import ScriptedLM
@@ -181,7 +181,21 @@ def _project(project: Project) -> Iterator[Finding]:
         yield Finding(Level.OK, name, f"{count} step{'s' * (count != 1)}")
         for call in _calls(chain, project):
             models.setdefault(call, []).append(name)
+        yield from _compiled(name, project)
     yield from _models(models, project.root)
+
+
+def _compiled(name: str, project: Project) -> Iterator[Finding]:
+    """What keeps the compiled prompts of a chain from being used."""
+    try:
+        entries = project.lock(name).models.values()
+    except PromptChainError as exc:
+        yield Finding(Level.ERROR, name, str(exc), exc.hint)
+        return
+    picked = [step.nearest.by for entry in entries for step in entry.steps.values() if step.nearest]
+    if embed.LOCAL in picked and not embed.installed():
+        message = f"wordllama is not installed, by which compiled prompts pick their examples (used by {name})"
+        yield Finding(Level.ERROR, f"model {embed.LOCAL}", message, embed.INSTALL)
 
 
 def _calls(chain: Chain, project: Project) -> list[tuple[str | None, str | None]]:

@@ -347,7 +347,8 @@ def update(path: Path, model: str, entry: Entry, *, state: Path, shown: str | No
     except Timeout:
         raise PromptChainError(f"another has been writing {path.name} for {_WAIT:.0f} s", hint=str(guard)) from None
     except OSError as exc:
-        raise PromptChainError(f"{path.name} cannot be locked: {exc.strerror or exc}", hint=str(guard)) from exc
+        message = f"{path.name} cannot be locked: {exc.strerror or exc}"
+        raise PromptChainError(message, hint=f"see who owns {guard.parent}") from exc
 
 
 # -- merged ------------------------------------------------------------------------------------------------------------

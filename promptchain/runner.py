@@ -114,15 +114,26 @@ def bind(
             hint = "set `model:` in the chain file or give --model; `chain models` lists what is usable here"
             raise UsageError(f"step '{name}' has no model", hint=hint)
         names = (model, *(fallback.model for fallback in step.fallbacks))
+        own = variant.of(name, step) if variant else Variant.seed(step)
+        if own.nearest and own.nearest.by != "lexical":
+            _refuse_without_embedder(name, own.nearest.by)
         prompts[name] = BoundPrompt(
             step=step,
-            variant=variant.of(name, step) if variant else Variant.seed(step),
+            variant=own,
             params={**chain.params, **step.params},
             models=tuple((name, lm.capabilities(name)) for name in names),
             timeout=step.timeout or timeout,
             retry=Retry(errors=step.retry.errors),
         )
     return BoundPlan(plan, prompts, models.of_chain(chain))
+
+
+def _refuse_without_embedder(name: str, by: str) -> None:
+    from promptchain.lm import embed
+
+    if not embed.installed():
+        message = f"step '{name}' was compiled to pick its examples by {by}, which needs the package wordllama"
+        raise PromptChainError(message, hint=embed.INSTALL)
 
 
 def _refuse_unbuilt(name: str, step: PromptStep, *, asserted: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from promptchain.compiling import Job
 from promptchain.errors import InvalidFileError, PromptChainError, UsageError
 from promptchain.lm.budget import Budget
 from promptchain.lm.protocol import LM
+from promptchain.lock import Entry
 from promptchain.project import Project
+from promptchain.records import StepVariant
 from tests.cli.compile_kit import CHAIN, MODEL, PROPOSER, entry, lock_text, project
 from tests.workspace import Workspace
 
@@ -96,9 +99,28 @@ def test_an_entry_says_what_it_was_made_from_and_is_no_other_for_a_cache(found: 
     assert first.entry.parent is None
     compiling.write(found, first)
     again = done(found, job(found, optimizer="demos"))
-    assert again.entry.parent == first.entry.fingerprint()
+    assert (again.entry.steps, again.entry.parent) == (first.entry.steps, None), "it is what it was"
     assert not (empty.root / ".promptchain/store.git/refs/promptchain").exists()
-    assert compiling.keep(found, first).name == "demo@v1"
+    paid = replace(first, spent=first.spent.model_copy(update={"cost": 0.25}))
+    kept = compiling.keep(found, paid)
+    assert (kept.name, kept.message) == ("demo@v1", f"compile for {OWN} ({first.spent.calls} calls, $0.2500)")
+
+
+def test_better_prompts_take_the_place_of_those_in_the_lock_and_name_them(found: Project) -> None:
+    first = done(found, job(found, optimizer="demos"))
+    steps = {"intent": StepVariant(instructions="Say what they want.")}
+    weak = Entry(steps=steps, made_from=first.entry.made_from)
+    found.adopt("demo", OWN, weak)
+    again = done(found, job(found, optimizer="demos"))
+    assert again.entry.steps["intent"].demos == first.entry.steps["intent"].demos
+    assert again.entry.parent == weak.fingerprint()
+
+
+def test_prompts_in_the_lock_stay_where_nothing_better_is_found(found: Project) -> None:
+    first = done(found, job(found, optimizer="demos"))
+    compiling.write(found, first)
+    again = done(found, job(found, optimizer="format", calls=60))  # no calls are left for what was before
+    assert (again.compiled.kept, again.entry.steps) == (None, first.entry.steps)
 
 
 def test_what_others_found_is_where_it_begins(found: Project) -> None:

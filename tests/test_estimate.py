@@ -98,3 +98,23 @@ def test_as_json(found: Project) -> None:
     }  # fmt: skip
     assert (told["cost"], told["tokens"]) == (one["cost"], one["tokens"])
     assert told["steps"] == {"intent": "demos; tried alone"}
+
+
+def test_what_is_tried_is_what_can_be(found: Project, empty: Workspace) -> None:
+    def tried(freeze: str = "", **given: Any) -> str:
+        text = CHAIN.replace("MODEL", OWN).replace("    prompt:", f"{freeze}    prompt:")
+        empty.write("chains/demo.yaml", text)
+        return estimated(found, **given).steps["intent"]
+
+    assert tried() == "nearest, demos, format; tried alone; instructions with --proposer MODEL"
+    assert tried(proposer=MINI) == "nearest, demos, format, instructions; tried alone"
+    assert tried("    freeze: [demos]\n", proposer=MINI) == "format, instructions; tried alone"
+    assert tried("    freeze: [demos, format]\n") == "nothing; tried alone; instructions with --proposer MODEL"
+
+
+def test_a_dry_run_warns_of_what_a_compile_would(found: Project, empty: Workspace) -> None:
+    assert estimated(found).warnings == ()
+    dataset(empty, rows(test=1))
+    said = "only 2 of the examples are held out: nothing can be adopted with fewer than 4"
+    assert estimated(found).to_json()["warnings"] == [said]
+    assert f"warning: {said}\n" in empty.invoke("compile", "demo", "--dry-run").err

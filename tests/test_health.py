@@ -1,6 +1,7 @@
 """What `promptchain.health` finds, as values; tests/cli/test_models.py has what is printed of it."""
 
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from promptchain import health
 from promptchain.errors import Fault, ModelError
 from promptchain.health import Level, check_model, diagnose, usable_models
+from promptchain.records import StepVariant
+from tests import lock_kit
 from tests.workspace import Workspace
 
 
@@ -83,3 +86,16 @@ def test_check_model_is_quick_and_says_what_kind_of_fault(project: Workspace) ->
     assert missing.fault is Fault.AUTH
     assert check_model(project.model("x")) is None
     assert time.perf_counter() - began < 4
+
+
+def test_what_compiled_prompts_need_is_looked_at(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.chain(replies=["card"])
+    picked = lock_kit.POOL.model_copy(update={"by": "local/wordllama"})
+    lock_kit.adopt(project, steps={"intent": StepVariant(nearest=picked)})
+    monkeypatch.setitem(sys.modules, "wordllama", None)
+    [found] = [finding for finding in diagnose(project.root) if finding.subject == "model local/wordllama"]
+    assert (found.level, found.remedy) == (Level.ERROR, "pip install 'promptchain[rag]'")
+    assert "used by demo" in found.message
+    project.write("chains/demo.lock.yaml", "format: 99\n")
+    [found] = [finding for finding in diagnose(project.root) if finding.subject == "demo" and finding.level != Level.OK]
+    assert "a newer promptchain wrote this lock" in found.message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -136,10 +136,13 @@ def _most_calls(project: Project, work: Work, ceilings: Ceilings) -> int | None:
 
 def run(project: Project, lm: LM, work: Work, asked: Options, *, quiet: bool) -> list[Result]:
     """Do the jobs, one after the other; each is written before the next begins."""
+    from promptchain import compiling
     from promptchain.cli import compile_view
 
     if not work.jobs:
         return []
+    for job in work.jobs:
+        compiling.check_writable(project, job)
     budget = [_budget(project, lm, job, asked.ceilings) for job in work.jobs][-1]  # of all, but each may have no price
     most = _most_calls(project, work, asked.ceilings)
     found: list[Result] = []
@@ -165,8 +168,10 @@ def _run_one(
 ) -> Result:
     from promptchain import compiling
     from promptchain.cli import compile_view, interrupt
-    from promptchain.errors import BudgetError
+    from promptchain.errors import BudgetError, PromptChainError
 
+    with suppress(PromptChainError):  # told when what was compiled is kept, or not
+        compiling.keep_before(project, job)
     began, before = time.perf_counter(), budget.spent.calls
     try:
         with compile_view.progress(job, budget) as watch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from promptchain.cli.test_view import percent
 if TYPE_CHECKING:
     from promptchain.cli.compile_jobs import Result
     from promptchain.compile import Stage, StepReport
-    from promptchain.compiling import Job
+    from promptchain.compiling import Job, Watch
     from promptchain.estimate import Estimate
     from promptchain.freshness import Freshness
     from promptchain.lm.budget import Budget
@@ -37,16 +37,19 @@ _NOTHING = "–"
 
 
 @contextmanager
-def progress(job: Job, budget: Budget) -> Iterator[Callable[[str], None]]:
-    """A function to call with what is being done: on a terminal one line that changes, else a line for each."""
+def progress(job: Job, budget: Budget) -> Iterator[Watch]:
+    """Shows what is being done, and how much of it: on a terminal one line that changes, else a line for each thing."""
+    from promptchain.compiling import Watch
+
     head = f"{job.chain.name} on {job.model}"
     if not animated(sys.stderr):
         note(f"{head}: {plural(job.data.count, 'example')} ({job.parts})")
-        yield lambda doing: note(f"  {doing}")
+        yield Watch(lambda doing: note(f"  {doing}"))
         return
     from rich.progress import Progress, TextColumn
 
     began, now = time.monotonic(), "reading"
+    before = done = asked = 0
 
     class Spent(TextColumn):
         """What is being done, and the calls so far: looked up whenever the line is drawn."""
@@ -56,19 +59,27 @@ def progress(job: Job, budget: Budget) -> Iterator[Callable[[str], None]]:
 
             spent = budget.spent
             took, calls = int(time.monotonic() - began), plural(spent.calls, "new call")
-            return Text(f"{took} s, {calls}, {dollars(spent.cost)}  {head}: {now}")  # what may be cut off comes last
+            far = f" ({done - before} of {asked - before} tried)" if asked > before else ""
+            # What may be cut off comes last.
+            return Text(f"{took} s, {calls}, {dollars(spent.cost)}  {head}: {now}{far}")
 
     def watch(doing: str) -> None:
-        nonlocal now
-        now = doing
+        nonlocal now, before
+        now, before = doing, done
+
+    def trials(now_done: int, now_asked: int) -> None:
+        nonlocal done, asked
+        done, asked = now_done, now_asked
 
     with Progress(Spent(""), console=console(stderr=True), transient=True) as bar:
         bar.add_task("")
-        yield watch
+        yield Watch(watch, trials)
 
 
 def show(result: Result) -> None:
     """What came of one job."""
+    from promptchain.diff_lock import figures
+
     done, compiled = result.done, result.done.compiled
     job = done.job
     head = f"{job.chain.name} on {job.model}: {plural(job.data.count, 'example')}"
@@ -93,6 +104,9 @@ def show(result: Result) -> None:
     else:
         say_folded(f"= kept the seed prompts: {compiled.kept}")
         say(f"  noted in {_place(result)}")
+        if job.before and job.before.steps:
+            was = f"what was compiled before is dropped ({figures(job.before)})"
+            warn(f"{was}; chain log {job.chain.name} has its version, chain rollback brings it back")
     spent = done.spent
     more = result.calls > spent.calls  # tries that failed reached a model too
     new = "" if result.calls == spent.calls else f" ({result.calls} {'tries' if more else 'new'})"
@@ -127,7 +141,7 @@ def _shares(compared: Compared) -> str:
 def _say_sure(compared: Compared) -> None:
     if compared.low is not None and compared.high is not None and compared.p is not None:
         interval = f"{compared.low * 100:+.0f} to {compared.high * 100:+.0f} points (95 %)"
-        say(f"          {interval}, by chance with p = {compared.p:.2g}")
+        say(f"          {interval}, p = {compared.p:.2g}")
 
 
 def nothing_to_do(fresh: Sequence[Job], *, nothing: bool) -> None:
@@ -135,7 +149,8 @@ def nothing_to_do(fresh: Sequence[Job], *, nothing: bool) -> None:
     if nothing:
         note("nothing is compiled here: chain compile NAME")
     for job in fresh:
-        note(f"{job.chain.name} on {job.model} is fresh: nothing to do; --force compiles it all the same")
+        steps = f" (tuned: {', '.join(job.tuning.steps)} only)" if job.tuning.steps else ""
+        note(f"{job.chain.name} on {job.model} is fresh{steps}: nothing to do; --force compiles it all the same")
 
 
 def summary(results: Sequence[Result]) -> None:
@@ -174,7 +189,9 @@ def estimates(found: Sequence[Estimate]) -> None:
         for model in one.models:
             say(f"  at most {model.calls} calls of {model.model}, about {model.tokens:,} tokens, {_about(model.cost)}")
         if one.seconds is not None:
-            say(f"  about {seconds(one.seconds)}, as the last runs went")
+            say(f"  at most about {seconds(one.seconds)}, if its calls go one by one as in the last runs")
+        for warning in one.warnings:
+            warn(warning)
 
 
 def _about(cost: float | None) -> str:

@@ -22,6 +22,7 @@ from promptchain.cli.output import (
     table,
     warn,
 )
+from promptchain.diff_lock import figures
 from promptchain.reports.numbers import firsts
 from promptchain.results import State
 
@@ -224,6 +225,10 @@ def _notes(evaluation: Evaluation) -> None:
         warn(on_terminal(told))
     if evaluation.results and not any(result.checks for result in evaluation.results):
         warn("nothing is asserted, so an example passes when it runs through; test: {assert: [{type: …}]}")
+    adopted = evaluation.case.bound.adopted
+    if adopted is not None and adopted.variant and adopted.entry:
+        shares = on_terminal(figures(adopted.entry))
+        note(f"on compiled prompts, which know some of these examples; on those held out from them: {shares}")
     if evaluation.stopped:
         note(style("error: ", "1;31", sys.stderr) + f"stopped: {on_terminal(evaluation.stopped)}")
         if evaluation.hint:

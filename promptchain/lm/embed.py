@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -22,6 +23,7 @@ from promptchain.lm.protocol import LM, Capabilities, Message, OnText, Price, Re
 LOCAL = "local/wordllama"
 """WordLlama's 256 numbers a text: bags of words at a thousandth of a second each, and its weights come in its wheel
 (https://github.com/dleemiller/WordLlama, MIT)."""
+INSTALL = "pip install 'promptchain[rag]'"
 
 
 class EmbeddingLM:
@@ -143,6 +145,11 @@ def local_vectors(texts: Iterable[str]) -> list[list[float]]:
     return found
 
 
+def installed() -> bool:
+    """Whether `local/wordllama` can be asked here; nothing is imported."""
+    return find_spec("wordllama") is not None
+
+
 @cache
 def _wordllama() -> Any:
     """The model, loaded from what lies in the package, never from the network."""
@@ -151,7 +158,7 @@ def _wordllama() -> Any:
     try:
         package = import_module("wordllama")
     except ImportError as exc:
-        hint = "pip install 'promptchain[rag]', or name a hosted embedding model"
+        hint = f"{INSTALL}, or name a hosted embedding model"
         raise ModelError(
             f"{LOCAL} needs the package wordllama", fault=Fault.NOT_INSTALLED, model=LOCAL, hint=hint
         ) from exc

@@ -276,7 +276,7 @@ def test_two_at_once_for_different_models_lose_nothing(learning: Workspace) -> N
         assert process.returncode == 0, err
     assert sorted(lock(learning)) == sorted(models)
     assert all(found["steps"] for found in lock(learning).values())
-    assert len(learning.invoke("log", "demo").out.splitlines()) == 2
+    assert len(learning.invoke("log", "demo").out.splitlines()) == 3
 
 
 # -- what cannot be written --------------------------------------------------------------------------------------------
@@ -298,6 +298,17 @@ def test_a_lock_that_cannot_be_written_loses_nothing_that_was_paid_for(
     calls = len(asked)
     assert learning.invoke("compile", "demo", "--optimizer", "demos").code == 0
     assert len(asked) == calls
+
+
+def test_a_folder_that_cannot_be_written_is_told_of_before_anything_is_spent(
+    learning: Workspace, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("promptchain.compiling.os.access", lambda path, mode: path != learning.root / "chains")
+        says, hint = refused(learning, "demo", "--optimizer", "demos")
+    assert says == "error: chains/demo.lock.yaml: cannot be written: the folder is read-only, or another's"
+    assert hint == f"  hint: mend that first: ls -ld {learning.root / 'chains'}"
+    assert asked == []
 
 
 def test_a_store_that_cannot_be_written_costs_the_version_alone(learning: Workspace) -> None:
