@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from promptchain import runner, scorer
 from promptchain.assertions.apply import Checked
 from promptchain.criteria import JUDGED, Assertion, flattened
-from promptchain.errors import BudgetError, PromptChainError
+from promptchain.errors import BudgetError, Fault, PromptChainError
 from promptchain.examples import Example
 from promptchain.lm.calls import Caller
 from promptchain.plan import Plan
@@ -152,6 +152,8 @@ class Bench:
             if step is not None:  # outputs that other steps would give are none of this step's failures
                 run = _of_step(run)
             scored = await scorer.score(self.plan, run, example, assertions, self._grader)
+        if scored.state is State.ERROR and variants and _is_refused(run):
+            return Trial(example, False, run, scored.checks)
         if scored.state is State.ERROR:
             self._lose(example, scored.problem or "", run.hint)
         told = any(check.counts and check.verdict for check in scored.checks) or run.status is not Status.DONE
@@ -200,6 +202,12 @@ class Bench:
 
 def _ended_well(task: asyncio.Task[Trial]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _is_refused(run: Run) -> bool:
+    """Whether a step failed since the model does not take such a request: with other prompts than the seed's, it is
+    those that it does not take."""
+    return any(step.fault is Fault.BAD_REQUEST for step in run.steps.values())
 
 
 def _of_step(run: Run) -> Run:

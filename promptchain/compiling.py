@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Job:
     """A chain to be compiled for one model. chain: with the settings that hold for this compile. words: models, as for
-    `Project.models`. model: the one under which the lock has it. before: what the lock has now."""
+    `Project.models`. model: the one under which the lock has it; default: that of the chain
+    itself. before: what the lock has now."""
 
     name: str
     chain: Chain
@@ -49,6 +50,7 @@ class Job:
     parts: Parts = field(repr=False)
     checks: tuple[Assertion, ...]
     choices: tuple[Assertion, ...]
+    default: str | None
     lock: Lock = field(repr=False)
 
     @property
@@ -141,7 +143,9 @@ def job(project: Project, lm: LM, name: str, models: Sequence[str], given: Mappi
         raise UsageError(f"the chain '{chain.name}' has no assertions, so nothing says what is better", hint=hint)
     parts = split(data, chain.compile)
     check(parts)
-    return Job(name, chain, tuple(models), model, bound, data, parts, checks, choices, found)
+    return Job(
+        name, chain, tuple(models), model, bound, data, parts, checks, choices, project.models().of_lock(chain), found
+    )
 
 
 def settings(chain: Chain, entry: Entry | None, given: Mapping[str, Any]) -> Tuning:
@@ -170,7 +174,8 @@ def _first(exc: ValidationError) -> tuple[str, str]:
 
 def _made_from(work: Job, lm: LM) -> MadeFrom:
     checks = (*work.checks, *work.choices)
-    return fingerprints.made_from(work.chain, work.models, lm, data=work.data, checks=checks)
+    found = fingerprints.made_from(work.chain, work.models, lm, data=work.data, checks=checks)
+    return found.model_copy(update={"default": work.default})
 
 
 async def run(

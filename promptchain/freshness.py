@@ -14,7 +14,7 @@ from promptchain.chain import Chain
 from promptchain.errors import PromptChainError
 from promptchain.fingerprints import SENT, Stale
 from promptchain.lm.protocol import LM
-from promptchain.lock import Entry
+from promptchain.lock import Entry, Lock
 from promptchain.project import Project, is_of_step
 from promptchain.tuning import effective
 
@@ -51,6 +51,7 @@ def freshness(project: Project, name: str, models: Iterable[str] = ()) -> list[F
 
     models: as for `Project.models`; `MODEL`, of which there may be several, asks for these entries alone, also for one
     that is not there, `STEP=MODEL` says on what a step runs. Empty where nothing is compiled and nothing asked for.
+    A chain that names another model than the one of its own that it was compiled for is not compiled for that.
     Raises UsageError, InvalidFileError, StoreError.
     """
     chain, lock = project.load(name), project.lock(name)
@@ -60,9 +61,17 @@ def freshness(project: Project, name: str, models: Iterable[str] = ()) -> list[F
     project.models(steps)  # what is wrong with them is told even where there is no entry to look at
     lm = project.lm()
     try:
-        return [_of_model(project, chain, model, lock.models.get(model), steps, lm) for model in asked or lock.models]
+        named = asked or dict.fromkeys([*lock.models, *_swapped(project, chain, lock)])
+        return [_of_model(project, chain, model, lock.models.get(model), steps, lm) for model in named]
     finally:
         lm.close()
+
+
+def _swapped(project: Project, chain: Chain, lock: Lock) -> list[str]:
+    """The chain's model, where it took the place of one that the chain was compiled for."""
+    own = project.models().of_lock(chain)
+    swapped = any(entry.made_from.default == model for model, entry in lock.models.items())
+    return [own] if swapped and own is not None else []
 
 
 def _of_model(project: Project, chain: Chain, model: str, entry: Entry | None, steps: list[str], lm: LM) -> Freshness:

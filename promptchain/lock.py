@@ -81,12 +81,14 @@ class Spent(Record):
 class MadeFrom(Record):
     """What a variant was made from. chain, steps, dataset, metrics, settings: SHA-256 (hex, the first 16 digits); of
     `chain` what no step holds: inputs, params, outputs. steps, models: by step; a model is its name, with the
-    fingerprint of its weights or its endpoint behind it. examples: how many the dataset had."""
+    fingerprint of its weights or its endpoint behind it. default: the model that the chain itself ran on then.
+    examples: how many the dataset had."""
 
     renderer: int
     chain: str
     steps: Steps[str]
     models: Steps[str]
+    default: str | None = None
     dataset: str
     examples: int | None = None
     metrics: str

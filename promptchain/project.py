@@ -150,6 +150,9 @@ class Project:
     def adopt(self, reference: str, model: str, entry: Entry) -> Lock:
         """Put the entry of one model into the lock of a chain of the work tree; see `lock.update`."""
         path, state = self.path(reference), location.store_place(self.root).state
+        if not lock.path_for(path).resolve().is_relative_to(self.root.resolve()):
+            shown = snapshots.shown_lock(path, self.root)
+            raise PromptChainError(f"{shown} is a link that leads out of the project", hint="remove the link")
         return lock.update(lock.path_for(path), model, entry, state=state, shown=snapshots.shown_lock(path, self.root))
 
     def keep(

@@ -192,6 +192,13 @@ def test_a_failed_call_is_no_failure_of_the_prompt() -> None:
     assert {name: found.step_passed(name) for name in "abc"} == {"a": True, "b": None, "c": None}
 
 
+def test_a_request_that_the_model_refuses_is_the_fault_of_the_prompt_that_is_new() -> None:
+    lm = ScriptedLM(lambda _: ModelError("no such format", fault=Fault.BAD_REQUEST, model="m"))
+    asked = (THREE, lm, example(expected=GOLD), as_expected("a"), "a")
+    assert trial(*asked).passed is None, "the seed's own request is a matter of settings"
+    assert trial(*asked, told(THREE, "a", "x"), max_errors=0).passed is False
+
+
 def test_a_failed_assertion_of_a_step_decides() -> None:
     assertions = [check("equals", "other", step="a"), check("python", "1 / 0 > 1", step="a")]
     found = trial(THREE, ScriptedLM(RIGHT), example(), assertions)

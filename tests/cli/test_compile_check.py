@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.compile_kit import CHAIN, MODEL, compiled, dataset, lock_text, project, rows
+from tests.cli.compile_kit import CHAIN, DULL, MODEL, compiled, dataset, lock_text, project, rows
 from tests.workspace import CHAIN as COMMAND
 from tests.workspace import Workspace
 
@@ -36,6 +36,16 @@ def stale(workspace: Workspace, *words: str) -> list[str]:
     assert done.code == 101, done
     assert done.err == "  hint: chain compile demo\n"
     return [line.removeprefix(f"✗ demo on {OWN}: ") for line in done.out.splitlines()]
+
+
+def test_a_model_that_took_the_place_of_the_chains_own_is_told(locked: Workspace) -> None:
+    locked.model(*DULL, name="other")
+    edited(locked, OWN, OTHER)
+    done = locked.invoke("compile", "--check")
+    assert (done.code, f"✗ demo on {OTHER}: not compiled" in done.out) == (101, True), done
+    edited(locked, "Decide", "Decide")
+    compiled(locked, "--model", OTHER, "--optimizer", "demos")
+    assert locked.invoke("compile", "--check").code == 0, "each of the two has its own"
 
 
 def test_what_is_as_it_was_is_fresh(locked: Workspace, asked: list[Any]) -> None:

@@ -101,6 +101,9 @@ def test_locked_refuses_what_is_stale(demo: Workspace) -> None:
 
 
 def test_a_test_on_compiled_prompts_says_what_they_are_worth_on_other_examples(demo: Workspace) -> None:
+    text = (demo.root / "chains/demo.yaml").read_text(encoding="utf-8")
+    demo.write("chains/demo.yaml", text + "test: {dataset: rows.jsonl, assert: [{type: contains, value: card}]}\n")
+    demo.write("chains/rows.jsonl", '{"message": "hi"}\n')
     said = "on compiled prompts, which know some of these examples; on those held out from them: intent 34 % → 86 %\n"
     assert said in demo.invoke("test", "demo").err
     assert "held out" not in demo.invoke("test", "demo", "--source").err
