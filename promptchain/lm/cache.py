@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from promptchain.lm.protocol import LM, Capabilities, Finish, OnText, Request, Response, Usage
 
@@ -65,6 +65,8 @@ class CachedLM:
         self._on_warning = on_warning
         # A connection stays on the thread that made it: no locks, and reads and writes in the order they were asked.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="promptchain-cache")
+        self._waiting: dict[asyncio.AbstractEventLoop, list[_Piece]] = {}
+        self._busy: set[asyncio.AbstractEventLoop] = set()
         self._flights: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Future[Response | None]] = {}
         self._hits = 0
         self._misses = 0
@@ -116,6 +118,8 @@ class CachedLM:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
+            for waiting in self._waiting.values():  # of an event loop that has ended
+                self._thread.submit(_all_of, waiting)
             self._thread.submit(self._file.close).result()
             self._thread.shutdown()
             self._warn()
@@ -130,19 +134,48 @@ class CachedLM:
             on_text(answer.text)
         return replace(answer, cached=True)
 
-    async def _on_thread(self, work: Callable[..., _T], *arguments: object) -> _T | None:
+    async def _on_thread(self, work: Callable[..., Any], *arguments: object) -> Any:
         """What `work` returns; None where it takes too long. It is done to the end even then, and if this task is
         cancelled: the answer is paid for."""
         if self._file.off:
             return None
-        future = asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        waiting = self._waiting.setdefault(loop, [])
+        waiting.append((future, work, arguments))
+        if loop not in self._busy:
+            self._send(loop)
         await asyncio.wait([future], timeout=_SLOW)
         self._warn()
         return future.result() if future.done() else None
 
+    def _send(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the thread do all that waits: to wake it for each piece alone costs more than most pieces."""
+        waiting = self._waiting.pop(loop, [])
+        if not waiting:
+            self._busy.discard(loop)
+            return
+        self._busy.add(loop)
+
+        def deliver(done: asyncio.Future[list[Any]]) -> None:
+            for (future, _, _), result in zip(waiting, done.result(), strict=True):
+                if not future.done():
+                    future.set_result(result)
+            self._send(loop)
+
+        loop.run_in_executor(self._thread, _all_of, waiting).add_done_callback(deliver)
+
     def _warn(self) -> None:
         while self._file.troubles:
             self._on_warning(self._file.troubles.pop(0))
+
+
+_Piece = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[object, ...]]
+"""Work for the thread, and where its result is awaited."""
+
+
+def _all_of(pieces: list[_Piece]) -> list[Any]:
+    return [work(*arguments) for _, work, arguments in pieces]
 
 
 class _File:
