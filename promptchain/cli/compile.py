@@ -82,9 +82,7 @@ def command(
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="All that is stale, of every chain and model.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also what is fresh.")] = False,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Ask the models again for what was asked before.")
-    ] = False,
+    no_cache: options.NoCache = False,
     concurrency: options.Concurrency = None,
     max_cost: options.MaxCost = None,
     max_calls: options.MaxCalls = None,

@@ -58,6 +58,7 @@ Locked = Annotated[
     bool, typer.Option("--locked", help="Only on compiled prompts that are fresh; exit 101 where there are none.")
 ]
 Cache = Annotated[bool, typer.Option("--cache", help="Take answers from the response cache, and keep new ones there.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Ask the models again for what was asked before.")]
 Concurrency = Annotated[int | None, typer.Option("--concurrency", min=1, help="Model calls in flight.  [default: 16]")]
 MaxCost = Annotated[
     float | None, typer.Option("--max-cost", min=0, help="Stop before more US dollars are spent than this.")

@@ -56,9 +56,7 @@ def command(
     max_errors: Annotated[
         int, typer.Option("--max-errors", min=0, help="Stop when more examples than this cannot be scored.")
     ] = 10,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Ask the models again for what was asked before.")
-    ] = False,
+    no_cache: options.NoCache = False,
     concurrency: options.Concurrency = None,
     max_cost: options.MaxCost = None,
     max_calls: options.MaxCalls = None,
