@@ -152,7 +152,7 @@ def _check(project: Project, names: list[str], models: list[str], *, json: bool)
 
     found: list[Freshness] = []
     missing: list[str] = []
-    for name in names or project.names():
+    for name in names or [name for name in project.names() if project.lock_path(name).is_file()]:
         own = freshness(project, name, models)
         found += own
         if names and not own:

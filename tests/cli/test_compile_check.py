@@ -38,6 +38,12 @@ def stale(workspace: Workspace, *words: str) -> list[str]:
     return [line.removeprefix(f"✗ demo on {OWN}: ") for line in done.out.splitlines()]
 
 
+def test_a_chain_without_a_lock_need_not_even_load(locked: Workspace) -> None:
+    locked.write("chains/draft.yaml", "steps: {a: {promt: hi}}\n")
+    assert locked.invoke("compile", "--check").code == 0
+    assert locked.invoke("compile", "--check", "draft").code == 1
+
+
 def test_a_model_that_took_the_place_of_the_chains_own_is_told(locked: Workspace) -> None:
     locked.model(*DULL, name="other")
     edited(locked, OWN, OTHER)
