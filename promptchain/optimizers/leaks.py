@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
+from promptchain.assertions.apply import strings
 from promptchain.examples import Example
 
 RUN = 6
@@ -31,21 +31,12 @@ def quoted(instructions: str, examples: Iterable[Example]) -> tuple[str, ...]:
         if len(found_at) < _MOST_PLACES:
             found_at.append(at)
     found: dict[str, None] = {}
-    texts = dict.fromkeys(text for example in examples for text in _texts([example.inputs, example.expected]))
+    texts = dict.fromkeys(text for example in examples for text in strings([example.inputs, example.expected]))
     for text in texts if index else ():
         if run := _longest(_WORD.findall(text[:_MOST].casefold()), index):
             begin, end = places[run[0]][0], places[run[1] - 1][1]
             found[" ".join(instructions[begin:end].split())] = None
     return tuple(found)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in a JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(item)
 
 
 def _longest(words: list[str], index: Mapping[tuple[str, ...], list[int]]) -> tuple[int, int] | None:
