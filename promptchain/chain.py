@@ -11,11 +11,12 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from promptchain.criteria import Assertion, Test
-from promptchain.model import Model
+from promptchain.model import Model, describe
+from promptchain.parts import Retrieve, Select, Tool
 from promptchain.tuning import Tuning
 from promptchain.types import TEXT, Type, parse_fields, parse_type
 
@@ -161,10 +162,11 @@ class PromptStep(_Step):
     model: Annotated[str, Field(min_length=1)] | None = None
     params: dict[str, Any] = {}
     fallbacks: tuple[Fallback, ...] = ()
-    tools: tuple[Any, ...] = ()
+    tools: Annotated[tuple[Tool, ...], Field(description="what the model may call before it answers")] = ()
+    max_turns: Annotated[int, Field(ge=1, le=100, description="calls of the model, with the one that answers")] = 8
     reasoning: Annotated[bool, Field(description="let the model think before it answers")] = False
-    samples: Annotated[int, Field(ge=1, le=100)] = 1
-    select: Any = None
+    samples: Annotated[int, Field(ge=1, le=100, description="draws, of which `select` takes one")] = 1
+    select: Select | None = None
     format: Format | None = None
     freeze: bool | tuple[Literal["instructions", "demos", "format"], ...] = False
 
@@ -173,28 +175,6 @@ class PromptStep(_Step):
         if self.instructions.text:
             yield TemplateText(("instructions",), self.instructions.text, self.instructions.file)
         yield TemplateText(("prompt",), self.prompt.text, self.prompt.file)
-
-
-class Retrieve(Model):
-    """Where passages come from, and which are wanted."""
-
-    from_: Annotated[str | tuple[str, ...] | None, Field(alias="from")] = None
-    python: str | None = None
-    url: str | None = None
-    query: str
-    top_k: Annotated[int, Field(ge=1, le=1000)] = 4
-    min_score: float | None = None
-    mode: Literal["lexical", "dense", "hybrid"] = "lexical"
-    embedder: str | None = None
-    rerank: Any = None
-    where: dict[str, Any] = {}
-    split: dict[str, Any] = {}
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if sum(source is not None for source in (self.from_, self.python, self.url)) != 1:
-            raise PydanticCustomError("source", "needs exactly one of 'from', 'python' and 'url'")
-        return self
 
 
 class RetrieveStep(_Step):
@@ -207,10 +187,14 @@ class RetrieveStep(_Step):
     def texts(self) -> Iterator[TemplateText]:
         yield from super().texts()
         yield TemplateText(("retrieve", "query"), self.retrieve.query)
+        for name, value in self.retrieve.where.items():
+            if isinstance(value, str):
+                yield TemplateText(("retrieve", "where", name), value)
 
 
 class PythonStep(_Step):
-    """A call of a Python function of the project."""
+    """A call of a Python function of the project. inputs: what it is called with, by parameter; without them each
+    parameter takes the input or the step of its name."""
 
     kind: ClassVar[str] = "python"
 
@@ -223,11 +207,11 @@ class PythonStep(_Step):
 
 
 class ChainStep(_Step):
-    """Another chain as a step."""
+    """Another chain of the project as a step. Its value is that chain's outputs."""
 
     kind: ClassVar[str] = "chain"
 
-    chain: str
+    chain: Annotated[str, Field(min_length=1, description="the name of a chain in chains/")]
     inputs: dict[str, Any] = {}
 
     def texts(self) -> Iterator[TemplateText]:
@@ -271,6 +255,12 @@ class Chain(Model):
     outputs: Annotated[dict[str, Any], Field(description="name: template; without it, the last steps")] = {}
     test: Test | None = None
     compile: Annotated[Tuning, Field(description="how `chain compile` tunes the chain")] = Tuning()
+    _chains: dict[str, Chain] = PrivateAttr(default_factory=dict)
+
+    @property
+    def chains(self) -> Mapping[str, Chain]:
+        """The chains that its steps and tools name, loaded."""
+        return self._chains
 
     @field_validator("inputs", "outputs", mode="before")
     @classmethod
@@ -287,7 +277,29 @@ class Chain(Model):
         """SHA-256 (hex) of the chain's canonical source: what it says, not how the file is laid out."""
         data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name", "description"})
         data["steps"] = {name: canonical_step(step) for name, step in data["steps"].items()}
+        if self.chains:
+            data["chains"] = {name: chain.content_id for name, chain in self.chains.items()}
         return digest(data)
+
+    def used_chains(self) -> Iterator[Chain]:
+        """Every chain that this one runs, directly or not, each once."""
+        found: dict[str, Chain] = {}
+        waiting = list(self.chains.values())
+        while waiting:
+            chain = waiting.pop()
+            if chain.name not in found:
+                found[chain.name] = chain
+                waiting += chain.chains.values()
+        return iter(found.values())
+
+    def with_chains(self, chains: Mapping[str, Chain]) -> Chain:
+        """The chain with the chains that it names."""
+        if not chains:
+            return self
+        changed = self.model_copy()
+        changed.__dict__.pop("content_id", None)
+        changed._chains = dict(chains)
+        return changed
 
     def with_step(self, name: str, step: Step) -> Chain:
         """The chain with another step under `name`."""
@@ -309,16 +321,6 @@ def digest(data: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def describe(value: Any) -> str:
-    """What a YAML value is, in a word, for messages."""
-    if value is None:
-        return "empty"
-    for kind, name in ((bool, "true or false"), (int, "a number"), (float, "a number"), (str, "a text")):
-        if isinstance(value, kind):
-            return name
-    return "a list" if isinstance(value, list | tuple) else "a mapping"
-
-
 def file_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a chain file, for editors."""
     schema = Chain.model_json_schema(by_alias=True)
@@ -330,7 +332,11 @@ def file_schema() -> dict[str, Any]:
     definitions["Text"]["anyOf"][1]["properties"].pop("text")
     definitions["Retry"] = {"anyOf": [{"type": "integer", "minimum": 0}, definitions["Retry"]]}
     definitions["ForEach"] = {"anyOf": [text, definitions["ForEach"]]}
-    definitions["Fallback"] = {"anyOf": [text, definitions["Fallback"]]}
+    for name in ("Fallback", "Rerank", "Tool"):
+        definitions[name] = {"anyOf": [text, definitions[name]]}
+    words = definitions["Select"]["properties"]["how"]
+    best = {"type": "object", "properties": {"best": {"$ref": "#/$defs/Assertion"}}, "required": ["best"]}
+    definitions["Select"] = {"anyOf": [words, {**best, "additionalProperties": False}]}
     least = definitions["Gate"]["properties"]
     least["min"] = {"anyOf": [least["min"]["additionalProperties"], least["min"]]}
     for key in ("inputs", "outputs"):

@@ -11,7 +11,8 @@ from itertools import islice
 from typing import Any
 
 from promptchain import plan, template
-from promptchain.chain import Chain, PromptStep, TemplateText, describe
+from promptchain.chain import Chain, PromptStep, TemplateText
+from promptchain.model import describe
 from promptchain.criteria import Assertion, flattened
 from promptchain.criteria_checks import assertion_flaws, gate_flaws
 from promptchain.document import find_word

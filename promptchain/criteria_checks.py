@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from promptchain import template
-from promptchain.chain import Chain, PromptStep, describe
+from promptchain.chain import Chain, PromptStep
+from promptchain.model import describe
 from promptchain.criteria import ASSERTIONS, CHAIN, JUDGED, OPTIONS, Assertion, Gate
 from promptchain.errors import known_or_nearest
 from promptchain.template import TemplateFault

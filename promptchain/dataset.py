@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from promptchain import document
-from promptchain.chain import Chain, describe
+from promptchain.chain import Chain
+from promptchain.model import describe
 from promptchain.errors import InvalidFileError, PromptChainError, UsageError, Where
 from promptchain.inputs import coerce
 

@@ -16,7 +16,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from promptchain import dataset, inputs, promptfoo
-from promptchain.chain import Chain, describe
+from promptchain.chain import Chain
+from promptchain.model import describe
 from promptchain.criteria import Assertion
 from promptchain.criteria_checks import assertion_flaws
 from promptchain.dataset import Row

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from promptchain import document
-from promptchain.chain import Chain, describe
+from promptchain.chain import Chain
+from promptchain.model import describe
 from promptchain.errors import InputError, UsageError, Where, known_or_nearest
 from promptchain.records import storable
 

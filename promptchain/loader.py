@@ -7,7 +7,8 @@ from itertools import islice
 from pathlib import Path
 
 from promptchain import checks, document
-from promptchain.chain import Chain, PromptStep, Text, describe
+from promptchain.chain import Chain, PromptStep, Text
+from promptchain.model import describe
 from promptchain.document import Document
 from promptchain.errors import InvalidFileError, Problem, PromptChainError, Where, nearest
 from promptchain.shape import Shape

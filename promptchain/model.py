@@ -1,6 +1,8 @@
-"""The base of the models of what users write."""
+"""The base of the models of what users write, and their values in words."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -9,3 +11,13 @@ class Model(BaseModel):
     """Data that lives in a file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
+
+
+def describe(value: Any) -> str:
+    """What a YAML value is, in a word, for messages."""
+    if value is None:
+        return "empty"
+    for kind, name in ((bool, "true or false"), (int, "a number"), (float, "a number"), (str, "a text")):
+        if isinstance(value, kind):
+            return name
+    return "a list" if isinstance(value, list | tuple) else "a mapping"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from promptchain.chain import describe
+from promptchain.model import describe
 from promptchain.criteria import ASSERTIONS
 from promptchain.errors import PromptChainError
 

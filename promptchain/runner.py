@@ -12,7 +12,8 @@ from jinja2 import TemplateError
 
 from promptchain import template
 from promptchain.adopted import Adopted
-from promptchain.chain import Chain, PromptStep, describe
+from promptchain.chain import Chain, PromptStep
+from promptchain.model import describe
 from promptchain.errors import ModelError, PromptChainError, UsageError, known_or_nearest
 from promptchain.events import Event, ItemEnded, Observer, StepEnded, StepRetried, StepStarted, StepText
 from promptchain.lm.calls import Caller, Retry

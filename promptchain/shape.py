@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from promptchain.chain import KINDS, Chain, ChainStep, PromptStep, PythonStep, RetrieveStep, describe
+from promptchain.chain import KINDS, Chain, ChainStep, PromptStep, PythonStep, RetrieveStep
+from promptchain.model import describe
 from promptchain.checks import MAX_FAULTS, Fault, Path, short
 from promptchain.errors import nearest
 

@@ -51,7 +51,7 @@ steps:
     samples: 3
     select: majority
     reasoning: true
-    tools: [{name: look}]
+    tools: [{chain: look, name: look_up}]
     when: true
 outputs:
   reply: "{{ other | default(reply) }} {% for page in help %}{{ page.title }}{% endfor %}{{ fix.x }}"

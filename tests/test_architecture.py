@@ -26,6 +26,8 @@ ROWS = (
     "template",
     "model",
     "criteria",
+    "mcp_spec",
+    "parts",
     "tuning",
     "chain",
     "plan",
