@@ -16,7 +16,7 @@ from promptchain.lm.protocol import LM
 from promptchain.project import Ceilings, Project
 from promptchain.recording import Recorder
 from promptchain.records import Run, Status
-from promptchain.runner import BoundPlan
+from promptchain.binding import BoundPlan
 
 
 class StaleWarning(UserWarning):

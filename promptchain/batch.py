@@ -18,7 +18,7 @@ from promptchain.dataset import Row
 from promptchain.errors import PromptChainError, UsageError, Where
 from promptchain.lm.calls import Caller
 from promptchain.records import Run, Status
-from promptchain.runner import BoundPlan
+from promptchain.binding import BoundPlan
 
 MAX_LINE = 256 * 1024 * 1024
 

@@ -22,7 +22,7 @@ from promptchain.lm.calls import Caller
 from promptchain.plan import Plan
 from promptchain.records import Run, Status, StepRun, StepVariant
 from promptchain.results import State
-from promptchain.runner import BoundPlan
+from promptchain.binding import BoundPlan
 
 if TYPE_CHECKING:
     from promptchain.assertions.grader import Grader

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -163,7 +163,7 @@ class PromptStep(_Step):
     params: dict[str, Any] = {}
     fallbacks: tuple[Fallback, ...] = ()
     tools: Annotated[tuple[Tool, ...], Field(description="what the model may call before it answers")] = ()
-    max_turns: Annotated[int, Field(ge=1, le=100, description="calls of the model, with the one that answers")] = 8
+    max_turns: Annotated[int, Field(ge=2, le=100, description="calls of the model, with the one that answers")] = 8
     reasoning: Annotated[bool, Field(description="let the model think before it answers")] = False
     samples: Annotated[int, Field(ge=1, le=100, description="draws, of which `select` takes one")] = 1
     select: Select | None = None
@@ -219,10 +219,12 @@ class ChainStep(_Step):
         yield from _input_texts(self.inputs)
 
 
-def _input_texts(inputs: Mapping[str, Any]) -> Iterator[TemplateText]:
-    for name, value in inputs.items():
-        if isinstance(value, str):
-            yield TemplateText(("inputs", name), value)
+def _input_texts(value: Any, path: tuple[str | int, ...] = ("inputs",)) -> Iterator[TemplateText]:
+    if isinstance(value, str):
+        yield TemplateText(path, value)
+    elif isinstance(value, Mapping | list | tuple):
+        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _input_texts(item, (*path, key))
 
 
 def _kind_of(value: Any) -> str:

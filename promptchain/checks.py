@@ -12,11 +12,11 @@ from typing import Any
 
 from promptchain import plan, template
 from promptchain.chain import Chain, PromptStep, TemplateText
-from promptchain.model import describe
 from promptchain.criteria import Assertion, flattened
 from promptchain.criteria_checks import assertion_flaws, gate_flaws
 from promptchain.document import find_word
 from promptchain.errors import known_or_nearest, nearest
+from promptchain.model import describe
 from promptchain.template import ITEM, Reference, TemplateFault
 from promptchain.types import Type, TypeSyntaxError, parse_fields, parse_type
 

@@ -28,7 +28,7 @@ from promptchain.optimizers.proposer import proposer
 from promptchain.optimizers.split import Parts, check, split
 from promptchain.project import Project
 from promptchain.records import StepVariant
-from promptchain.runner import BoundPlan
+from promptchain.binding import BoundPlan
 from promptchain.tuning import Optimizer, Tuning, effective
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def job(project: Project, lm: LM, name: str, models: Sequence[str], given: Mappi
         hint = "its rows are what is learned from: test: {dataset: rows.jsonl}"
         raise UsageError(f"the chain '{chain.name}' names no dataset", hint=hint)
     model = project.models(models).of_lock(chain)
-    bound = project.bind(chain, lm, models, asserted=True)  # tells of a missing model
+    bound = project.bind(chain, lm, models)  # tells of a missing model
     assert model is not None
     entry = found.models.get(model)
     chain = chain.model_copy(update={"compile": settings(chain, entry, given)})
@@ -203,7 +203,7 @@ async def run(
 
     tuning = work.tuning
     words = [f"{step}={tuning.teacher}" for step in work.bound.prompts]  # also of those that name a model of their own
-    teacher = project.bind(work.chain, ledger, words, asserted=True) if tuning.teacher else None
+    teacher = project.bind(work.chain, ledger, words) if tuning.teacher else None
     compiled = await compiler.compile(
         Setup(
             bench=bench(work.bound),

@@ -8,9 +8,9 @@ from typing import Any
 
 from promptchain import template
 from promptchain.chain import Chain, PromptStep
-from promptchain.model import describe
 from promptchain.criteria import ASSERTIONS, CHAIN, JUDGED, OPTIONS, Assertion, Gate
 from promptchain.errors import known_or_nearest
+from promptchain.model import describe
 from promptchain.template import TemplateFault
 from promptchain.types import Type, TypeSyntaxError
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from promptchain import document
 from promptchain.chain import Chain
-from promptchain.model import describe
 from promptchain.errors import InvalidFileError, PromptChainError, UsageError, Where
 from promptchain.inputs import coerce
+from promptchain.model import describe
 
 MAX_ROW = 64 * 1024 * 1024
 """Bytes of one row: of one line of JSON, or of one cell."""

@@ -80,6 +80,10 @@ class ParseError(PromptChainError):
         self.text = text
 
 
+class UnmetError(PromptChainError):
+    """What a step gave does not pass the step's own assertions."""
+
+
 class BudgetError(PromptChainError):
     """A ceiling (--max-cost, --max-calls, --max-tokens) leaves no room for the next call."""
 

@@ -17,7 +17,7 @@ from promptchain.examples import Example
 from promptchain.lm.calls import Caller
 from promptchain.records import Run, Status, StepRun
 from promptchain.results import ExampleResult, State, StepResult
-from promptchain.runner import BoundPlan
+from promptchain.binding import BoundPlan
 
 if TYPE_CHECKING:
     from promptchain.assertions.grader import Grader

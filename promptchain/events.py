@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from promptchain.records import StepRun
+from promptchain.records import StepRun, ToolRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,24 @@ class StepRetried:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """A step's model has asked for a tool, which now runs."""
+
+    step: str
+    tool: ToolRun
+    item: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEnded:
+    """A tool has given its result, or has failed."""
+
+    step: str
+    tool: ToolRun
+    item: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ItemEnded:
     """One item of a `for_each` has ended."""
 
@@ -53,5 +71,5 @@ class StepEnded:
     result: StepRun
 
 
-Event = StepStarted | StepText | StepRetried | ItemEnded | StepEnded
+Event = StepStarted | StepText | StepRetried | ToolStarted | ToolEnded | ItemEnded | StepEnded
 Observer = Callable[[Event], None]

@@ -17,11 +17,11 @@ from pydantic import ValidationError
 
 from promptchain import dataset, inputs, promptfoo
 from promptchain.chain import Chain
-from promptchain.model import describe
 from promptchain.criteria import Assertion
 from promptchain.criteria_checks import assertion_flaws
 from promptchain.dataset import Row
 from promptchain.errors import InputError, InvalidFileError, Problem, PromptChainError, UsageError, Where, nearest
+from promptchain.model import describe
 from promptchain.types import Type
 
 MAX_PROBLEMS = 20

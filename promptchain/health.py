@@ -20,7 +20,7 @@ from promptchain.lm.cache import default_cache_path
 from promptchain.lm.router import rooted
 from promptchain.lm.scripted import ScriptedLM
 from promptchain.project import Project
-from promptchain.runner import Models
+from promptchain.binding import Models
 
 NOT_INSTALLED, INSTALL = "llama.cpp is not installed", "pip install 'promptchain[local]'"
 

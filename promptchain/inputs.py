@@ -9,8 +9,8 @@ from typing import Any
 
 from promptchain import document
 from promptchain.chain import Chain
-from promptchain.model import describe
 from promptchain.errors import InputError, UsageError, Where, known_or_nearest
+from promptchain.model import describe
 from promptchain.records import storable
 
 MAX_BYTES = 64 * 1024 * 1024

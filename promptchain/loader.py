@@ -8,9 +8,9 @@ from pathlib import Path
 
 from promptchain import checks, document
 from promptchain.chain import Chain, PromptStep, Text
-from promptchain.model import describe
 from promptchain.document import Document
 from promptchain.errors import InvalidFileError, Problem, PromptChainError, Where, nearest
+from promptchain.model import describe
 from promptchain.shape import Shape
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024

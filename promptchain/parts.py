@@ -1,4 +1,4 @@
-"""Parts of a step beside its prompt, as a chain file says them: retrieval, tools, how one of several samples is taken."""
+"""Parts of a step beside its prompt: retrieval, tools, how one of several samples is taken."""
 
 from __future__ import annotations
 

@@ -89,6 +89,8 @@ def node(name: str, step: AnyStep, steps: frozenset[str]) -> Node:
     for text in step.texts():
         parsed = template.expression(text.text) if text.expression else template.parse(text.text)
         for reference in parsed.references:
+            if reference.name == template.REASONING and template.REASONING not in steps:
+                tolerant |= {part for part in reference.path[:1] if part in steps}
             if reference.name in steps:
                 quiet = reference.tolerant or text.path == ("when",)
                 (tolerant if quiet else strict).add(reference.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain as concatenated
@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptchain import batch, dataset, diff, diff_lock, loader, location, lock, plan, runner, settings, snapshots
+from promptchain import batch, binding, dataset, diff, diff_lock, loader, location, lock, plan, settings, snapshots
 from promptchain.adopted import again, choose
 from promptchain.batch import Tally
 from promptchain.chain import Chain
@@ -26,8 +26,9 @@ from promptchain.lm.secrets import redact_data
 from promptchain.location import CHAINS, SLUG
 from promptchain.lock import Entry, Lock
 from promptchain.records import Run, UsedVariant, checked
-from promptchain.runner import BoundPlan, Models
+from promptchain.binding import BoundPlan, Models
 from promptchain.settings import Settings
+from promptchain.steps.workshop import Approve, Workshop
 from promptchain.store.snapshot import Snapshot
 from promptchain.store.spool import Spool, is_due
 
@@ -42,6 +43,17 @@ class Ceilings:
     cost: float | None = None
     calls: int | None = None
     tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Bind:
+    """What a chain and those in it are bound with: see `Project.bind`. known: whose models the lock's are."""
+
+    lock: Lock | None
+    used: UsedVariant | None
+    known: LM | None
+    locks: Mapping[str, Lock]
+    workshop: Workshop
 
 
 @dataclass(frozen=True)
@@ -219,28 +231,72 @@ class Project:
         lm: LM,
         models: Iterable[str] = (),
         *,
-        asserted: bool = False,
         lock: Lock | None = None,
         used: UsedVariant | None = None,
         stand_in: bool = False,
+        locks: Mapping[str, Lock] | None = None,
+        approve: Approve | None = None,
     ) -> BoundPlan:
-        """The chain's plan on the models given as for `models`. asserted: see `runner.bind`.
+        """The chain's plan on the models given as for `models`.
 
         lock: its prompts for the model that the chain's steps run on replace those of the file, as `adopted` of the
         plan tells; without one the file's words are used. used: what a recorded run took from it, and nothing else.
-        stand_in: `lm` answers in place of the models.
+        stand_in: `lm` answers in place of the models. locks: those of the chains in it by name, as `inner_locks` gives
+        them; what the work tree has without them. approve: see `Workshop`.
         Raises UsageError, PromptChainError.
         """
         chosen = self.models(models)
+        workshop = self.workshop(approve)
+        if locks is None:
+            locks = self.inner_locks(chain.name, chain)
+        return self._bind(chain, lm, chosen, _Bind(lock, used, None if stand_in else lm, locks, workshop))
+
+    def _bind(self, chain: Chain, lm: LM, chosen: Models, given: _Bind) -> BoundPlan:
         adopted = None
-        if lock is not None and used is not None:
-            adopted = again(chain, lock, used)
-        elif lock is not None:
-            known = None if stand_in else lm
-            adopted = choose(chain, lock, chosen.of_lock(chain), chosen.by_step(chain), known)
+        if given.lock is not None and given.used is not None:
+            adopted = again(chain, given.lock, given.used)
+        elif given.lock is not None:
+            adopted = choose(chain, given.lock, chosen.of_lock(chain), chosen.by_step(chain), given.known)
+        inner = replace(chosen, steps={}, last=chosen.of_chain(chain))
+        chains = {
+            name: self._bind(own, lm, inner, replace(given, lock=given.locks.get(name), used=None))
+            for name, own in chain.chains.items()
+        }
         variant = adopted.variant if adopted else None
-        bound = runner.bind(plan.build(chain), lm, chosen, variant, timeout=self.settings.timeout, asserted=asserted)
+        bound = binding.bind(
+            plan.build(chain),
+            lm,
+            chosen,
+            variant,
+            timeout=self.settings.timeout,
+            workshop=given.workshop,
+            chains=chains,
+        )
         return replace(bound, adopted=adopted)
+
+    def workshop(self, approve: Approve | None = None) -> Workshop:
+        """What steps use beside models. approve: see `Workshop`."""
+        state = location.store_place(self.root).state
+        own = {"approve": approve} if approve else {}
+        return Workshop(self.root, folder=self.folder, state=state, timeout=self.settings.timeout, **own)
+
+    def inner_locks(self, reference: str, chain: Chain) -> dict[str, Lock]:
+        """The locks of the chains that a chain runs, which was loaded as `reference`. Raises InvalidFileError."""
+        names = [inner.name for inner in chain.used_chains()]
+        if not names:
+            return {}
+        if _is_version(reference):
+            return {name: lock for name in names if (lock := self._kept_lock(reference, name)).models}
+        return {name: lock for name in names if (lock := self.lock(name)).models}
+
+    def _kept_lock(self, reference: str, inner: str) -> Lock:
+        """The lock of a chain in the version of another."""
+        name, _, ref = reference.partition("@")
+        with self.history() as history:
+            if ref.startswith("git:"):
+                return self.lock(f"{inner}@{ref}")
+            snapshot = history.versions.snapshot(history.resolve(reference))
+            return snapshots.inner_lock(snapshot, inner)
 
     def lm(self, *, cache: bool = False) -> LM:
         """The models that can be named here, with the response cache around them if wanted."""

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from promptchain.model import describe
 from promptchain.criteria import ASSERTIONS
 from promptchain.errors import PromptChainError
+from promptchain.model import describe
 
 _LISTS = ("contains-all", "contains-any", "icontains-all", "icontains-any")
 _SHORT = re.compile(r"(?P<type>(?:not-)?[a-z0-9-]+)(?:\((?P<threshold>\d+(?:\.\d+)?)\))?(?::(?P<value>.*))?", re.DOTALL)

@@ -58,6 +58,10 @@ def whole_text(text: str) -> str:
 _Text = Annotated[str, BeforeValidator(lambda text: whole_text(text) if isinstance(text, str) else text)]
 
 
+_SELDOM = Field(exclude_if=lambda told: not told)
+"""What most records have nothing of, and then do not name."""
+
+
 class Record(BaseModel):
     """Data that is written to disk and read back, by newer versions too."""
 
@@ -80,6 +84,7 @@ class Call(Record):
     cached: the reply came from the response cache; cost and seconds are those of the call that it was had with, and
     are not spent again. reply: the raw text, kept where the step's value is not that very text. error: why the try did
     not count. max_tokens: what a ceiling lowered the limit to. logprobs: of each token written, where they were told.
+    started: seconds after the run began. sample: which of a step's samples it was made for, from 0.
     """
 
     model: str
@@ -95,11 +100,30 @@ class Call(Record):
     error: _Text | None = None
     max_tokens: int | None = None
     logprobs: Annotated[tuple[float, ...], Field(exclude_if=lambda told: not told)] = ()
+    started: Annotated[float, _SELDOM] = 0.0
+    sample: Annotated[int, _SELDOM] = 0
+
+
+class ToolRun(Record):
+    """One call of a tool by a model. turn: after how many calls of the model; those of one turn ran side by side.
+    arguments: as the model gave them, text where they were no JSON. value: what the model was given. error: why it was
+    given none. run: what came of a tool that is a chain. sample: see `Call`."""
+
+    name: str
+    arguments: JsonValue = None
+    value: JsonValue = None
+    error: _Text | None = None
+    turn: int = 1
+    started: float = 0.0
+    seconds: float = 0.0
+    sample: Annotated[int, _SELDOM] = 0
+    run: Annotated[Run | None, _SELDOM] = None
 
 
 class StepRun(Record):
     """One step of a run. started: seconds after the run began. items: the runs of a `for_each`, in order. fault: why
-    the model's call failed, where it is that which failed the step."""
+    the model's call failed, where it is that which failed the step. tools: the calls of tools, in the order in which
+    they began. run: of a step that is a chain. fingerprint: of the passages that were searched."""
 
     status: Status
     value: JsonValue = None
@@ -112,12 +136,24 @@ class StepRun(Record):
     hint: _Text | None = None
     fault: Fault | None = None
     warnings: tuple[str, ...] = ()
+    tools: Annotated[tuple[ToolRun, ...], _SELDOM] = ()
+    run: Annotated[Run | None, _SELDOM] = None
+    fingerprint: Annotated[str | None, _SELDOM] = None
 
     def all_calls(self) -> Iterator[Call]:
-        """The calls of the step and of its items."""
+        """The calls of models by the step, its items, its tools and the chains in it."""
         yield from self.calls
         for item in self.items:
             yield from item.all_calls()
+        for run in (self.run, *(tool.run for tool in self.tools)):
+            for step in run.steps.values() if run else ():
+                yield from step.all_calls()
+
+    def all_tools(self) -> Iterator[ToolRun]:
+        """The calls of tools by the step and its items."""
+        yield from self.tools
+        for item in self.items:
+            yield from item.all_tools()
 
 
 class Totals(Record):
@@ -165,6 +201,10 @@ class Run(Record):
     totals: Totals = Totals()
     replay_of: str | None = None
     compiled: Annotated[UsedVariant | None, Field(exclude_if=lambda used: used is None)] = None
+
+
+ToolRun.model_rebuild()
+StepRun.model_rebuild()
 
 
 def checked(data: Mapping[str, Any]) -> Run:

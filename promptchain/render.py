@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from promptchain import jsonish, similarity, template
+from promptchain import calling, jsonish, similarity, template
 from promptchain.chain import Demo, Format, PromptStep
 from promptchain.errors import ParseError, PromptChainError
-from promptchain.lm.protocol import Capabilities, Message, Request
+from promptchain.lm.protocol import Capabilities, Message, Request, ToolSpec
 from promptchain.records import StepVariant, storable, whole_text
 from promptchain.template import TemplateFault
 from promptchain.types import Type
@@ -31,8 +31,10 @@ class Parsed:
 
 
 def resolve_format(step: PromptStep, variant: StepVariant, capabilities: Capabilities) -> Format:
-    """The format a step uses on a model: the given one, else text for text, an enum or a scalar, else the provider's
+    """The format a step uses on a model: JSON where calls of tools are written in it; the given one, else text for text, an enum or a scalar, else the provider's
     structured output where there is one, else JSON in the reply."""
+    if step.tools and not capabilities.tools:
+        return Format.SCHEMA if capabilities.schema else Format.JSON
     if variant.format is not None:
         return variant.format
     if step.type.kind in ("text", "enum", "scalar"):
@@ -48,26 +50,40 @@ def render(
     model: str,
     params: Mapping[str, Any],
     capabilities: Capabilities,
+    tools: Sequence[ToolSpec] = (),
 ) -> Request:
     """The request for one call of `step`. Pure: the same arguments give the same request.
 
-    values: for each name that the templates use. Raises PromptChainError where a template has no value to put in.
+    values: for each name that the templates use. tools: what the model may call. Raises PromptChainError where a
+    template has no value to put in.
     """
     form = resolve_format(step, variant, capabilities)
     reasoning = bool(variant.reasoning)
+    written = bool(tools) and not capabilities.tools
     system = _text(variant.instructions or "", values, "instructions")
-    instruction = format_instruction(
-        step.type, form, reasoning=reasoning, shown=not capabilities.schema or capabilities.local
-    )
+    if written:
+        instruction = calling.instruction(tools, step.type, reasoning=reasoning)
+    else:
+        shown = not capabilities.schema or capabilities.local
+        instruction = format_instruction(step.type, form, reasoning=reasoning, shown=shown)
     messages = []
     if head := "\n\n".join(part for part in (system, instruction) if part):
         messages.append(Message("system", head))
     for demo in demos_for(variant, values):
         shown = dict.fromkeys(values) | demo.inputs
         messages.append(Message("user", _text(step.prompt.text, shown, "prompt")))
-        messages.append(Message("assistant", _demo_reply(step.type, form, demo, reasoning=reasoning)))
+        if written:
+            reply = calling.demo_reply(demo.output, demo.reasoning, reasoning=reasoning)
+        else:
+            reply = _demo_reply(step.type, form, demo, reasoning=reasoning)
+        messages.append(Message("assistant", reply))
     messages.append(Message("user", _text(step.prompt.text, values, "prompt")))
     request = Request(model=model, messages=tuple(messages), params=params)
+    if written:
+        held = calling.schema(tools, step.type, reasoning=reasoning) if form is Format.SCHEMA else None
+        return replace(request, schema=held)
+    if tools:
+        request = replace(request, tools=tuple(tools))
     if form is Format.SCHEMA:
         return replace(request, schema=_reply_schema(step.type, reasoning=reasoning))
     if form is Format.TEXT and not reasoning and step.type.kind == "enum":

@@ -3,145 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
 from promptchain import template
-from promptchain.adopted import Adopted
-from promptchain.chain import Chain, PromptStep
+from promptchain.binding import DEFAULT_TIMEOUT, BoundPlan
+from promptchain.chain import PromptStep
+from promptchain.errors import Fault, ModelError, PromptChainError, UnmetError
+from promptchain.events import (
+    Event,
+    ItemEnded,
+    Observer,
+    StepEnded,
+    StepRetried,
+    StepStarted,
+    StepText,
+    ToolEnded,
+    ToolStarted,
+)
+from promptchain.lm.calls import Caller
 from promptchain.model import describe
-from promptchain.errors import ModelError, PromptChainError, UsageError, known_or_nearest
-from promptchain.events import Event, ItemEnded, Observer, StepEnded, StepRetried, StepStarted, StepText
-from promptchain.lm.calls import Caller, Retry
-from promptchain.lm.protocol import LM
-from promptchain.plan import Node, Plan
-from promptchain.records import Call, Run, Status, StepRun, StepVariant, Variant, new_run_id, now, storable, total
-from promptchain.steps import prompt
+from promptchain.plan import Node
+from promptchain.records import Call, Run, Status, StepRun, new_run_id, now, storable, total
+from promptchain.step_judge import StepJudge
+from promptchain.steps import python, retrieve, samples, subchain
+from promptchain.steps.context import Context
 from promptchain.steps.outcome import Outcome, StepError
-from promptchain.steps.prompt import BoundPrompt
 from promptchain.template import Template, TemplateFault
 
-DEFAULT_TIMEOUT = 120.0
-"""Seconds for one call of a step that sets no `timeout`."""
+if TYPE_CHECKING:
+    from promptchain.assertions.grader import Grader
 
-
-@dataclass(frozen=True)
-class Models:
-    """Which model each step runs on.
-
-    steps: for single steps, before all else. default: in place of the chain's model. last: where nothing names one.
-    """
-
-    default: str | None = None
-    steps: Mapping[str, str] = field(default_factory=dict)
-    last: str | None = None
-
-    def of_chain(self, chain: Chain) -> str | None:
-        """The model of the steps that have none of their own."""
-        return self.default or chain.model or self.last
-
-    def of(self, name: str, step: PromptStep, chain: Chain) -> str | None:
-        return self.steps.get(name) or step.model or self.of_chain(chain)
-
-    def by_step(self, chain: Chain) -> dict[str, str]:
-        """The model of each prompt step that has one."""
-        prompts = {name: step for name, step in chain.steps.items() if isinstance(step, PromptStep)}
-        return {name: model for name, step in prompts.items() if (model := self.of(name, step, chain))}
-
-    def of_lock(self, chain: Chain) -> str | None:
-        """The model under which a lock has the prompts of the chain: that of the steps that have none of their own;
-        where all have one, that of the first."""
-        return self.of_chain(chain) or next(iter(self.by_step(chain).values()), None)
-
-
-@dataclass(frozen=True)
-class BoundPlan:
-    """A plan whose steps know their models, parameters and formats: ready to run on any number of inputs.
-
-    adopted: what its prompts are of the chain's lock, where that was looked at.
-    """
-
-    plan: Plan
-    prompts: Mapping[str, BoundPrompt]
-    model: str | None
-    adopted: Adopted | None = None
-
-    def sampled(self, sample: int) -> BoundPlan:
-        """The plan for the `sample`-th draw of the same: its answers are kept apart from those of the others."""
-        return replace(self, prompts={name: replace(bound, sample=sample) for name, bound in self.prompts.items()})
-
-    def varied(self, variants: Mapping[str, StepVariant]) -> BoundPlan:
-        """The plan with other parameters for some steps: complete ones, as `Variant.of` gives them."""
-        changed = {name: replace(self.prompts[name], variant=variant) for name, variant in variants.items()}
-        return replace(self, prompts={**self.prompts, **changed})
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Every model that a run may call."""
-        return tuple(dict.fromkeys(model for bound in self.prompts.values() for model, _ in bound.models))
-
-
-def bind(
-    plan: Plan,
-    lm: LM,
-    models: Models | None = None,
-    variant: Variant | None = None,
-    *,
-    timeout: float = DEFAULT_TIMEOUT,
-    asserted: bool = False,
-) -> BoundPlan:
-    """Settle everything that does not depend on the inputs. timeout: seconds for a call where the step says nothing.
-    asserted: the steps' own assertions are seen to by whoever runs it.
-
-    Raises UsageError for a step without a model or an unknown
-    step in `models`; PromptChainError for what cannot run."""
-    models = models or Models()
-    chain = plan.chain
-    for name in models.steps:
-        if name not in chain.steps:
-            raise UsageError(f"unknown step '{name}'", hint=known_or_nearest(name, chain.steps, "steps"))
-    prompts = {}
-    for name, node in plan.nodes.items():
-        step = node.step
-        if not isinstance(step, PromptStep):
-            raise PromptChainError(f"step '{name}': steps of the kind '{step.kind}' are not built yet")
-        _refuse_unbuilt(name, step, asserted=asserted)
-        model = models.of(name, step, chain)
-        if model is None:
-            hint = "set `model:` in the chain file or give --model; `chain models` lists what is usable here"
-            raise UsageError(f"step '{name}' has no model", hint=hint)
-        names = (model, *(fallback.model for fallback in step.fallbacks))
-        own = variant.of(name, step) if variant else Variant.seed(step)
-        if own.nearest and own.nearest.by != "lexical":
-            _refuse_without_embedder(name, own.nearest.by)
-        prompts[name] = BoundPrompt(
-            step=step,
-            variant=own,
-            params={**chain.params, **step.params},
-            models=tuple((name, lm.capabilities(name)) for name in names),
-            timeout=step.timeout or timeout,
-            retry=Retry(errors=step.retry.errors),
-        )
-    return BoundPlan(plan, prompts, models.of_chain(chain))
-
-
-def _refuse_without_embedder(name: str, by: str) -> None:
-    from promptchain.lm import embed
-
-    if not embed.installed():
-        message = f"step '{name}' was compiled to pick its examples by {by}, which needs the package wordllama"
-        raise PromptChainError(message, hint=embed.INSTALL)
-
-
-def _refuse_unbuilt(name: str, step: PromptStep, *, asserted: bool) -> None:
-    checked = step.assert_ and not asserted
-    for used, key in ((step.tools, "tools"), (step.samples > 1, "samples"), (checked, "assert")):
-        if used:
-            raise PromptChainError(f"step '{name}': '{key}' is not built yet")
+KINDS: Mapping[str, Callable[[Any, Mapping[str, Any], Context], Awaitable[Outcome]]] = {
+    "prompt": samples.run,
+    "retrieve": retrieve.run,
+    "python": python.run,
+    "chain": subchain.run,
+}
+"""How each kind of step is run."""
 
 
 async def run(
@@ -186,14 +89,25 @@ def _done(outcome: Outcome) -> StepRun:
         reasoning=outcome.reasoning,
         calls=outcome.calls,
         warnings=outcome.warnings,
+        tools=outcome.tools,
+        run=outcome.run,
+        fingerprint=outcome.fingerprint,
     )
 
 
 def _failed(error: PromptChainError) -> StepRun:
-    calls = error.calls if isinstance(error, StepError) else ()
-    cause = error.__cause__ if isinstance(error, StepError) else error
-    fault = cause.fault if isinstance(cause, ModelError) else None
-    return StepRun(status=Status.FAILED, error=error.message, hint=error.hint, fault=fault, calls=calls)
+    done: dict[str, Any] = {}
+    cause: BaseException | None = error
+    if isinstance(error, StepError):
+        cause = error.__cause__
+        done = {"calls": error.calls, "tools": error.tools, "run": error.run}
+    fault = cause.fault if isinstance(cause, ModelError) else _fault_of(done.get("run"))
+    return StepRun(status=Status.FAILED, error=error.message, hint=error.hint, fault=fault, **done)
+
+
+def _fault_of(run: Run | None) -> Fault | None:
+    """Why a model failed the run of a chain in a step."""
+    return next((step.fault for step in run.steps.values() if step.fault), None) if run else None
 
 
 def _evaluate(parsed: Template, values: Mapping[str, Any], what: str) -> Any:
@@ -225,7 +139,8 @@ class _Execution:
     ) -> None:
         self._bound = bound
         self._inputs = dict(inputs)
-        self._values: dict[str, Any] = dict(inputs)
+        self._reasoning: dict[str, Any] = {}
+        self._values: dict[str, Any] = {template.REASONING: self._reasoning, **inputs}
         self._caller = caller
         self._observe = observe
         self._stream = stream
@@ -235,7 +150,8 @@ class _Execution:
         self._began: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._items: dict[str, list[StepRun | None]] = {}
-        self._calls: dict[tuple[str, int | None], list[Call]] = {}
+        self._contexts: dict[tuple[str, int | None], Context] = {}
+        self._inner: dict[tuple[str, int | None], Run] = {}
         self._started = now()
         self._start = perf_counter()
 
@@ -290,17 +206,21 @@ class _Execution:
     def _unfinished(self, name: str) -> StepRun:
         """What was done of a step that was interrupted, or not even begun."""
         began = self._began.get(name)
-        items = (
-            item or StepRun(status=Status.INTERRUPTED, calls=tuple(self._calls.get((name, index), ())))
-            for index, item in enumerate(self._items.get(name, ()))
+        items = (item or self._interrupted(name, index) for index, item in enumerate(self._items.get(name, ())))
+        return self._interrupted(name, None).model_copy(
+            update={
+                "started": round(began or 0.0, 6),
+                "seconds": 0.0 if began is None else round(perf_counter() - self._start - began, 6),
+                "items": tuple(items),
+            }
         )
-        return StepRun(
-            status=Status.INTERRUPTED,
-            started=round(began or 0.0, 6),
-            seconds=0.0 if began is None else round(perf_counter() - self._start - began, 6),
-            calls=tuple(self._calls.get((name, None), ())),
-            items=tuple(items),
-        )
+
+    def _interrupted(self, name: str, item: int | None) -> StepRun:
+        context, run = self._contexts.get((name, item)), self._inner.get((name, item))
+        if context is None:
+            return StepRun(status=Status.INTERRUPTED)
+        calls, tools = tuple(context.calls), context.tools_in_order
+        return StepRun(status=Status.INTERRUPTED, calls=calls, tools=tools, run=run)
 
     def _outputs(self) -> tuple[dict[str, Any], str | None, str | None]:
         """The chain's outputs, as far as the steps they use have run; null where a step they use was skipped.
@@ -339,6 +259,7 @@ class _Execution:
         )
         self._steps[node.id] = result
         self._values[node.id] = self._forced.get(node.id, result.value)
+        self._reasoning[node.id] = [item.reasoning for item in result.items] if result.items else result.reasoning
         self._emit(StepEnded(node.id, result))
 
     def _without_running(self, node: Node) -> StepRun | None:
@@ -366,14 +287,15 @@ class _Execution:
         return None if true else StepRun(status=Status.SKIPPED)
 
     async def _run_step(self, node: Node) -> StepRun:
-        model = self._bound.prompts[node.id].model
+        prompt = self._bound.prompts.get(node.id)
+        model = prompt.model if prompt else None
         if node.step.for_each is not None:
             return await self._run_items(node, model)
         self._emit(StepStarted(node.id, model))
         outcome = await self._attempt(node, self._values, None)
         return _done(outcome)
 
-    async def _run_items(self, node: Node, model: str) -> StepRun:
+    async def _run_items(self, node: Node, model: str | None) -> StepRun:
         loop = node.step.for_each
         assert loop is not None
         items = _evaluate(template.expression(loop.in_), self._values, "its `for_each`")
@@ -414,15 +336,69 @@ class _Execution:
             return result
 
     async def _attempt(self, node: Node, values: Mapping[str, Any], item: int | None) -> Outcome:
-        def on_text(text: str) -> None:
-            self._emit(StepText(node.id, text, item))
+        """What the step gives, once or until its assertions hold."""
+        step, bound = node.step, self._bound.step(node.id)
+        context = self._context(node, values, item)
+        run = KINDS[step.kind]
+        if isinstance(step, PromptStep) or context.judge is None:
+            return await run(bound, values, context)
+        left = step.retry.assert_
+        while True:
+            outcome = await run(bound, values, context)
+            problem = await context.judge.problem(outcome)
+            outcome = replace(outcome, calls=tuple(context.calls))
+            if problem is None:
+                return outcome
+            if left == 0:
+                raise StepError(problem, calls=outcome.calls, run=outcome.run) from UnmetError(problem)
+            left -= 1
+            context.on_retry(problem, 0.0)
 
-        def on_retry(reason: str, wait: float) -> None:
-            self._emit(StepRetried(node.id, reason, wait, item))
+    def _context(self, node: Node, values: Mapping[str, Any], item: int | None) -> Context:
+        name, step = node.id, node.step
+        calls: list[Call] = []
+        chosen = isinstance(step, PromptStep) and step.select is not None and step.select.by is not None
+        context = Context(
+            self._caller,
+            self._bound.workshop,
+            step=name,
+            on_text=(lambda text: self._emit(StepText(name, text, item))) if self._stream else None,
+            on_retry=lambda reason, wait: self._emit(StepRetried(name, reason, wait, item)),
+            on_tool=lambda tool, ended: self._emit((ToolEnded if ended else ToolStarted)(name, tool, item)),
+            judge=StepJudge(step, values, self._grader, calls) if step.assert_ or chosen else None,
+            run_chain=lambda plan, inputs: self._run_chain(plan, inputs, name, item),
+            clock=lambda: perf_counter() - self._start,
+            calls=calls,
+        )
+        self._contexts[name, item] = context
+        return context
 
-        bound = self._bound.prompts[node.id]
-        calls = self._calls[node.id, item] = []
-        return await prompt.run(bound, values, self._caller, on_text if self._stream else None, on_retry, calls)
+    async def _run_chain(self, plan: BoundPlan, inputs: Mapping[str, Any], name: str, item: int | None) -> Run:
+        """Run the chain of a step; its events are told as those of `step.inner`."""
+
+        def observe(event: Event) -> None:
+            self._emit(replace(event, step=f"{name}.{event.step}"))
+
+        def record(run: Run) -> None:
+            self._inner[name, item] = run
+
+        return await run(
+            plan, inputs, self._caller, observe=observe if self._observe else None, record=record, stream=self._stream
+        )
+
+    def _grader(self) -> Grader:
+        from promptchain.assertions.grader import Grader
+
+        workshop, test = self._bound.workshop, self._bound.plan.chain.test
+        return Grader(
+            self._caller.lm,
+            self._caller,
+            judge=test.judge if test else None,
+            embedder=test.embedder if test else None,
+            root=workshop.root,
+            timeout=workshop.timeout or DEFAULT_TIMEOUT,
+            budget=self._caller.budget,
+        )
 
     def _emit(self, event: Event) -> None:
         if self._observe:

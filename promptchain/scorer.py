@@ -11,7 +11,6 @@ from promptchain import results, template
 from promptchain.assertions.apply import Checked, apply, strings
 from promptchain.assertions.protocol import Subject, Verdict
 from promptchain.assertions.registry import names_function
-from promptchain.chain import PromptStep
 from promptchain.criteria import Assertion, flattened
 from promptchain.errors import Fault
 from promptchain.examples import Example
@@ -93,17 +92,16 @@ async def _check(assertion: Assertion, plan: Plan, run: Run, values: Mapping[str
     elif assertion.step not in run.steps:  # it is compared with a version that has other steps
         found = Checked(assertion, missing=f"step '{assertion.step}'")
     else:
-        found = _of_step(assertion, plan, run.steps[assertion.step], values)
+        found = _of_step(assertion, run.steps[assertion.step], values)
     return await apply(assertion, found, grader) if isinstance(found, Subject) else found
 
 
-def _of_step(assertion: Assertion, plan: Plan, step: StepRun, values: Mapping[str, Any]) -> Subject | Checked:
+def _of_step(assertion: Assertion, step: StepRun, values: Mapping[str, Any]) -> Subject | Checked:
     name = assertion.step or ""
     if step.status is Status.SKIPPED:
         return Checked(assertion, missing=f"step '{name}' was skipped")
     if step.status is not Status.DONE:
         return Checked(assertion, Verdict(False, 0.0, step.error or step.status.value))
-    own = plan.chain.steps[name]
     calls = list(step.all_calls())
     return Subject(
         output=step.value,
@@ -113,7 +111,7 @@ def _of_step(assertion: Assertion, plan: Plan, step: StepRun, values: Mapping[st
         tokens=results.tokens(step),
         logprobs=tuple(logprob for call in calls if call.error is None for logprob in call.logprobs),
         retries=retries(step),
-        tools=own.tools if isinstance(own, PromptStep) else (),
+        called=tuple(tool.name for tool in step.all_tools()),
     )
 
 

@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from promptchain.chain import KINDS, Chain, ChainStep, PromptStep, PythonStep, RetrieveStep
-from promptchain.model import describe
 from promptchain.checks import MAX_FAULTS, Fault, Path, short
 from promptchain.errors import nearest
+from promptchain.model import describe
 
 _ROUNDS = 8
 """How often data is validated: each round takes out what the one before found, at most up to the step."""

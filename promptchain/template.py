@@ -20,6 +20,9 @@ __all__ += ["to_text"]
 ITEM = "[]"
 """The part of a reference's path that stands for "any item of the list"."""
 
+REASONING = "reasoning"
+"""The name under which templates find what steps thought: `{{ reasoning.reply }}`. An input or a step may have it."""
+
 MAX_TAGS = 5000
 """Of `{{` and `{%` in one template; so many take about a second to compile."""
 

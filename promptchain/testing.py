@@ -25,7 +25,7 @@ from promptchain.lm.protocol import LM
 from promptchain.project import Project
 from promptchain.records import now
 from promptchain.results import ExampleResult
-from promptchain.runner import BoundPlan
+from promptchain.binding import BoundPlan
 from promptchain.summary import Summary, summarise
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptchain import plan, runner
+from promptchain import binding, plan
 from promptchain.assertions.grader import Grader
 from promptchain.chain import Chain
 from promptchain.criteria import Assertion
@@ -63,7 +63,7 @@ def try_all(
     """Evaluate a chain."""
     caller = caller_of(lm, budget)
     progress = Progress(len(examples) * options.get("repeat", 1))
-    bound = runner.bind(plan.build(chain), lm)
+    bound = binding.bind(plan.build(chain), lm)
     return asyncio.run(
         evaluate(bound, tuple(assertions), examples, caller, grader_of(lm, caller, judge=judge), progress, **options)
     )

@@ -10,7 +10,7 @@ from promptchain.chain import Chain
 from promptchain.errors import StaleError, StoreError
 from promptchain.lock import Lock
 from promptchain.records import StepVariant, UsedVariant
-from promptchain.runner import Models
+from promptchain.binding import Models
 from tests import lock_kit as kit
 
 CHAIN = Chain.model_validate(

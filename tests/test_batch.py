@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from promptchain import batch, dataset, plan, runner
+from promptchain import batch, binding, dataset, plan
 from promptchain.batch import Tally
 from promptchain.chain import Chain
 from promptchain.dataset import Row
@@ -22,13 +22,13 @@ from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import Request
 from promptchain.lm.scripted import Rule, ScriptedLM
-from promptchain.runner import BoundPlan, Models
+from promptchain.binding import BoundPlan, Models
 
 
 def bound_to(lm: ScriptedLM, prompt: str = "{{ q }}", model: str = "m", then: str | None = None) -> BoundPlan:
     steps = {"a": {"prompt": prompt, "retry": 0}} | ({"b": {"prompt": then}} if then else {})
     chain = {"name": "c", "inputs": {"q": "string"}, "steps": steps}
-    return runner.bind(plan.build(Chain.model_validate(chain)), lm, Models(default=model))
+    return binding.bind(plan.build(Chain.model_validate(chain)), lm, Models(default=model))
 
 
 def echo(request: Request) -> str:

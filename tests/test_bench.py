@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptchain import runner
+from promptchain import binding
 from promptchain.bench import Bench, Trial
 from promptchain.chain import Chain
 from promptchain.criteria import Assertion
@@ -44,7 +44,7 @@ def on(
 
     async def begin() -> Any:
         caller = caller_of(lm, budget)
-        bound = runner.bind(plan_of(chain), lm)
+        bound = binding.bind(plan_of(chain), lm)
         return await work(Bench(bound, tuple(assertions), caller, grader_of(lm, caller, judge), **options))
 
     return asyncio.run(begin())
@@ -159,7 +159,7 @@ def test_other_parameters_are_those_that_are_sent() -> None:
 
 
 def test_a_varied_plan_leaves_the_first_as_it_is() -> None:
-    bound = runner.bind(plan_of(THREE), ScriptedLM("x"))
+    bound = binding.bind(plan_of(THREE), ScriptedLM("x"))
     varied = bound.varied(told(THREE, "b", "Be brief."))
     assert varied.prompts["b"].variant.instructions == "Be brief."
     assert bound.prompts["b"].variant.instructions == ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from promptchain import runner
+from promptchain import binding
 from promptchain.bench import Bench
 from promptchain.compile import MOST_DEV, MOST_TEST, Compiled, Setup, allowance, compile, targets, telling
 from promptchain.errors import BudgetError, PromptChainError
@@ -46,7 +46,7 @@ def parts(train: int = 4, dev: int = 5, test: int = 5, steps: Sequence[str] = ("
 def bench_of(lm: LM, steps: dict[str, Any] | None = None, checks: Any = None, budget: Budget | None = None) -> Bench:
     plan = plan_of(chain_of(steps or {"a": WORD}))
     caller = caller_of(lm, budget)
-    return Bench(runner.bind(plan, lm), checks or as_expected("a"), caller, grader_of(lm, caller))
+    return Bench(binding.bind(plan, lm), checks or as_expected("a"), caller, grader_of(lm, caller))
 
 
 def done(

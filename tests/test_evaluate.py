@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from promptchain import plan, runner
+from promptchain import binding, plan
 from promptchain.errors import Fault, ModelError
 from promptchain.evaluate import Progress, evaluate
 from promptchain.lm.budget import Budget
@@ -238,7 +238,7 @@ def test_cancelled_it_keeps_what_is_done() -> None:
     async def go() -> None:
         caller = caller_of(lm)
         task = asyncio.create_task(
-            evaluate(runner.bind(plan.build(chain), lm), (), rows, caller, grader_of(lm, caller), progress, at_once=2)
+            evaluate(binding.bind(plan.build(chain), lm), (), rows, caller, grader_of(lm, caller), progress, at_once=2)
         )
         while progress.done < 4:
             await asyncio.sleep(0.001)

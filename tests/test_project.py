@@ -20,7 +20,7 @@ from promptchain.lm.scripted import Rule, ScriptedLM
 from promptchain.location import git_folder
 from promptchain.project import Ceilings, Project, parse_models, run_batch, write_record
 from promptchain.records import Run, Status, StepRun
-from promptchain.runner import Models
+from promptchain.binding import Models
 
 CHAIN = "inputs: {q: string}\nsteps: {a: {prompt: '{{ q }}'}}\n"
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promptchain import plan, runner
+from promptchain import binding, plan, runner
 from promptchain.chain import Chain
 from promptchain.errors import Fault, ModelError, PromptChainError, UsageError
 from promptchain.events import Event, ItemEnded, StepEnded, StepRetried, StepStarted, StepText
@@ -19,7 +19,7 @@ from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import Request, Response, Usage
 from promptchain.lm.scripted import Rule, ScriptedLM
 from promptchain.records import Run, Status
-from promptchain.runner import Models
+from promptchain.binding import Models
 
 DONE, FAILED, SKIPPED, BLOCKED = Status.DONE, Status.FAILED, Status.SKIPPED, Status.BLOCKED
 
@@ -36,7 +36,7 @@ def run(
 ) -> Run:  # fmt: skip
     chain = steps if isinstance(steps, Chain) else chain_of(steps)
     caller = Caller(lm, budget=budget, sleep=lambda _: asyncio.sleep(0))
-    return asyncio.run(runner.run(runner.bind(plan.build(chain), lm), inputs or {}, caller, **options))
+    return asyncio.run(runner.run(binding.bind(plan.build(chain), lm), inputs or {}, caller, **options))
 
 
 def statuses(result: Run) -> dict[str, str]:
@@ -63,7 +63,7 @@ def test_steps_start_as_soon_as_what_they_need_is_there() -> None:
         for column in range(wide)
     }
     lm = ScriptedLM("x", delay=delay)
-    bound = runner.bind(plan.build(chain_of(steps)), lm)
+    bound = binding.bind(plan.build(chain_of(steps)), lm)
     result = asyncio.run(runner.run(bound, {}, Caller(lm, concurrency=wide)))
     assert (result.status, result.totals.calls) == (DONE, wide * deep)
     assert deep * delay <= result.seconds < 2.5 * deep * delay  # one after the other: 50 times the delay
@@ -253,7 +253,7 @@ def test_a_run_that_is_cancelled_is_recorded(steps: Any) -> None:
     async def main() -> None:
         waits = [Rule("x", contains=text, delay=60) for text in ("slow", "cannot be used")]
         lm = ScriptedLM([*waits, Rule("quick", always=True)])
-        bound = runner.bind(plan.build(chain_of(steps)), lm)
+        bound = binding.bind(plan.build(chain_of(steps)), lm)
         task = asyncio.create_task(runner.run(bound, {}, Caller(lm), record=records.append))
         await asyncio.sleep(0.05)
         task.cancel()
@@ -296,7 +296,7 @@ def test_an_observer_that_fails_ends_the_run() -> None:
 )  # fmt: skip
 def test_what_cannot_run_is_refused_at_once(chain: Chain, models: Models, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
-        runner.bind(plan.build(chain), ScriptedLM([]), models)
+        binding.bind(plan.build(chain), ScriptedLM([]), models)
 
 
 def test_which_model_a_step_runs_on() -> None:
@@ -304,7 +304,7 @@ def test_which_model_a_step_runs_on() -> None:
     for models, expected in (
         (Models(last="l"), ["m", "own"]), (Models(default="d"), ["d", "own"]), (Models("d", {"b": "s"}), ["d", "s"])
     ):  # fmt: skip
-        bound = runner.bind(plan.build(chain), ScriptedLM([]), models)
+        bound = binding.bind(plan.build(chain), ScriptedLM([]), models)
         assert [bound.prompts[name].model for name in "ab"] == expected
     assert Models(last="l").of_chain(chain_of({"a": "x"}, model=None)) == "l"
 

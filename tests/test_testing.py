@@ -12,7 +12,7 @@ from promptchain.chain import Chain
 from promptchain.errors import UsageError
 from promptchain.examples import Example
 from promptchain.project import Project
-from promptchain.runner import BoundPlan
+from promptchain.binding import BoundPlan
 from promptchain.testing import Case
 from tests.evaluate_kit import chain_of, example
 from tests.workspace import Workspace

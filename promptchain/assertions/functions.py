@@ -35,7 +35,7 @@ class _Call:
 def is_valid_function_call(subject: Subject, spec: Spec) -> Verdict:
     """The output is a call of a function, or several, and each fits its definition's `parameters`.
 
-    value: the definitions, OpenAI's tools or functions, as a list or YAML; without it the step's tools.
+    value: the definitions, OpenAI's tools or functions, as a list or YAML.
     """
     return _valid(subject, spec, _read(subject.output))
 
@@ -77,11 +77,11 @@ def _definitions(subject: Subject, spec: Spec) -> dict[str, Any]:
             value = document.parse(value, spec.type).value
         except InvalidFileError as error:
             raise AssertionFault(f"the functions of {spec.type} are not YAML: {sentence(error.message)}") from error
-    listed = list(subject.tools) if value is None else [value] if isinstance(value, dict) else value
+    listed = [] if value is None else [value] if isinstance(value, dict) else value
     if not isinstance(listed, list):
         raise wrong_value(spec, "a list of functions")
     if not listed:
-        raise AssertionFault(f"{spec.type} knows no function", hint="list them under value, or as the step's tools")
+        raise AssertionFault(f"{spec.type} knows no function", hint="list them under value")
     found = {}
     for tool in listed:
         function = tool.get("function", tool) if isinstance(tool, Mapping) else None
@@ -122,10 +122,11 @@ def _json_or_same(output: Any) -> Any:
 def tool_call_f1(subject: Subject, spec: Spec) -> Verdict:
     """The F1 of the names of the functions that are called and of the expected ones is at least `threshold` (1).
 
-    value: the expected names, as a list or a text with commas. Order and number do not count.
+    value: the expected names, as a list or a text with commas. Order and number do not count. What was called are the
+    tools of the step, or else what its output names.
     """
     expected = _expected(spec)
-    called = set(_called(subject.output))
+    called = set(subject.called) or set(_called(subject.output))
     common = len(called & expected)
     score = 2 * common / (len(called) + len(expected))
     threshold = 1.0 if spec.threshold is None else spec.threshold

@@ -17,8 +17,10 @@ from promptchain.lm.embed import EmbeddingLM
 from promptchain.lm.protocol import LM
 from promptchain.records import Call, Variant
 from promptchain.steps import prompt
+from promptchain.steps.context import Context
 from promptchain.steps.outcome import StepError
 from promptchain.steps.prompt import BoundPrompt
+from promptchain.steps.workshop import Workshop
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Grader:
         budget: Budget | None = None,
     ) -> None:
         self.root = root
+        self._workshop = Workshop(root, timeout=timeout)
         self.timeout = timeout
         self._lm = lm
         self._caller = caller
@@ -63,6 +66,11 @@ class Grader:
         self._embedder = embedder or embed.LOCAL
         self._embedding = Caller(EmbeddingLM(lm), budget=budget)
         self._calls: list[Call] = []
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """All calls that were made so far, also those that failed."""
+        return tuple(self._calls)
 
     @property
     def spent(self) -> JudgeSpent:
@@ -91,7 +99,7 @@ class Grader:
             raise AssertionFault("it asks a judge, and no model is named as one", hint=hint)
         calls: list[Call] = []
         try:
-            outcome = await prompt.run(self._bind(step, name), values, self._caller, None, _ignore, calls)
+            outcome = await prompt.run(self._bind(step, name), values, Context(self._caller, self._workshop, calls=calls))
             return outcome.value, outcome.calls
         except StepError as exc:
             failure = exc.__cause__ or exc
@@ -179,10 +187,6 @@ def model_of(provider: Any, kind: str = "text") -> str | None:
         rest = last
         head = "ollama_chat" if (head, first) == ("ollama", "chat") else head
     return rest if head == "litellm" else f"{_PROVIDERS.get(head, head)}/{rest}"
-
-
-def _ignore(reason: str, wait: float) -> None:
-    """Nobody is told of a judge's retries; the record has them."""
 
 
 def _fault(cause: BaseException, who: str) -> AssertionFault:

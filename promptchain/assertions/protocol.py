@@ -26,7 +26,7 @@ class Subject:
     output: text, or a JSON value. values: what templates and expressions may name: the chain's inputs, `expected`, the
     value of each step, `outputs` and `output`. seconds: the model's time, also of answers that came from the cache.
     cost: US dollars, likewise; None where a price is unknown. logprobs: of each token that the model wrote, where it
-    told them. retries: replies asked for again since they did not fit the type. tools: as the step lists them.
+    told them. retries: replies asked for again since they did not fit the type. called: the tools that the step called.
     """
 
     output: Any
@@ -36,7 +36,7 @@ class Subject:
     tokens: int = 0
     logprobs: tuple[float, ...] = ()
     retries: int = 0
-    tools: tuple[Any, ...] = ()
+    called: tuple[str, ...] = ()
 
     @cached_property
     def text(self) -> str:

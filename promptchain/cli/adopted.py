@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from promptchain.lm.protocol import LM
     from promptchain.lock import Lock
     from promptchain.project import Project
-    from promptchain.runner import BoundPlan
+    from promptchain.binding import BoundPlan
 
 
 def bind(
@@ -27,7 +27,6 @@ def bind(
     *,
     source: bool = False,
     locked: bool = False,
-    asserted: bool = False,
 ) -> BoundPlan:
     """The chain that was loaded as `reference`, on the prompts of its lock; says so where they are stale, and on a
     terminal where they are not.
@@ -39,11 +38,17 @@ def bind(
     if source and locked:
         raise UsageError("--locked wants compiled prompts and --source none", hint="leave one of them out")
     lock = None if source else lock_of(project, reference)
-    bound = project.bind(chain, lm, models, asserted=asserted, lock=lock)
+    locks = {} if source else project.inner_locks(reference, chain)
+    bound = project.bind(chain, lm, models, lock=lock, locks=locks)
     if bound.adopted is not None:
         if locked:
             bound.adopted.require_fresh()
         tell(bound.adopted)
+    for inner in bound.all_chains():
+        if inner.adopted is not None and inner.adopted.entry is not None:
+            if locked:
+                inner.adopted.require_fresh()
+            tell(inner.adopted)
     return bound
 
 

@@ -32,7 +32,7 @@ def run(project: Project, found: Chains, models: Sequence[str]) -> Comparison:
     lm = project.lm(cache=True)
     try:
         before, after = (
-            Case(name, name, chain, project.bind(chain, lm, models, asserted=True, lock=lock))
+            Case(name, name, chain, project.bind(chain, lm, models, lock=lock))
             for name, chain, lock in zip(found.names, (found.before, found.after), found.locks, strict=True)
         )
         checks, _ = testing.assertions(project, found.after)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from promptchain.project import Project
     from promptchain.recording import Recorder
     from promptchain.records import Run, StepRun
-    from promptchain.runner import BoundPlan
+    from promptchain.binding import BoundPlan
 
 
 def replay(

@@ -92,7 +92,7 @@ def job_for(project: Project, lm: LM, name: str, asked: Options) -> Job:
     before: list[Case] = []
     for column in columns or [""]:
         models = (*steps, *([column] if column else []))
-        bound = adopted.bind(project, name, chain, lm, models, source=asked.source, locked=asked.locked, asserted=True)
+        bound = adopted.bind(project, name, chain, lm, models, source=asked.source, locked=asked.locked)
         cases.append(Case(column if len(columns) > 1 and column else name, name, chain, bound))
         if baseline is not None:
             before.append(_baseline(project, lm, name, chain.name, baseline, models, source=asked.source))
@@ -123,7 +123,7 @@ def _baseline(
     if _is_model(word):
         words = [own for own in models if is_of_step(own)] + [word]
         loaded = project.load(name)
-        bound = adopted.bind(project, name, loaded, lm, words, source=source, asserted=True)
+        bound = adopted.bind(project, name, loaded, lm, words, source=source)
         return Case(f"{chain} on {word}", name, loaded, bound)
     reference = word if "@" in word and not word.startswith("@") else f"{chain}@{word.removeprefix('@')}"
     try:
@@ -132,7 +132,7 @@ def _baseline(
         raise UsageError(f"there is no {reference} to compare with: {exc.message}", hint=exc.hint) from None
     known = [own for own in models if not is_of_step(own) or own.partition("=")[0] in loaded.steps]
     try:
-        bound = adopted.bind(project, reference, loaded, lm, known, source=source, asserted=True)
+        bound = adopted.bind(project, reference, loaded, lm, known, source=source)
         return Case(reference, reference, loaded, bound)
     except UsageError as exc:
         raise UsageError(f"{reference}: {exc.message}", hint=exc.hint) from None

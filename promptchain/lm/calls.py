@@ -114,6 +114,11 @@ class Caller:
         self._exhausted = False
 
     @property
+    def lm(self) -> LM:
+        """What it calls."""
+        return self._lm
+
+    @property
     def exhausted(self) -> bool:
         """Whether a ceiling has refused a call: nothing more will come of going on."""
         return self._exhausted

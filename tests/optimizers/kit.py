@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from promptchain import runner
+from promptchain import binding
 from promptchain.bench import Bench
 from promptchain.chain import Chain, Demo
 from promptchain.criteria import Assertion
@@ -32,7 +32,7 @@ DEV = tuple(row(number) for number in range(20))
 
 def bench_of(chain: Chain, lm: ScriptedLM, assertions: Iterable[Assertion]) -> Bench:
     caller = caller_of(lm)
-    return Bench(runner.bind(plan_of(chain), lm), tuple(assertions), caller, grader_of(lm, caller))
+    return Bench(binding.bind(plan_of(chain), lm), tuple(assertions), caller, grader_of(lm, caller))
 
 
 def task_of(

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from promptchain import runner
+from promptchain import binding
 from promptchain.bench import Bench
 from promptchain.chain import Demo
 from promptchain.errors import BudgetError, Fault, ModelError
@@ -75,7 +75,7 @@ def task_of(
 ) -> tuple[Task, Candidate]:
     chain = chain_of({**steps, "a": step})
     caller = caller_of(lm, budget)
-    bound = runner.bind(plan_of(chain), lm)
+    bound = binding.bind(plan_of(chain), lm)
     bench = Bench(bound, assertions or as_expected("a"), caller, grader_of(lm, caller))
     task = Task("a", bench, {}, tuple(train), tuple(dev), tuning or Tuning(), ask=ask, most=most)
     return task, Candidate(Variant.seed(chain.steps["a"]))  # type: ignore[arg-type]
@@ -550,7 +550,7 @@ def test_what_later_steps_made_of_it_is_shown() -> None:
     async def work() -> Found:
         chain = chain_of({"a": STEP, "b": "Last {{ a }}"})
         caller = caller_of(lm)
-        bench = Bench(runner.bind(plan_of(chain), lm), (check("contains", "yes", step="b"),), caller, grader_of(lm))
+        bench = Bench(binding.bind(plan_of(chain), lm), (check("contains", "yes", step="b"),), caller, grader_of(lm))
         task = Task("a", bench, {}, (row(1),), (row(2),), Tuning(), ask=ask, most=20)
         return await instructions.optimize(task, Candidate(Variant.seed(chain.steps["a"])))  # type: ignore[arg-type]
 

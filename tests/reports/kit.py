@@ -18,7 +18,7 @@ from promptchain.lm.budget import Spent
 from promptchain.lm.protocol import Capabilities
 from promptchain.records import Status, StepVariant
 from promptchain.results import ExampleResult, State, StepResult
-from promptchain.runner import BoundPlan
+from promptchain.binding import BoundPlan
 from promptchain.steps.prompt import BoundPrompt
 from promptchain.summary import summarise
 from promptchain.testing import Case, Evaluation, Verdict

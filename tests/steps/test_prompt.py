@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from promptchain import plan, runner
+from promptchain import binding, plan, runner
 from promptchain.chain import Chain
 from promptchain.errors import Fault, ModelError
 from promptchain.lm.calls import Caller
@@ -19,7 +19,7 @@ from promptchain.records import Run, Status
 def run(step: dict[str, Any], lm: ScriptedLM) -> Run:
     chain = Chain.model_validate({"name": "c", "model": "m", "steps": {"a": {"prompt": "how many", **step}}})
     caller = Caller(lm, sleep=lambda _: asyncio.sleep(0))
-    return asyncio.run(runner.run(runner.bind(plan.build(chain), lm), {}, caller))
+    return asyncio.run(runner.run(binding.bind(plan.build(chain), lm), {}, caller))
 
 
 def error(fault: Fault) -> ModelError:

@@ -1,0 +1,155 @@
+"""A retrieval step: passages of the project's files, of a function or of a server, in the order of their worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from promptchain import functions, retrieval
+from promptchain.chain import RetrieveStep
+from promptchain.errors import PromptChainError
+from promptchain.lm.protocol import Capabilities
+from promptchain.records import Call
+from promptchain.retrieval import Corpus, Passage
+from promptchain.steps import rerank, search_server
+from promptchain.steps.context import Context
+from promptchain.steps.filled import filled
+from promptchain.steps.outcome import Outcome, StepError
+
+MAX_QUERY = 100_000
+"""Characters of a query; what is longer is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundRetrieve:
+    """timeout: seconds for one call of code, of a server or of a model. able: what the model that ranks can do."""
+
+    step: RetrieveStep
+    timeout: float | None
+    able: Capabilities | None = None
+
+
+async def run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context) -> Outcome:
+    """The passages, as a list of mappings. Raises StepError."""
+    try:
+        return await _run(bound, values, context)
+    except PromptChainError as exc:
+        place = f"{exc.where}: " if exc.where else ""
+        raise StepError(place + exc.message, hint=exc.hint, calls=tuple(context.calls)) from exc
+
+
+async def _run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context) -> Outcome:
+    spec = bound.step.retrieve
+    query = filled(spec.query, values, "its query")
+    text = (query if isinstance(query, str) else "" if query is None else str(query)).strip()[:MAX_QUERY]
+    where = {name: filled(value, values, f"its `where: {name}`") for name, value in spec.where.items()}
+    wanted = max(spec.top_k, spec.rerank.of) if spec.rerank else spec.top_k
+    fingerprint, warnings = None, ()
+    if spec.python is not None:
+        passages = await _from_function(spec.python, text, wanted, where, bound, context)
+    elif spec.url is not None:
+        passages = await search_server.ask(spec.url, text, wanted, where, bound, context)
+    else:
+        corpus = await _corpus(bound, context)
+        embed = embedder(bound, context)
+        passages = await corpus.search(
+            text, top_k=wanted, min_score=spec.min_score, mode=spec.mode, where=where, embed=embed
+        )
+        fingerprint, warnings = corpus.fingerprint, tuple(corpus.warnings)
+    if spec.min_score is not None:
+        passages = [passage for passage in passages if passage.score >= spec.min_score]
+    if spec.rerank is not None and bound.able is not None:
+        passages = await rerank.ordered(spec.rerank, bound.able, text, passages, bound.timeout, context)
+    value = [passage.to_json() for passage in passages[: spec.top_k]]
+    return Outcome(value, tuple(context.calls), warnings=warnings, fingerprint=fingerprint)
+
+
+async def _corpus(bound: BoundRetrieve, context: Context) -> Corpus:
+    """The passages of the step's files, brought up to date once for each command."""
+    spec, workshop = bound.step.retrieve, context.workshop
+
+    async def make() -> Corpus:
+        corpus = Corpus(workshop.root, workshop.folder, spec, workshop.state)
+        await corpus.refresh(embedder(bound, context))
+        return corpus
+
+    kind = (spec.patterns, spec.split, spec.embedder, spec.mode != "lexical")
+    return await workshop.once(("corpus", kind), make)
+
+
+def embedder(bound: BoundRetrieve, context: Context) -> retrieval.Embed | None:
+    """What makes vectors of texts, where the step needs them. What it asks of models goes into the context's calls."""
+    spec = bound.step.retrieve
+    if spec.mode == "lexical":
+        return None
+    from promptchain.lm import embed
+
+    name = spec.embedder or embed.LOCAL
+
+    async def vectors(texts: Sequence[str]) -> list[list[float]]:
+        found, calls = await embed.all_of(name, texts, context.caller, timeout=bound.timeout)
+        context.calls.extend(calls_of(name, calls))
+        return found
+
+    return vectors
+
+
+def calls_of(model: str, answers: Sequence[Any]) -> list[Call]:
+    """The embeddings of many texts as one call in the record."""
+    made = [answer.response for answer in answers]
+    if not made:
+        return []
+    costs = [response.cost for response in made]
+    return [
+        Call(
+            model=model,
+            prompt_tokens=sum(response.usage.prompt_tokens for response in made),
+            cost=None if None in costs else sum(cost for cost in costs if cost is not None),
+            seconds=max(response.latency for response in made),
+            cached=all(response.cached for response in made),
+        )
+    ]
+
+
+async def _from_function(
+    name: str, query: str, top_k: int, where: Mapping[str, Any], bound: BoundRetrieve, context: Context
+) -> list[Passage]:
+    """The passages that a function of the project finds: it takes `query`, and `top_k` and `where` if it likes."""
+    function = functions.find(name, context.workshop.root)
+    takes = function.parameters.get("properties", {})
+    given = {key: value for key, value in (("query", query), ("top_k", top_k), ("where", where)) if key in takes}
+    if "query" not in takes and takes:
+        given = {next(iter(takes)): query}
+    found = await functions.call(function, functions.bind_arguments(function, given), timeout=bound.timeout)
+    return passages_of(found, name)
+
+
+_TEXT_KEYS = ("text", "content", "page_content", "body")
+
+
+def passages_of(found: Any, who: str) -> list[Passage]:
+    """Passages as others give them: texts, or mappings with a `text`. Raises PromptChainError."""
+    if isinstance(found, Mapping):
+        found = next((found[key] for key in ("passages", "results", "documents", "hits") if key in found), None)
+    if not isinstance(found, list):
+        raise PromptChainError(f"{who} gave no list of passages", hint='a list of texts, or of {"text": …, "title": …}')
+    return [_passage(item, number, who) for number, item in enumerate(found, 1)]
+
+
+def _passage(item: Any, number: int, who: str) -> Passage:
+    fields = {"text": item} if isinstance(item, str) else item
+    key = next((key for key in _TEXT_KEYS if isinstance(fields, Mapping) and isinstance(fields.get(key), str)), None)
+    if key is None:
+        raise PromptChainError(f"passage {number} of {who} has no text", hint='give it as {"text": …}')
+    known = {key, "title", "source", "line", "score", "meta"}
+    meta = fields.get("meta") if isinstance(fields.get("meta"), Mapping) else {}
+    line, score = fields.get("line"), fields.get("score")
+    return Passage(
+        text=fields[key],
+        title=str(fields.get("title") or ""),
+        source=str(fields.get("source") or ""),
+        line=line if isinstance(line, int) else 1,
+        score=float(score) if isinstance(score, int | float) else 1.0 / number,
+        meta={**meta, **{name: value for name, value in fields.items() if name not in known}},
+    )

@@ -1,0 +1,199 @@
+"""The tools of a prompt step: what a model is told of them, and how its calls are made."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from promptchain import functions, inputs
+from promptchain.chain import Chain
+from promptchain.errors import BudgetError, PromptChainError, known_or_nearest
+from promptchain.lm.protocol import ToolCall, ToolSpec
+from promptchain.parts import Tool
+from promptchain.records import Run, Status, ToolRun
+from promptchain.steps.context import Context
+from promptchain.steps.workshop import Wish
+from promptchain.types import Type
+
+MAX_RESULT = 200_000
+"""Characters of a result, as JSON, that a model is given."""
+
+
+@dataclass(frozen=True)
+class ToolSource:
+    """Where tools come from. chain, plan: of a tool that is a chain; its plan is a `binding.BoundPlan`."""
+
+    tool: Tool
+    chain: Chain | None = None
+    plan: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A tool that can be called. call: gets the arguments, and gives the result and, of a chain, its run."""
+
+    spec: ToolSpec
+    tool: Tool
+    call: Callable[[Mapping[str, Any], Context], Awaitable[tuple[Any, Run | None]]]
+
+
+class Toolbox:
+    """The tools of one step, ready to be called."""
+
+    def __init__(self, tools: Sequence[_Ready] = ()) -> None:
+        self._tools = {tool.spec.name: tool for tool in tools}
+        self.specs = tuple(tool.spec for tool in tools)
+
+    @classmethod
+    async def of(cls, sources: tuple[ToolSource, ...], context: Context) -> Toolbox:
+        """Imports what is code, and starts what is a server; once for all runs on one event loop. Raises
+        PromptChainError."""
+        return await context.workshop.once(("toolbox", id(sources)), lambda: _open(sources, context))
+
+    async def call(self, calls: Sequence[ToolCall], turn: int, context: Context) -> list[ToolRun]:
+        """Make the calls of one turn, side by side. What goes wrong is what the model is told; raises BudgetError."""
+        return list(await asyncio.gather(*(self._one(call, turn, context) for call in calls)))
+
+    async def _one(self, call: ToolCall, turn: int, context: Context) -> ToolRun:
+        arguments = _arguments(call.arguments)
+        run = ToolRun(
+            name=call.name, arguments=arguments, turn=turn, started=round(context.clock(), 6), sample=context.sample
+        )
+        context.on_tool(run, False)
+        try:
+            ready = self._checked(call.name, arguments)
+            if ready.tool.confirm and not await context.workshop.approve(Wish(context.step, call.name, arguments)):
+                raise PromptChainError("the user did not consent to this call")
+            value, inner = await ready.call(arguments, context)
+            _bounded(value)
+            changes: dict[str, Any] = {"value": value, "run": inner}
+        except BudgetError:
+            raise
+        except ChainFailed as exc:
+            changes = {"error": exc.message, "run": exc.run}
+        except PromptChainError as exc:
+            changes = {"error": str(exc)}
+        changes["seconds"] = round(context.clock() - run.started, 6)
+        run = run.model_copy(update=changes)
+        context.tools.append(run)
+        context.on_tool(run, True)
+        return run
+
+    def _checked(self, name: str, arguments: Any) -> _Ready:
+        """The tool. Raises PromptChainError for one that is not there, and for arguments that it does not take."""
+        ready = self._tools.get(name)
+        if ready is None:
+            raise PromptChainError(f"there is no tool '{name}'", hint=known_or_nearest(name, self._tools, "tools"))
+        if not isinstance(arguments, dict):
+            raise PromptChainError("the arguments are no JSON object")
+        problems = Type(dict(ready.spec.parameters)).check(arguments)
+        if problems:
+            raise PromptChainError(f"the arguments do not fit: {'; '.join(problems)}")
+        return ready
+
+
+NO_TOOLS = Toolbox()
+
+
+class ChainFailed(PromptChainError):
+    """A chain that was called as a tool failed."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run.error or "the chain failed", hint=run.hint)
+        self.run = run
+
+
+def _arguments(text: str) -> Any:
+    """The arguments as JSON; the text itself where it is none. No text means none are given."""
+    try:
+        return json.loads(text) if text.strip() else {}
+    except (ValueError, RecursionError):
+        return text
+
+
+def _bounded(value: Any) -> None:
+    length = len(value) if isinstance(value, str) else len(json.dumps(value, ensure_ascii=False))
+    if length > MAX_RESULT:
+        raise PromptChainError(f"the result is too long: {length:,} characters, and at most {MAX_RESULT:,} are read")
+
+
+# --- the three kinds
+
+
+async def _open(sources: Sequence[ToolSource], context: Context) -> Toolbox:
+    found: list[_Ready] = []
+    for source in sources:
+        if source.tool.python is not None:
+            found.append(_function(source.tool, source.tool.python, context))
+        elif source.chain is not None:
+            found.append(_chain(source, source.chain))
+        else:
+            found += await _server(source.tool, context)
+    names = [tool.spec.name for tool in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise PromptChainError(f"two tools are called '{name}'", hint="give one of them another `name`")
+    return Toolbox(found)
+
+
+def _function(tool: Tool, name: str, context: Context) -> _Ready:
+    function = functions.find(name, context.workshop.root)
+
+    async def call(arguments: Mapping[str, Any], context: Context) -> tuple[Any, None]:
+        bound = functions.bind_arguments(function, arguments)
+        return await functions.call(function, bound, timeout=tool.timeout or context.workshop.timeout), None
+
+    own = name.partition(":")[2]
+    spec = ToolSpec(tool.name or own, tool.description or function.description, function.parameters)
+    return _Ready(spec, tool, call)
+
+
+def _chain(source: ToolSource, chain: Chain) -> _Ready:
+    async def call(arguments: Mapping[str, Any], context: Context) -> tuple[Any, Run]:
+        values = inputs.check(chain, arguments)
+        try:
+            async with asyncio.timeout(source.tool.timeout):
+                run = await context.run_chain(source.plan, values)
+        except TimeoutError:
+            raise PromptChainError(f"it took longer than {source.tool.timeout:g} s") from None
+        if run.status is not Status.DONE:
+            if context.caller.exhausted:
+                raise BudgetError(run.error or "a ceiling is reached", hint=run.hint)
+            raise ChainFailed(run)
+        only = next(iter(run.outputs.values())) if len(run.outputs) == 1 else run.outputs
+        return only, run
+
+    tool = source.tool
+    spec = ToolSpec(tool.name or chain.name, tool.description or chain.description, chain.input_type.schema)
+    return _Ready(spec, tool, call)
+
+
+async def _server(tool: Tool, context: Context) -> list[_Ready]:
+    """The tools of an MCP server. Raises PromptChainError."""
+    from promptchain.mcp_servers import Servers
+
+    assert tool.mcp is not None
+    server, workshop = tool.mcp, context.workshop
+
+    async def make() -> Servers:
+        return Servers(workshop.root)
+
+    servers = await workshop.once("mcp", make)
+    offered = {remote.name: remote for remote in await servers.tools(server)}
+    for name in tool.only:
+        if name not in offered:
+            message = f"the MCP server has no tool '{name}'"
+            raise PromptChainError(message, hint=known_or_nearest(name, offered, "tools"))
+
+    def ready(name: str) -> _Ready:
+        async def call(arguments: Mapping[str, Any], context: Context) -> tuple[Any, None]:
+            timeout = tool.timeout or context.workshop.timeout
+            return await servers.call(server, name, dict(arguments), timeout=timeout), None
+
+        remote = offered[name]
+        return _Ready(ToolSpec(name, remote.description, remote.parameters), tool, call)
+
+    return [ready(name) for name in (tool.only or offered)]

@@ -1,0 +1,69 @@
+"""What the steps of one chain share besides models: the project's files, opened corpora, servers of tools, and whoever
+consents to what a tool is about to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A call of a tool that waits for consent."""
+
+    step: str
+    tool: str
+    arguments: Mapping[str, Any]
+
+
+Approve = Callable[[Wish], Awaitable[bool]]
+"""Whether a call of a tool that is marked `confirm` may be made."""
+
+
+async def _nobody(wish: Wish) -> bool:  # noqa: ARG001
+    return False
+
+
+class Workshop:
+    """root: the project's folder, outside of which nothing is read or imported. folder: that of the chain files, from
+    which their patterns count. state: where indexes lie. approve: asked before a tool marked `confirm` is called; without
+    it nobody consents. timeout: seconds for a call of code, where a step sets none.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        folder: Path | None = None,
+        state: Path | None = None,
+        approve: Approve = _nobody,
+        timeout: float | None = 120.0,
+    ) -> None:
+        self.root = root
+        self.folder = folder or root / "chains"
+        self.state = state or root / ".promptchain"
+        self.approve = approve
+        self.timeout = timeout
+        self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, asyncio.Future[Any]]]
+        self._made = WeakKeyDictionary()
+
+    async def once(self, key: Hashable, make: Callable[[], Awaitable[_T]]) -> _T:
+        """What `make` gives, made once for each event loop however many ask for it. A failure is not kept."""
+        made = self._made.setdefault(asyncio.get_running_loop(), {})
+        known = made.get(key)
+        if known is None:
+            known = made[key] = asyncio.ensure_future(make())
+            known.add_done_callback(lambda done: _forget_failure(made, key, done))
+        found: _T = await asyncio.shield(known)
+        return found
+
+
+def _forget_failure(made: dict[Hashable, asyncio.Future[Any]], key: Hashable, done: asyncio.Future[Any]) -> None:
+    if done.cancelled() or done.exception() is not None:
+        made.pop(key, None)
