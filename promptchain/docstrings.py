@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 _HEADING = re.compile(r"(args|arguments|params|parameters|keyword args|keyword arguments|other parameters):?", re.I)
 _FIELD = re.compile(r":(?:param|parameter|arg|argument|key|keyword)\s+(?:[^:]*\s)?(\*{0,2}\w+)\s*:\s*(.*)")
@@ -39,7 +40,7 @@ def parameters(text: str) -> dict[str, str]:
 
 
 def _with_next(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
-    yield from zip(lines, [*lines[1:], ""], strict=True)
+    yield from zip_longest(lines, lines[1:], fillvalue="")
 
 
 def _is_rule(line: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
+import threading
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ def find(name: str, root: Path) -> Function:
     """The function `module:function` of the project, its module imported: in this thread, and for as long as it takes.
 
     Raises FunctionError for what is not there, is no function, or whose parameters cannot be told; and for an import
-    that fails or ends the program. See `importing` for what a file means that is edited later.
+    that fails or ends the program. In the main thread KeyboardInterrupt passes. See `importing` for what comes of a
+    file that is edited later.
     """
     called, path = load(name, root)
     return Function(
@@ -89,8 +91,8 @@ def load(name: str, root: Path) -> tuple[Callable[..., Any], Path]:
             module = importing.import_file(module_name, path, root)
             found = getattr(module, wanted, None)
         except BaseException as exc:  # sys.exit() too
-            if _is_from_outside(exc, root):
-                raise
+            if isinstance(exc, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise  # Ctrl-C; to no other thread comes a signal
             raise _failed(f"the import of {shown}", exc, root) from exc
     if found is None and not hasattr(module, wanted):
         functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("__")]

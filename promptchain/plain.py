@@ -68,6 +68,9 @@ class _Reader:
     def _other(self, value: Any, depth: int) -> Any:
         from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+        kind = f"a value of the type {type(value).__name__}, which JSON cannot say"
+        if isinstance(value, io.IOBase):  # pydantic would read its lines
+            raise NotJSONError(kind, "return its text")
         if callable(listed := getattr(value, "tolist", None)) and not isinstance(value, type | memoryview):
             return self.read(listed(), depth - 1)
         try:
@@ -75,9 +78,9 @@ class _Reader:
         except UnicodeDecodeError as exc:
             raise NotJSONError("bytes that are no text in UTF-8", "decode them, or encode them as base64") from exc
         except PydanticSerializationError as exc:
-            kind = type(value).__name__
             hint = "return text, numbers, lists, mappings, dataclasses or pydantic models"
-            raise NotJSONError(f"a value of the type {kind}, which JSON cannot say", hint) from exc
+            said = " ".join(str(exc).split())
+            raise NotJSONError(kind if "unknown type" in said else f"{kind}: {said[:200]}", hint) from exc
         return self.read(written, depth - 1)
 
     def _items(self, items: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
