@@ -94,6 +94,11 @@ class StaleError(PromptChainError):
     exit_code = 101
 
 
+class FunctionError(PromptChainError):
+    """A function of the project that is not there, that cannot be called so, or that failed. `where`: the innermost
+    line of the project's own code; `__cause__`: what it raised."""
+
+
 class StoreError(PromptChainError):
     """The store in the git repository cannot be read or written."""
 

@@ -16,6 +16,10 @@ PACKAGE = Path(__file__).parents[1] / "promptchain"
 
 ROWS = (
     "errors",
+    "threads",
+    "modules",
+    "importing",
+    "docstrings",
     "document",
     "schema",
     "validate",
@@ -39,6 +43,9 @@ ROWS = (
     "lm.protocol",
     "lm.*",
     "records",
+    "plain",
+    "signatures",
+    "functions",
     "similarity",
     "jsonish",
     "render",
