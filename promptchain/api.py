@@ -9,6 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from promptchain import inputs, runner
+from promptchain.binding import BoundPlan
 from promptchain.chain import Chain
 from promptchain.errors import PromptChainError, UsageError
 from promptchain.lm.calls import Caller
@@ -16,7 +17,6 @@ from promptchain.lm.protocol import LM
 from promptchain.project import Ceilings, Project
 from promptchain.recording import Recorder
 from promptchain.records import Run, Status
-from promptchain.binding import BoundPlan
 
 
 class StaleWarning(UserWarning):

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from promptchain import inputs, runner
+from promptchain.binding import BoundPlan
 from promptchain.dataset import Row
 from promptchain.errors import PromptChainError, UsageError, Where
 from promptchain.lm.calls import Caller
 from promptchain.records import Run, Status
-from promptchain.binding import BoundPlan
 
 MAX_LINE = 256 * 1024 * 1024
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptchain import runner, scorer
 from promptchain.assertions.apply import Checked
+from promptchain.binding import BoundPlan
 from promptchain.criteria import JUDGED, Assertion, flattened
 from promptchain.errors import BudgetError, Fault, PromptChainError
 from promptchain.examples import Example
@@ -22,7 +23,6 @@ from promptchain.lm.calls import Caller
 from promptchain.plan import Plan
 from promptchain.records import Run, Status, StepRun, StepVariant
 from promptchain.results import State
-from promptchain.binding import BoundPlan
 
 if TYPE_CHECKING:
     from promptchain.assertions.grader import Grader

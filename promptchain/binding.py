@@ -1,8 +1,8 @@
-"""A plan with all that does not depend on inputs settled: which models, parameters, formats, prompts and code it runs."""
+"""A plan with all that does not depend on inputs settled: models, parameters, formats, prompts, tools and chains."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -75,23 +75,21 @@ class BoundPlan:
 
     def sampled(self, sample: int) -> BoundPlan:
         """The plan for the `sample`-th draw of the same: its answers are kept apart from those of the others."""
-        return self._changed(
-            lambda _, bound: replace(bound, sample=sample), {name: own.sampled(sample) for name, own in self.chains.items()}
-        )
+        prompts = {name: replace(bound, sample=sample) for name, bound in self.prompts.items()}
+        return replace(self, prompts=prompts)._on({name: own.sampled(sample) for name, own in self.chains.items()})
 
     def varied(self, variants: Mapping[str, StepVariant]) -> BoundPlan:
         """The plan with other parameters for some steps: complete ones, as `Variant.of` gives them."""
         changed = {name: replace(self.prompts[name], variant=variant) for name, variant in variants.items()}
         return replace(self, prompts={**self.prompts, **changed})
 
-    def _changed(self, change: Callable[[str, BoundPrompt], BoundPrompt], chains: Mapping[str, BoundPlan]) -> BoundPlan:
-        """The plan with its prompts changed, and with these chains in place of those that its steps and tools run."""
-        prompts = {name: change(name, bound) for name, bound in self.prompts.items()}
+    def _on(self, chains: Mapping[str, BoundPlan]) -> BoundPlan:
+        """The plan with these chains in place of those that its steps and tools run."""
         if not chains:
-            return replace(self, prompts=prompts)
+            return self
         prompts = {
             name: replace(bound, tools=tuple(_with_chain(source, chains) for source in bound.tools))
-            for name, bound in prompts.items()
+            for name, bound in self.prompts.items()
         }
         others = {
             name: replace(bound, plan=chains[bound.chain.name]) if isinstance(bound, BoundChain) else bound

@@ -1,5 +1,6 @@
-"""How tools are called by models that have no way of their own to do it: in JSON, as ReAct does it in words (Yao et al.,
-"ReAct: Synergizing Reasoning and Acting in Language Models", arXiv:2210.03629).
+"""How tools are called by models that have no way of their own to do it: in JSON, as ReAct does it in words.
+
+Yao et al., "ReAct: Synergizing Reasoning and Acting in Language Models", arXiv:2210.03629.
 
 A reply is either {"tool": …, "arguments": {…}} or {"answer": …}, with "reasoning" before that where the step thinks.
 """
@@ -111,13 +112,9 @@ def answered(request: Request, response: Response, calls: Sequence[ToolCall], ru
     results = [_compact({"error": run.error} if run.error else run.value) for run in runs]
     if request.tools:
         asked = Message("assistant", response.text, tool_calls=tuple(calls))
-        told = [
-            Message("tool", result, tool_call_id=call.id) for call, result in zip(calls, results, strict=True)
-        ]
+        told = [Message("tool", result, tool_call_id=call.id) for call, result in zip(calls, results, strict=True)]
         return replace(request, messages=(*request.messages, asked, *told))
-    told = [
-        Message("user", f"{call.name} gave: {result}") for call, result in zip(calls, results, strict=True)
-    ]
+    told = [Message("user", f"{call.name} gave: {result}") for call, result in zip(calls, results, strict=True)]
     return replace(request, messages=(*request.messages, Message("assistant", response.text), *told))
 
 

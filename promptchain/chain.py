@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from promptchain.criteria import Assertion, Test
 from promptchain.model import Model, describe
-from promptchain.parts import Retrieve, Select, Tool
+from promptchain.parts import FUNCTION, Retrieve, Select, Tool
 from promptchain.tuning import Tuning
 from promptchain.types import TEXT, Type, parse_fields, parse_type
 
@@ -198,7 +198,7 @@ class PythonStep(_Step):
 
     kind: ClassVar[str] = "python"
 
-    python: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="module:function")]
+    python: Annotated[str, Field(pattern=FUNCTION, description="module:function")]
     inputs: dict[str, Any] = {}
 
     def texts(self) -> Iterator[TemplateText]:

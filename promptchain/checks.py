@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from promptchain import plan, template
-from promptchain.chain import Chain, PromptStep, TemplateText
+from promptchain.chain import Chain, ChainStep, PromptStep, RetrieveStep, TemplateText
 from promptchain.criteria import Assertion, flattened
 from promptchain.criteria_checks import assertion_flaws, gate_flaws
 from promptchain.document import find_word
@@ -31,6 +31,25 @@ MAX_FAULTS = 200
 
 _MAX_KNOWN = 500
 """Among more names than these, the nearest one is not looked for: it would take seconds."""
+
+PASSAGES = parse_type(
+    {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "text": {"type": "string"},
+                "title": {"type": "string"},
+                "source": {"type": "string"},
+                "line": {"type": "integer"},
+                "score": {"type": "number"},
+                "meta": {"type": "object"},
+            },
+            "additionalProperties": False,
+        },
+    }
+)
+"""What a retrieval gives."""
 
 Path = tuple[str | int, ...]
 Scope = Mapping[str, Type | None]
@@ -125,7 +144,7 @@ class _Check:
         faults = [] if step.output is None else list(_type_faults(parse_type, step.output, ("steps", name, "output")))
         yield from faults
         if not faults:
-            self.scope[name] = _value_type(step)
+            self.scope[name] = _value_type(step, self.chain)
 
     def _step(self, name: str, step: plan.AnyStep) -> Iterator[Fault]:
         at = ("steps", name)
@@ -145,14 +164,16 @@ class _Check:
             yield from self._assertion(assertion, (*at, "assert", index), in_step=name)
         if isinstance(step, PromptStep):
             yield from self._prompt_step(name, step, scope)
+        elif isinstance(step, RetrieveStep) and step.retrieve.embedder and step.retrieve.mode == "lexical":
+            message = "a lexical search needs no embedding model"
+            yield Fault((*at, "retrieve", "embedder"), message, "mode: hybrid, or remove it", key=True)
 
     def _prompt_step(self, name: str, step: PromptStep, scope: Scope) -> Iterator[Fault]:
         at = ("steps", name)
         if not step.prompt.text.strip() and step.prompt.file is None:
             yield Fault((*at, "prompt"), "the prompt is empty", 'write the user message, for example "{{ message }}"')
         yield from _secrets(step.params, (*at, "params"))
-        if step.select is not None and step.samples == 1:
-            yield Fault((*at, "select"), "there is nothing to select from with one sample", "add, say, samples: 5")
+        yield from self._samples(name, step)
         try:
             output = step.type
         except TypeSyntaxError:
@@ -161,6 +182,24 @@ class _Check:
             hint = "use json or schema, or leave it out"
             yield Fault((*at, "format"), f"the format 'text' cannot carry {output.describe()}", hint)
         yield from self._demos(name, step, scope)
+
+    def _samples(self, name: str, step: PromptStep) -> Iterator[Fault]:
+        at, select = ("steps", name), step.select
+        if step.samples == 1:
+            if select is not None:
+                yield Fault((*at, "select"), "there is nothing to select from with one sample", "add, say, samples: 5")
+            return
+        if {**self.chain.params, **step.params}.get("temperature") == 0:
+            message = f"at temperature 0 all {step.samples} samples are the same"
+            yield Fault((*at, "samples"), message, "set the step's params: {temperature: 0.7}")
+        if select is None:
+            return
+        if select.by is not None:
+            for flaw in assertion_flaws(select.by, self.chain, on=name):
+                yield Fault((*at, "select", "best", *flaw.path), flaw.message, flaw.hint, key=flaw.key)
+        elif select.how in ("first_passing", "best") and not step.assert_:
+            hint = "give the step an `assert`" + (", or write {best: ASSERTION}" if select.how == "best" else "")
+            yield Fault((*at, "select"), f"nothing tells which sample is meant by '{select.how}'", hint)
 
     def _demos(self, name: str, step: PromptStep, scope: Scope) -> Iterator[Fault]:
         used = [used for used in _names_used(step) if used in scope and used != name]
@@ -196,7 +235,11 @@ class _Check:
         hint: str | None
         for reference in parsed.references:
             name = reference.name
-            if name == step:
+            if name == template.REASONING and name not in scope:
+                if not (wrong := self._reasoning(reference, step)):
+                    continue
+                message, hint, word = wrong
+            elif name == step:
                 message, word = f"step '{step}' uses its own output", name
                 hint = "it can use only steps before it"
             elif name not in scope and (not self.sure or self._is_misnamed(name)):
@@ -209,6 +252,22 @@ class _Check:
             else:
                 continue
             yield _placed(text, path, message, hint, reference.line, word)
+
+    def _reasoning(self, reference: Reference, step: str | None) -> tuple[str, str | None, str] | None:
+        """What is wrong with a reference to what a step thought."""
+        if not reference.path:
+            return "'reasoning' is of single steps", "for example {{ reasoning.reply }}", template.REASONING
+        name = reference.path[0]
+        thinking = [
+            other for other, found in self.chain.steps.items() if isinstance(found, PromptStep) and found.reasoning
+        ]
+        if name == step:
+            return f"step '{step}' uses its own reasoning", "it can use only steps before it", name
+        if name not in self.steps and self.sure:
+            return f"unknown step '{short(name)}'", _hint(name, thinking, "steps with `reasoning: true`"), name
+        if name in self.chain.steps and name not in thinking:
+            return f"step '{name}' keeps no reasoning", "give it `reasoning: true`", name
+        return None
 
     def _is_misnamed(self, name: str) -> bool:
         """Whether a step or an input is likely meant whose own name is wrong, which is said there: `{{ my-step }}`."""
@@ -298,14 +357,28 @@ def _without(spec: Any, path: Path) -> Any:
     return rest or {"(*)": "any"}
 
 
-def _value_type(step: plan.AnyStep) -> Type | None:
+def _value_type(step: plan.AnyStep, chain: Chain) -> Type | None:
     """The type of the step's value as later steps see it; None where it is not known before the run."""
-    if not isinstance(step, PromptStep) and step.output is None:
-        return None
-    if not step.for_each:
+    one = _one_type(step, chain)
+    every = isinstance(step, PromptStep) and step.select is not None and step.select.how == "all"
+    for _ in range(bool(step.for_each) + every):
+        try:
+            one = one and parse_type({"type": "array", "items": dict(one.schema)})
+        except TypeSyntaxError:  # references of a JSON Schema do not hold at another place
+            return None
+    return one
+
+
+def _one_type(step: plan.AnyStep, chain: Chain) -> Type | None:
+    """The type of one value: of one item, of one sample."""
+    if isinstance(step, PromptStep) or step.output is not None:
         return step.type
-    with suppress(TypeSyntaxError):  # references of a JSON Schema do not hold at another place
-        return parse_type({"type": "array", "items": dict(step.type.schema)})
+    if isinstance(step, RetrieveStep):
+        return PASSAGES
+    if isinstance(step, ChainStep) and step.chain in chain.chains:
+        inner = chain.chains[step.chain]
+        names = inner.outputs or plan.build(inner).outputs
+        return parse_type({"type": "object", "properties": {name: {} for name in names}, "additionalProperties": False})
     return None
 
 

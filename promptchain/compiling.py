@@ -14,6 +14,7 @@ from promptchain import fingerprints, location, lock, testing
 from promptchain.assertions.grader import model_of
 from promptchain.assertions.protocol import AssertionFault
 from promptchain.bench import Bench
+from promptchain.binding import BoundPlan
 from promptchain.chain import Chain
 from promptchain.compile import Compiled, Setup
 from promptchain.criteria import JUDGED, Assertion, flattened
@@ -28,7 +29,6 @@ from promptchain.optimizers.proposer import proposer
 from promptchain.optimizers.split import Parts, check, split
 from promptchain.project import Project
 from promptchain.records import StepVariant
-from promptchain.binding import BoundPlan
 from promptchain.tuning import Optimizer, Tuning, effective
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from promptchain import blame, results, runner, scorer, template
 from promptchain.assertions.apply import Checked
+from promptchain.binding import BoundPlan
 from promptchain.criteria import Assertion
 from promptchain.errors import BudgetError
 from promptchain.examples import Example
 from promptchain.lm.calls import Caller
 from promptchain.records import Run, Status, StepRun
 from promptchain.results import ExampleResult, State, StepResult
-from promptchain.binding import BoundPlan
 
 if TYPE_CHECKING:
     from promptchain.assertions.grader import Grader

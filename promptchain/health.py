@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from promptchain.binding import Models
 from promptchain.chain import Chain, PromptStep
 from promptchain.errors import Fault, InvalidFileError, ModelError, PromptChainError
 from promptchain.lm import catalog, embed, litellm, weights
@@ -20,7 +21,6 @@ from promptchain.lm.cache import default_cache_path
 from promptchain.lm.router import rooted
 from promptchain.lm.scripted import ScriptedLM
 from promptchain.project import Project
-from promptchain.binding import Models
 
 NOT_INSTALLED, INSTALL = "llama.cpp is not installed", "pip install 'promptchain[local]'"
 

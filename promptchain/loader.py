@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from promptchain import checks, document
+from promptchain import checks, document, uses
 from promptchain.chain import Chain, PromptStep, Text
 from promptchain.document import Document
-from promptchain.errors import InvalidFileError, Problem, PromptChainError, Where, nearest
+from promptchain.errors import InvalidFileError, Problem, PromptChainError, Where, known_or_nearest, nearest
 from promptchain.model import describe
 from promptchain.shape import Shape
+from promptchain.types import TypeSyntaxError
+
+MAX_NESTED = 20
+"""How deep chains may run each other."""
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 """The size of a prompt file."""
 
 
-def load(path: Path, root: Path) -> Chain:
-    """Load and check the chain file at `path`; files it names must lie below `root`, the project's folder.
+def load(path: Path, root: Path, project: Path | None = None) -> Chain:
+    """Load and check the chain file at `path`, and the chains that it names, which lie beside it; prompt files must lie
+    below `root`.
 
-    Raises InvalidFileError with every problem found, each with its line and column.
+    project: the project's folder, where code and passages are; `root` without it. The two differ for a version, which
+    has its prompts alone. Raises InvalidFileError with every problem found, each with its line and column.
     """
+    return _load(path, root, project or root, (), {})
+
+
+def _load(path: Path, root: Path, project: Path, outer: tuple[str, ...], loaded: dict[str, Chain]) -> Chain:
+    """outer: the chains in which this one is a step, the outermost first. loaded: those that are loaded already."""
     name = _shown(path, root)
     try:
         source = document.read(path, name)
@@ -29,24 +41,39 @@ def load(path: Path, root: Path) -> Chain:
         raise
     except PromptChainError as exc:
         raise InvalidFileError([Problem(exc.message, exc.where or Where(name), exc.hint)]) from None
-    return _Loading(source, path, root).chain()
+    return _Loading(source, path, root, project, (*outer, path.stem), loaded).chain()
 
 
 class _Loading:
     """One file being loaded: collects problems, so that all are reported together."""
 
-    def __init__(self, source: Document, path: Path, root: Path) -> None:
+    def __init__(
+        self,
+        source: Document,
+        path: Path,
+        root: Path,
+        project: Path,
+        names: tuple[str, ...],
+        loaded: dict[str, Chain],
+    ) -> None:
         self.source = source
         self.path = path
         self.root = root
+        self.project = project
+        self.names = names
+        self.loaded = loaded
         self.problems: list[Problem] = []
 
     def chain(self) -> Chain:
         """The chain. Raises InvalidFileError."""
         shape = self._shape()
         if shape is not None and shape.chain is not None:
-            chain = self._with_files(shape.chain)
-            for fault in checks.check(chain, also=shape.steps, sure=shape.sure):
+            chain = self._with_chains(self._with_files(shape.chain))
+            with suppress(TypeSyntaxError):  # told of by the checks
+                chain = uses.with_inputs(chain, self.project)
+            folder = self.project / _shown(self.path.parent, self.root)
+            faults = checks.check(chain, also=shape.steps, sure=shape.sure)
+            for fault in (*faults, *uses.check(chain, self.project, folder)):
                 path = shape.original(fault.path)
                 self.problems.append(document.problem(fault.message, self._where(fault, path), fault.hint))
             if not self.problems:
@@ -78,6 +105,40 @@ class _Loading:
                 self._problem(fault.path, fault.message, fault.hint, key=fault.key)
             return shape
         return None
+
+    def _with_chains(self, chain: Chain) -> Chain:
+        """The chain with the chains that it names."""
+        found: dict[str, Chain] = {}
+        for at, name in uses.named_chains(chain):
+            if name not in found and (inner := self._inner(name, at)) is not None:
+                found[name] = inner
+        return chain.with_chains(found)
+
+    def _inner(self, name: str, at: document.Path_) -> Chain | None:
+        if name in self.names:
+            circle = " → ".join((*self.names[self.names.index(name) :], name))
+            self._problem(at, f"the chain runs itself: {circle}", "break the circle at one of them")
+            return None
+        if name in self.loaded:
+            return self.loaded[name]
+        files = {path.stem: path for path in chain_files(self.path.parent)}
+        if name not in files:
+            hint = known_or_nearest(checks.short(name), files.keys() - {self.path.stem}, "chains")
+            if "@" in name:
+                hint = "a step runs a chain as it stands beside this one, not a version"
+            self._problem(at, f"there is no chain '{checks.short(name)}'", hint)
+            return None
+        if len(self.names) >= MAX_NESTED:
+            self._problem(at, f"chains are nested more than {MAX_NESTED} deep", None)
+            return None
+        try:
+            self.loaded[name] = _load(files[name], self.root, self.project, self.names, self.loaded)
+        except InvalidFileError as exc:
+            more = f" (and {len(exc.problems) - 1} more)" if len(exc.problems) > 1 else ""
+            hint = f"mend that file: chain check {name}"
+            self._problem(at, f"the chain '{name}' has problems: {exc.problems[0]}{more}", hint)
+            return None
+        return self.loaded[name]
 
     def _with_files(self, chain: Chain) -> Chain:
         """The chain with the texts of the files it names read in."""

@@ -12,7 +12,7 @@ from promptchain.criteria import Assertion
 from promptchain.mcp_spec import McpServer
 from promptchain.model import Model, describe
 
-FUNCTION = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+FUNCTION = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 """A function of the project: `module:function`."""
 
 Mode = Literal["lexical", "dense", "hybrid"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from promptchain import batch, binding, dataset, diff, diff_lock, loader, location, lock, plan, settings, snapshots
 from promptchain.adopted import again, choose
 from promptchain.batch import Tally
+from promptchain.binding import BoundPlan, Models
 from promptchain.chain import Chain
 from promptchain.dataset import Row
 from promptchain.errors import PromptChainError, UsageError, known_or_nearest
@@ -26,7 +27,6 @@ from promptchain.lm.secrets import redact_data
 from promptchain.location import CHAINS, SLUG
 from promptchain.lock import Entry, Lock
 from promptchain.records import Run, UsedVariant, checked
-from promptchain.binding import BoundPlan, Models
 from promptchain.settings import Settings
 from promptchain.steps.workshop import Approve, Workshop
 from promptchain.store.snapshot import Snapshot
@@ -291,10 +291,10 @@ class Project:
 
     def _kept_lock(self, reference: str, inner: str) -> Lock:
         """The lock of a chain in the version of another."""
-        name, _, ref = reference.partition("@")
+        ref = reference.partition("@")[2]
+        if ref.startswith("git:"):
+            return self.lock(f"{inner}@{ref}")
         with self.history() as history:
-            if ref.startswith("git:"):
-                return self.lock(f"{inner}@{ref}")
             snapshot = history.versions.snapshot(history.resolve(reference))
             return snapshots.inner_lock(snapshot, inner)
 

@@ -31,8 +31,8 @@ class Parsed:
 
 
 def resolve_format(step: PromptStep, variant: StepVariant, capabilities: Capabilities) -> Format:
-    """The format a step uses on a model: JSON where calls of tools are written in it; the given one, else text for text, an enum or a scalar, else the provider's
-    structured output where there is one, else JSON in the reply."""
+    """The format a step uses on a model: JSON where calls of tools are written in it, else the given one; without that
+    text for text, an enum or a scalar, and for others the provider's structured output, else JSON in the reply."""
     if step.tools and not capabilities.tools:
         return Format.SCHEMA if capabilities.schema else Format.JSON
     if variant.format is not None:
@@ -64,8 +64,8 @@ def render(
     if written:
         instruction = calling.instruction(tools, step.type, reasoning=reasoning)
     else:
-        shown = not capabilities.schema or capabilities.local
-        instruction = format_instruction(step.type, form, reasoning=reasoning, shown=shown)
+        untold = not capabilities.schema or capabilities.local
+        instruction = format_instruction(step.type, form, reasoning=reasoning, shown=untold)
     messages = []
     if head := "\n\n".join(part for part in (system, instruction) if part):
         messages.append(Message("system", head))

@@ -85,6 +85,13 @@ def chain_of(snapshot: Snapshot) -> Chain:
         return loader.load(root / snapshot.path, root)
 
 
+def inner_lock(snapshot: Snapshot, name: str) -> Lock:
+    """The lock of a chain that a snapshot's chain runs; an empty one where it had none. Raises InvalidFileError."""
+    shown = f"{CHAINS}/{name}{lock.SUFFIX}"
+    text = snapshot.files.get(shown)
+    return Lock() if text is None else lock.parse(text.decode("utf-8-sig", "replace"), shown, name)
+
+
 def lock_at_revision(repo: Repository, name: str, commit: str, prefix: str) -> Lock:
     """The lock of the chain `name` as a commit of the project's own history has it. Raises InvalidFileError."""
     shown = f"{CHAINS}/{name}{lock.SUFFIX}"

@@ -56,7 +56,7 @@ class StepJudge:
         if not assertions:
             return []
         grader = self._grader()
-        subject = _subject(self._step, outcome, self._values)
+        subject = _subject(outcome, self._values)
         try:
             return [await apply(assertion, subject, grader) for assertion in assertions]
         finally:
@@ -64,7 +64,7 @@ class StepJudge:
             self._calls.extend(call.model_copy(update={"sample": sample}) for call in grader.calls)
 
 
-def _subject(step: AnyStep, outcome: Outcome, values: Mapping[str, Any]) -> Subject:
+def _subject(outcome: Outcome, values: Mapping[str, Any]) -> Subject:
     costs = [call.cost for call in outcome.calls if call.error is None or call.cost is not None]
     return Subject(
         output=outcome.value,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from promptchain import comparison, document, evaluate, examples, gates, inputs, selection
 from promptchain.assertions.protocol import AssertionFault
 from promptchain.assertions.registry import check_value
+from promptchain.binding import BoundPlan
 from promptchain.chain import Chain
 from promptchain.comparison import Comparison
 from promptchain.criteria import Assertion, Gate, Test, flattened
@@ -25,7 +26,6 @@ from promptchain.lm.protocol import LM
 from promptchain.project import Project
 from promptchain.records import now
 from promptchain.results import ExampleResult
-from promptchain.binding import BoundPlan
 from promptchain.summary import Summary, summarise
 
 if TYPE_CHECKING:

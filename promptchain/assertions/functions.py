@@ -55,7 +55,7 @@ def is_valid_openai_tools_call(subject: Subject, spec: Spec) -> Verdict:
 
 
 def _valid(subject: Subject, spec: Spec, calls: list[_Call] | None) -> Verdict:
-    definitions = _definitions(subject, spec)
+    definitions = _definitions(spec)
     if not calls:
         return verdict(False, f"it should be a function call, and is {shown(subject.output)}")
     for call in calls:
@@ -69,7 +69,7 @@ def _valid(subject: Subject, spec: Spec, calls: list[_Call] | None) -> Verdict:
     return verdict(True, "", f"it calls {', '.join(shown(call.name) for call in calls[:10])} as defined")
 
 
-def _definitions(subject: Subject, spec: Spec) -> dict[str, Any]:
+def _definitions(spec: Spec) -> dict[str, Any]:
     """The schemas of the arguments, by the functions' names."""
     value = spec.value
     if isinstance(value, str):

@@ -99,7 +99,9 @@ class Grader:
             raise AssertionFault("it asks a judge, and no model is named as one", hint=hint)
         calls: list[Call] = []
         try:
-            outcome = await prompt.run(self._bind(step, name), values, Context(self._caller, self._workshop, calls=calls))
+            outcome = await prompt.run(
+                self._bind(step, name), values, Context(self._caller, self._workshop, calls=calls)
+            )
             return outcome.value, outcome.calls
         except StepError as exc:
             failure = exc.__cause__ or exc

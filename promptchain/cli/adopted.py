@@ -11,11 +11,11 @@ from promptchain.cli.output import note, printable, style, warn
 
 if TYPE_CHECKING:
     from promptchain.adopted import Adopted
+    from promptchain.binding import BoundPlan
     from promptchain.chain import Chain
     from promptchain.lm.protocol import LM
     from promptchain.lock import Lock
     from promptchain.project import Project
-    from promptchain.binding import BoundPlan
 
 
 def bind(

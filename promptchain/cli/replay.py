@@ -14,13 +14,13 @@ from promptchain.cli.output import note, print_error, print_json, style, warn
 from promptchain.errors import PromptChainError, UsageError
 
 if TYPE_CHECKING:
+    from promptchain.binding import BoundPlan
     from promptchain.chain import Chain
     from promptchain.lm.calls import Caller
     from promptchain.lm.protocol import LM
     from promptchain.project import Project
     from promptchain.recording import Recorder
     from promptchain.records import Run, StepRun
-    from promptchain.binding import BoundPlan
 
 
 def replay(

@@ -51,7 +51,8 @@ async def _no_chain(plan: Any, inputs: Mapping[str, Any]) -> Run:
 class Context:
     """One attempt at a step, or at one item of it.
 
-    calls, tools: receive each call as it ends, for when the task is cancelled; the samples of a step share them. judge: where the step has assertions, or
+    calls, tools: receive each call as it ends, for when the task is cancelled; the samples of a step share them.
+    judge: where the step has assertions, or
     is chosen by one. clock: seconds since the run began. sample: see `Call`.
     """
 

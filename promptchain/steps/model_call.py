@@ -33,7 +33,12 @@ def _failed(request: Request, form: Format, failures: Iterable[Attempt], context
     for failure in failures:
         started = _began(context, failure.latency)
         yield Call(
-            model=request.model, format=form, error=failure.error, seconds=failure.latency, started=started, sample=context.sample
+            model=request.model,
+            format=form,
+            error=failure.error,
+            seconds=failure.latency,
+            started=started,
+            sample=context.sample,
         )
 
 

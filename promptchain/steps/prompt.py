@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from promptchain import calling, media, render
+from promptchain import calling, render
 from promptchain.calling import Turn
 from promptchain.chain import Fallback, Format, PromptStep
 from promptchain.errors import Fault, ModelError, ParseError, PromptChainError, UnmetError
@@ -106,7 +106,6 @@ class _Dialogue:
         """Raises ModelError, ParseError, UnmetError for what another model may do better; PromptChainError."""
         bound, context = self._bound, self._context
         request = bound.request(values, self._index, self._toolbox.specs)
-        request = media.loaded_in(request, self._able, context.workshop.root)
         turn = 1
         while True:
             if self._toolbox.specs and turn == bound.step.max_turns:
@@ -161,7 +160,11 @@ class _Dialogue:
         calls, own = self._context.calls, len(self._context.calls)
         self._note(request, answer, keep=found.value != answer.response.text)
         outcome = Outcome(
-            found.value, self._context.own_calls, "\n\n".join(thoughts) or None, tuple(warnings), self._context.tools_in_order
+            found.value,
+            self._context.own_calls,
+            "\n\n".join(thoughts) or None,
+            tuple(warnings),
+            self._context.tools_in_order,
         )
         if self._context.judge is None:
             return outcome

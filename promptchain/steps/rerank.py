@@ -10,7 +10,7 @@ from promptchain.lm.calls import Retry
 from promptchain.lm.protocol import Capabilities
 from promptchain.parts import Rerank
 from promptchain.records import Variant
-from promptchain.retrieval import Passage
+from promptchain.retrieval.passages import Passage
 from promptchain.steps import prompt
 from promptchain.steps.context import Context
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from promptchain import functions, retrieval
+from promptchain import functions
 from promptchain.chain import RetrieveStep
 from promptchain.errors import PromptChainError
+from promptchain.lm.calls import Answer, Caller
 from promptchain.lm.protocol import Capabilities
 from promptchain.records import Call
-from promptchain.retrieval import Corpus, Passage
+from promptchain.retrieval.passages import Passage
 from promptchain.steps import rerank, search_server
 from promptchain.steps.context import Context
 from promptchain.steps.filled import filled
 from promptchain.steps.outcome import Outcome, StepError
+
+if TYPE_CHECKING:
+    from promptchain.retrieval.corpus import Corpus, Embed
 
 MAX_QUERY = 100_000
 """Characters of a query; what is longer is cut."""
@@ -45,7 +50,8 @@ async def _run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context
     text = (query if isinstance(query, str) else "" if query is None else str(query)).strip()[:MAX_QUERY]
     where = {name: filled(value, values, f"its `where: {name}`") for name, value in spec.where.items()}
     wanted = max(spec.top_k, spec.rerank.of) if spec.rerank else spec.top_k
-    fingerprint, warnings = None, ()
+    fingerprint: str | None = None
+    warnings: tuple[str, ...] = ()
     if spec.python is not None:
         passages = await _from_function(spec.python, text, wanted, where, bound, context)
     elif spec.url is not None:
@@ -67,6 +73,8 @@ async def _run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context
 
 async def _corpus(bound: BoundRetrieve, context: Context) -> Corpus:
     """The passages of the step's files, brought up to date once for each command."""
+    from promptchain.retrieval.corpus import Corpus
+
     spec, workshop = bound.step.retrieve, context.workshop
 
     async def make() -> Corpus:
@@ -78,24 +86,28 @@ async def _corpus(bound: BoundRetrieve, context: Context) -> Corpus:
     return await workshop.once(("corpus", kind), make)
 
 
-def embedder(bound: BoundRetrieve, context: Context) -> retrieval.Embed | None:
+def embedder(bound: BoundRetrieve, context: Context) -> Embed | None:
     """What makes vectors of texts, where the step needs them. What it asks of models goes into the context's calls."""
     spec = bound.step.retrieve
     if spec.mode == "lexical":
         return None
     from promptchain.lm import embed
+    from promptchain.lm.embed import EmbeddingLM
 
     name = spec.embedder or embed.LOCAL
 
     async def vectors(texts: Sequence[str]) -> list[list[float]]:
-        found, calls = await embed.all_of(name, texts, context.caller, timeout=bound.timeout)
-        context.calls.extend(calls_of(name, calls))
+        if name == embed.LOCAL:  # costs nothing, and so many need no cache
+            return await asyncio.to_thread(embed.local_vectors, list(texts))
+        caller = Caller(EmbeddingLM(context.caller.lm), budget=context.caller.budget)
+        found, answers = await embed.embed(name, texts, caller, timeout=bound.timeout)
+        context.calls.extend(calls_of(name, answers))
         return found
 
     return vectors
 
 
-def calls_of(model: str, answers: Sequence[Any]) -> list[Call]:
+def calls_of(model: str, answers: Sequence[Answer]) -> list[Call]:
     """The embeddings of many texts as one call in the record."""
     made = [answer.response for answer in answers]
     if not made:
@@ -138,18 +150,21 @@ def passages_of(found: Any, who: str) -> list[Passage]:
 
 
 def _passage(item: Any, number: int, who: str) -> Passage:
-    fields = {"text": item} if isinstance(item, str) else item
-    key = next((key for key in _TEXT_KEYS if isinstance(fields, Mapping) and isinstance(fields.get(key), str)), None)
+    fields: Mapping[str, Any] = {"text": item} if isinstance(item, str) else item if isinstance(item, Mapping) else {}
+    key = next((key for key in _TEXT_KEYS if isinstance(fields.get(key), str)), None)
     if key is None:
         raise PromptChainError(f"passage {number} of {who} has no text", hint='give it as {"text": …}')
     known = {key, "title", "source", "line", "score", "meta"}
-    meta = fields.get("meta") if isinstance(fields.get("meta"), Mapping) else {}
-    line, score = fields.get("line"), fields.get("score")
+    others = {name: value for name, value in fields.items() if name not in known}
+    meta, line, score = fields.get("meta"), fields.get("line"), fields.get("score")
     return Passage(
         text=fields[key],
         title=str(fields.get("title") or ""),
         source=str(fields.get("source") or ""),
         line=line if isinstance(line, int) else 1,
         score=float(score) if isinstance(score, int | float) else 1.0 / number,
-        meta={**meta, **{name: value for name, value in fields.items() if name not in known}},
+        meta={
+            **(meta if isinstance(meta, Mapping) else {}),
+            **{name: value for name, value in fields.items() if name not in known},
+        },
     )

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 
 from promptchain.errors import Fault, ModelError, PromptChainError
 from promptchain.lm.calls import Retry
-from promptchain.retrieval import Passage
+from promptchain.retrieval.passages import Passage
 from promptchain.steps.context import Context
 
 if TYPE_CHECKING:

@@ -32,8 +32,8 @@ async def _nobody(wish: Wish) -> bool:  # noqa: ARG001
 
 class Workshop:
     """root: the project's folder, outside of which nothing is read or imported. folder: that of the chain files, from
-    which their patterns count. state: where indexes lie. approve: asked before a tool marked `confirm` is called; without
-    it nobody consents. timeout: seconds for a call of code, where a step sets none.
+    which their patterns count. state: where indexes lie. approve: asked before a tool marked `confirm` is called;
+    without it nobody consents. timeout: seconds for a call of code, where a step sets none.
     """
 
     def __init__(
