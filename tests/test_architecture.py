@@ -25,6 +25,7 @@ ROWS = (
     "sandbox",
     "template",
     "model",
+    "mcp_spec",
     "criteria",
     "tuning",
     "chain",
@@ -37,6 +38,9 @@ ROWS = (
     "lm.protocol",
     "lm.*",
     "records",
+    "mcp_stdio",
+    "mcp_results",
+    "mcp_servers",
     "similarity",
     "jsonish",
     "render",
@@ -232,7 +236,7 @@ def test_the_test_lets_pass_what_is_right(name: str, source: str) -> None:
     assert not list(faults(name, ast.parse(source)))
 
 
-HEAVY = {"litellm", "git", "xllamacpp", "openai", "gepa"}
+HEAVY = {"litellm", "git", "xllamacpp", "openai", "gepa", "mcp"}
 FORMATTING = {"pydantic", "jinja2", "rich", "yaml", "jsonschema"}
 SHOW_IMPORTS = """
 import os, sys
