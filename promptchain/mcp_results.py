@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_TOOLS = 1000
 """Tools of one server; models take about a hundred."""
 
-MAX_RESULT = 1024 * 1024
+MAX_RESULT = 1_000_000
 """Characters of one result as text."""
 
 _MAX_ERROR = 4000  # characters of what a tool says that went wrong
@@ -80,7 +80,7 @@ def value_of(result: CallToolResult, name: str) -> Any:
         raise ToolFailed(f"the tool '{name}' gave what cannot be kept: {exc}") from None
     size = len(value) if isinstance(value, str) else len(json.dumps(value, ensure_ascii=False))
     if size > MAX_RESULT:
-        message = f"the tool '{name}' gave {size / 1024**2:.1f} million characters, and at most 1 million are taken"
+        message = f"the tool '{name}' gave {size / 1e6:.1f} million characters, and at most 1 million are taken"
         raise ToolFailed(message, hint="ask for less at once")
     return value
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from promptchain.errors import McpError, PromptChainError, ToolFailed
 from promptchain.lm.secrets import MASK, redact
 from promptchain.mcp_results import RemoteTool, listed, value_of
@@ -32,6 +34,7 @@ RESTART_AFTER = 60.0
 """Seconds before a server is started again that failed to start, or that ended once more after it was restarted."""
 
 _STOP = 3.0  # seconds to say goodbye in, to a server behind a URL above all
+_MOMENT = 0.5  # seconds in which the end of a connection follows on the end of its calls
 _SHORTEST = 6  # characters of a value that is masked in errors; a shorter one is hardly a secret
 
 
@@ -147,13 +150,15 @@ class _Connection:
                 raise self._refused(status or 0) from exc
             if exc.code != CONNECTION_CLOSED:
                 raise ToolFailed(self._clean(f"the tool '{name}' was refused: {exc.message}")) from exc
-            if self._child is None:
-                raise McpError(f"the MCP server '{self._server}' broke off the call of '{name}'") from exc
-            self._leave.set()
-            await asyncio.wait({self._task})
-            raise self._gone() from exc
+            if self._child is not None:
+                self._leave.set()
+            # Over HTTP one call alone may have been broken off; else the task says why in a moment.
+            await asyncio.wait({self._task}, timeout=None if self._child else _MOMENT)
+            if self._task.done():
+                raise self._gone() from exc
+            raise McpError(f"the MCP server '{self._server}' broke off the call of '{name}'") from exc
         except (ValueError, RuntimeError) as exc:
-            said = f"the tool '{name}' gave what it should not give: {_first_line(exc)}"
+            said = f"the tool '{name}' gave what it should not give: {_why(exc)}"
             raise ToolFailed(self._clean(said)) from exc
 
     async def stop(self) -> None:
@@ -272,7 +277,7 @@ class _Connection:
             return self._ended(self._child)
         if self._status is not None:
             return self._refused(self._status)
-        why = self._clean(_first_line(leaves[0]) or type(leaves[0]).__name__)
+        why = self._clean(_why(leaves[0]))
         if self._server.url and isinstance(leaves[0], _http_errors()):
             hint = "is it running, and is the address right?"
             return McpError(f"the MCP server '{self._server}' cannot be reached: {why}", hint=hint)
@@ -322,9 +327,13 @@ def _leaves(exc: BaseException) -> Iterator[BaseException]:
         yield exc
 
 
-def _first_line(exc: BaseException) -> str:
+def _why(exc: BaseException) -> str:
+    """An exception in one line."""
+    if isinstance(exc, ValidationError):  # of the package, for an answer that is not as the protocol has it
+        first = exc.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     lines = str(exc).strip().splitlines()
-    return lines[0][:500] if lines else ""
+    return lines[0][:500] if lines else type(exc).__name__
 
 
 def _heard(work: asyncio.Task[Any]) -> None:
