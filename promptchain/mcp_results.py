@@ -20,7 +20,8 @@ MAX_TOOLS = 1000
 MAX_RESULT = 1_000_000
 """Characters of one result as text."""
 
-_MAX_ERROR = 4000  # characters of what a tool says that went wrong
+MAX_ERROR = 4000
+"""Characters that are kept of what a tool says that went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def value_of(result: CallToolResult, name: str) -> Any:
     """
     if result.is_error:
         said = _text(result).strip()
-        raise ToolFailed(said[:_MAX_ERROR] if said else f"the tool '{name}' failed and does not say why")
+        raise ToolFailed(said[:MAX_ERROR] if said else f"the tool '{name}' failed and does not say why")
     value = _text(result) if result.structured_content is None else result.structured_content
     try:
         value = storable(value)

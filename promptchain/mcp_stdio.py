@@ -111,14 +111,14 @@ class Child:
         process = self.process
         assert process.stdin is not None
         if self.ended.is_set() and not self._fault:
-            await self._gone(_LAST_WORDS)
+            await self.gone(_LAST_WORDS)
             self._status = process.returncode
         process.stdin.close()
-        if self._fault or not await self._gone(_GRACE):
+        if self._fault or not await self.gone(_GRACE):
             self.send(signal.SIGTERM)
-            await self._gone(_TERM)
+            await self.gone(_TERM)
 
-    async def _gone(self, seconds: float) -> bool:
+    async def gone(self, seconds: float) -> bool:
         """Whether it ends within that time. Process.wait would wait for all that hold its pipes as well."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
@@ -146,19 +146,24 @@ async def started(command: Sequence[str], env: Mapping[str, str], root: Path) ->
     try:
         yield child
     finally:
-        try:
-            with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True):
+            try:
                 await child.end()
-                child.send(getattr(signal, "SIGKILL", signal.SIGTERM))
-                await asyncio.wait({listening}, timeout=_LAST_WORDS)
-        finally:  # at the end of the event loop even a shielded wait is cancelled
-            child.send(getattr(signal, "SIGKILL", signal.SIGTERM))
-            listening.cancel()
-            # Something that left the session may hold the pipes; nothing public closes our ends then.
-            if (transport := getattr(child.process, "_transport", None)) is not None:
-                transport.close()
-            with anyio.CancelScope(shield=True):
-                await child._gone(_TERM)
+            finally:  # at the end of the event loop even a shielded wait is cancelled
+                await _killed(child, listening)
+
+
+async def _killed(child: Child, listening: asyncio.Task[None]) -> None:
+    """See that nothing is left of it: of its descendants some may be, though it ended as it should."""
+    child.send(signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+    try:
+        await child.gone(_TERM)  # a transport that is closed before would take its status away from the loop
+        await asyncio.wait({listening}, timeout=_LAST_WORDS)
+    finally:
+        listening.cancel()
+        # Something that left the session may hold the pipes; nothing public closes our ends then.
+        if (transport := getattr(child.process, "_transport", None)) is not None:
+            transport.close()
 
 
 async def _spawn(command: Sequence[str], env: Mapping[str, str], root: Path) -> asyncio.subprocess.Process:

@@ -40,6 +40,7 @@ ROWS = (
     "records",
     "mcp_stdio",
     "mcp_results",
+    "mcp_connection",
     "mcp_servers",
     "similarity",
     "jsonish",

@@ -436,7 +436,7 @@ def test_secrets_are_not_in_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mcp", None)
     error = error_of(tmp_path, McpServer.model_validate(["cat"]))
-    assert "the package mcp is not installed" in error.message
+    assert "needs the package mcp, which is not installed" in error.message
     assert error.hint == "pip install 'promptchain[mcp]'"
 
 
@@ -595,7 +595,10 @@ def test_no_process_is_left(
 
 
 @pytest.mark.parametrize("close", [True, False])
-def test_no_process_is_left_of_a_start_that_is_broken_off(close: bool, tmp_path: Path) -> None:
+def test_no_process_is_left_of_a_start_that_is_broken_off(
+    close: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp_stdio, "_GRACE", 0.1)
     server = McpServer.model_validate(["sh", "-c", "echo $$ > pid; exec sleep 60"])
 
     async def story() -> None:
