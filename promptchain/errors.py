@@ -103,6 +103,14 @@ class StoreError(PromptChainError):
     """The store in the git repository cannot be read or written."""
 
 
+class McpError(PromptChainError):
+    """An MCP server cannot be started, reached or understood."""
+
+
+class ToolFailed(PromptChainError):
+    """A tool that a model called says that it could not do it; the model may be told, and try otherwise."""
+
+
 class Fault(StrEnum):
     """Why a model call failed, so far as it decides what to do next."""
 

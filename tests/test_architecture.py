@@ -50,6 +50,10 @@ ROWS = (
     "retrieval.*",
     "uses",
     "loader",
+    "mcp_stdio",
+    "mcp_results",
+    "mcp_connection",
+    "mcp_servers",
     "similarity",
     "jsonish",
     "calling",
@@ -251,7 +255,7 @@ def test_the_test_lets_pass_what_is_right(name: str, source: str) -> None:
     assert not list(faults(name, ast.parse(source)))
 
 
-HEAVY = {"litellm", "git", "xllamacpp", "openai", "gepa"}
+HEAVY = {"litellm", "git", "xllamacpp", "openai", "gepa", "mcp"}
 FORMATTING = {"pydantic", "jinja2", "rich", "yaml", "jsonschema"}
 SHOW_IMPORTS = """
 import os, sys

@@ -274,11 +274,13 @@ def test_what_a_late_function_prints_is_no_data_either(root: Path, capsys: pytes
     write(root, "import threading\ngo = threading.Event()\nout = threading.Event()\n\n"
           "def f():\n    go.wait(5)\n    print('late')\n    out.set()")  # fmt: skip
     assert refused(root, timeout=0.05).message == "tools:f took longer than 0.05 s"
+    write(root, "def f(): print('other')", "other.py")
+    called(root, "other:f")
     module = sys.modules["tools"]
     module.go.set()
     assert module.out.wait(5)
     print("data")
-    assert capsys.readouterr() == ("data\n", "late\n")
+    assert capsys.readouterr() == ("data\n", "other\nlate\n")
 
 
 # --- calling
@@ -342,9 +344,15 @@ def test_what_only_a_plain_function_can_raise(root: Path, body: str, said: str) 
     assert str(error.where) == "tools.py:2"
 
 
-@pytest.mark.parametrize("head", ["def f():\n    import time; time.sleep(1)",
-                                  "async def f():\n    import asyncio; await asyncio.sleep(1)",
-                                  "import time\n\ndef f():\n    while True:\n        yield time.sleep(0.1)"])  # fmt: skip
+@pytest.mark.parametrize(
+    "head",
+    [
+        "def f():\n    import time; time.sleep(1)",
+        "async def f():\n    import asyncio; await asyncio.sleep(1)",
+        "import time\n\ndef f():\n    while True:\n        yield time.sleep(0.1)",
+        "import time\n\ndef f():\n    until = time.monotonic() + 1\n    while time.monotonic() < until: pass",
+    ],
+)
 def test_a_function_that_hangs_is_given_up(root: Path, head: str) -> None:
     write(root, head)
     started = time.monotonic()

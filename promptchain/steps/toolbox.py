@@ -10,7 +10,7 @@ from typing import Any
 
 from promptchain import functions, inputs
 from promptchain.chain import Chain
-from promptchain.errors import BudgetError, PromptChainError, known_or_nearest
+from promptchain.errors import BudgetError, McpError, PromptChainError, known_or_nearest
 from promptchain.lm.protocol import ToolCall, ToolSpec
 from promptchain.parts import Tool
 from promptchain.records import Run, Status, ToolRun
@@ -54,8 +54,16 @@ class Toolbox:
         return await context.workshop.once(("toolbox", id(sources)), lambda: _open(sources, context))
 
     async def call(self, calls: Sequence[ToolCall], turn: int, context: Context) -> list[ToolRun]:
-        """Make the calls of one turn, side by side. What goes wrong is what the model is told; raises BudgetError."""
-        return list(await asyncio.gather(*(self._one(call, turn, context) for call in calls)))
+        """Make the calls of one turn, side by side. What a tool does wrong is what the model is told; raises BudgetError,
+        and McpError where the server is to blame."""
+        tasks = [asyncio.ensure_future(self._one(call, turn, context)) for call in calls]
+        try:
+            return list(await asyncio.gather(*tasks))
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
 
     async def _one(self, call: ToolCall, turn: int, context: Context) -> ToolRun:
         arguments = _arguments(call.arguments)
@@ -70,7 +78,7 @@ class Toolbox:
             value, inner = await ready.call(arguments, context)
             _bounded(value)
             changes: dict[str, Any] = {"value": value, "run": inner}
-        except BudgetError:
+        except (BudgetError, McpError):
             raise
         except ChainFailed as exc:
             changes = {"error": exc.message, "run": exc.run}
