@@ -6,11 +6,11 @@ import pytest
 
 from promptchain import fingerprints
 from promptchain.adopted import Adopted, again, choose
+from promptchain.binding import Models
 from promptchain.chain import Chain
 from promptchain.errors import StaleError, StoreError
 from promptchain.lock import Lock
 from promptchain.records import StepVariant, UsedVariant
-from promptchain.binding import Models
 from tests import lock_kit as kit
 
 CHAIN = Chain.model_validate(

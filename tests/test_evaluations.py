@@ -13,6 +13,7 @@ import pytest
 
 from promptchain import evaluations, plan
 from promptchain.assertions.grader import JudgeSpent
+from promptchain.binding import BoundPlan
 from promptchain.errors import StoreError, Where
 from promptchain.evaluations import EvaluationRecord, record_of
 from promptchain.examples import Example, Examples
@@ -21,7 +22,6 @@ from promptchain.lm.budget import Spent
 from promptchain.loader import load
 from promptchain.records import Status, now
 from promptchain.results import ExampleResult, State, StepResult
-from promptchain.binding import BoundPlan
 from promptchain.summary import summarise
 from promptchain.testing import Case, Evaluation
 

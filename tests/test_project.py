@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from promptchain import runner
+from promptchain.binding import Models
 from promptchain.errors import InvalidFileError, PromptChainError, UsageError
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import Capabilities
@@ -20,7 +21,6 @@ from promptchain.lm.scripted import Rule, ScriptedLM
 from promptchain.location import git_folder
 from promptchain.project import Ceilings, Project, parse_models, run_batch, write_record
 from promptchain.records import Run, Status, StepRun
-from promptchain.binding import Models
 
 CHAIN = "inputs: {q: string}\nsteps: {a: {prompt: '{{ q }}'}}\n"
 

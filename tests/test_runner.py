@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptchain import binding, plan, runner
+from promptchain.binding import Models
 from promptchain.chain import Chain
 from promptchain.errors import Fault, ModelError, PromptChainError, UsageError
 from promptchain.events import Event, ItemEnded, StepEnded, StepRetried, StepStarted, StepText
@@ -19,7 +20,6 @@ from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import Request, Response, Usage
 from promptchain.lm.scripted import Rule, ScriptedLM
 from promptchain.records import Run, Status
-from promptchain.binding import Models
 
 DONE, FAILED, SKIPPED, BLOCKED = Status.DONE, Status.FAILED, Status.SKIPPED, Status.BLOCKED
 

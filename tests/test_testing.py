@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 
 from promptchain import testing
+from promptchain.binding import BoundPlan
 from promptchain.chain import Chain
 from promptchain.errors import UsageError
 from promptchain.examples import Example
 from promptchain.project import Project
-from promptchain.binding import BoundPlan
 from promptchain.testing import Case
 from tests.evaluate_kit import chain_of, example
 from tests.workspace import Workspace

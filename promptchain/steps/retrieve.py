@@ -163,8 +163,5 @@ def _passage(item: Any, number: int, who: str) -> Passage:
         source=str(fields.get("source") or ""),
         line=line if isinstance(line, int) else 1,
         score=float(score) if isinstance(score, int | float) else 1.0 / number,
-        meta={
-            **(meta if isinstance(meta, Mapping) else {}),
-            **{name: value for name, value in fields.items() if name not in known},
-        },
+        meta={**(meta if isinstance(meta, Mapping) else {}), **others},
     )

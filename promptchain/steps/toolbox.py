@@ -54,7 +54,7 @@ class Toolbox:
         return await context.workshop.once(("toolbox", id(sources)), lambda: _open(sources, context))
 
     async def call(self, calls: Sequence[ToolCall], turn: int, context: Context) -> list[ToolRun]:
-        """Make the calls of one turn, side by side. What a tool does wrong is what the model is told; raises BudgetError,
+        """Make the calls of one turn, side by side. What a tool does wrong the model is told. Raises BudgetError,
         and McpError where the server is to blame."""
         tasks = [asyncio.ensure_future(self._one(call, turn, context)) for call in calls]
         try:

@@ -9,6 +9,7 @@ from promptchain import gates, plan
 from promptchain.assertions.apply import Checked
 from promptchain.assertions.grader import JudgeSpent
 from promptchain.assertions.protocol import Verdict as Said
+from promptchain.binding import BoundPlan
 from promptchain.chain import Chain
 from promptchain.comparison import compare
 from promptchain.criteria import Assertion, Gate
@@ -18,7 +19,6 @@ from promptchain.lm.budget import Spent
 from promptchain.lm.protocol import Capabilities
 from promptchain.records import Status, StepVariant
 from promptchain.results import ExampleResult, State, StepResult
-from promptchain.binding import BoundPlan
 from promptchain.steps.prompt import BoundPrompt
 from promptchain.summary import summarise
 from promptchain.testing import Case, Evaluation, Verdict
