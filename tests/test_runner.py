@@ -290,8 +290,6 @@ def test_an_observer_that_fails_ends_the_run() -> None:
     [
         (chain_of({"a": "x"}, model=None), Models(), UsageError, "step 'a' has no model"),
         (chain_of({"a": "x"}), Models(steps={"b": "m"}), UsageError, "unknown step 'b'; known steps: a"),
-        (chain_of({"a": {"chain": "other"}}), Models(), PromptChainError, "of the kind 'chain' are not built"),
-        (chain_of({"a": {"prompt": "x", "samples": 3}}), Models(), PromptChainError, "'samples' is not built yet"),
     ],
 )  # fmt: skip
 def test_what_cannot_run_is_refused_at_once(chain: Chain, models: Models, kind: type[Exception], message: str) -> None:
