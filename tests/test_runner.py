@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from promptchain import binding, plan, runner
 from promptchain.binding import Models
 from promptchain.chain import Chain
-from promptchain.errors import Fault, ModelError, PromptChainError, UsageError
+from promptchain.errors import Fault, ModelError, UsageError
 from promptchain.events import Event, ItemEnded, StepEnded, StepRetried, StepStarted, StepText
 from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller

@@ -108,8 +108,6 @@ class _Dialogue:
         request = bound.request(values, self._index, self._toolbox.specs)
         turn = 1
         while True:
-            if self._toolbox.specs and turn == bound.step.max_turns:
-                request = calling.at_last(request, bound.step.type, reasoning=self._reasoning)
             answer = await model_call.ask(request, self._form, context, timeout=bound.timeout, retry=bound.retry)
             try:
                 found = self._read(request, answer, last=turn >= bound.step.max_turns)
@@ -128,6 +126,7 @@ class _Dialogue:
             request = calling.answered(request, answer.response, found.calls, runs)
             turn += 1
             if turn == bound.step.max_turns:
+                request = calling.at_last(request, bound.step.type, reasoning=self._reasoning)
                 self._warnings.append(f"it had to answer after {turn - 1} turns of calling tools")
 
     def _read(self, request: Request, answer: Answer, *, last: bool) -> Turn:
