@@ -27,7 +27,7 @@ from promptchain.events import (
 )
 from promptchain.lm.calls import Caller
 from promptchain.model import describe
-from promptchain.plan import Node
+from promptchain.plan import Node, step_read
 from promptchain.records import Call, Run, Status, StepRun, new_run_id, now, storable, total
 from promptchain.step_judge import StepJudge
 from promptchain.steps import python, retrieve, samples, subchain
@@ -239,7 +239,8 @@ class _Execution:
         problem, hint = None, None
         for name, text in self._bound.plan.outputs.items():
             parsed = template.parse(text)
-            used = {ref.name: self._steps[ref.name].status for ref in parsed.references if ref.name in self._steps}
+            read = (step_read(ref, self._steps, self._inputs) for ref in parsed.references)
+            used = {name: self._steps[name].status for name in read if name is not None}
             strictly = {ref.name for ref in parsed.references if not ref.tolerant}
             if any(status in (Status.FAILED, Status.BLOCKED) for status in used.values()):
                 continue
@@ -268,7 +269,8 @@ class _Execution:
         self._steps[node.id] = result
         self._contexts.pop((node.id, None), None)  # it knows this run: a circle that only the collector would free
         self._values[node.id] = self._forced.get(node.id, result.value)
-        self._reasoning[node.id] = [item.reasoning for item in result.items] if result.items else result.reasoning
+        items = result.items or node.step.for_each is not None
+        self._reasoning[node.id] = [item.reasoning for item in result.items] if items else result.reasoning
         self._emit(StepEnded(node.id, result))
 
     def _without_running(self, node: Node) -> StepRun | None:

@@ -78,10 +78,8 @@ def test_what_only_measures_or_compares_with_what_is_expected_is_silent(folder: 
 
 
 def test_an_assertion_sees_what_the_step_sees(folder: Folder) -> None:
-    folder.chain(
-        "two", {"a": "go", "b": {"prompt": "{{ a }} {{ q }}", "assert": [{"type": "equals", "value": "{{ a }}-{{ q }}"}]}},
-        model="m", inputs={"q": "string"},
-    )  # fmt: skip
+    both = [{"type": "equals", "value": "{{ a }}-{{ q }}"}]
+    folder.chain("two", {"a": "go", "b": {"prompt": "{{ a }}", "assert": both}}, model="m", inputs={"q": "string"})
     assert folder.run("two", ScriptedLM(["x", "x-y"]), {"q": "y"}).status is Status.DONE
     assert folder.run("two", ScriptedLM(["x", "x-z"]), {"q": "y"}).status is Status.FAILED
 

@@ -35,6 +35,8 @@ def drawn(folder: Folder, replies: list[Any], step: dict[str, Any] | None = None
     return folder.once(whole, by_sample(*replies), **options).steps["a"]
 
 
+PAIR = {"a": "integer", "b": "string"}
+
 # -- majority ----------------------------------------------------------------------------------------------------------
 
 
@@ -47,7 +49,7 @@ def drawn(folder: Folder, replies: list[Any], step: dict[str, Any] | None = None
         (["one two", "three", "One\n two"], None, "one two"),
         (["1", "2", "2"], "integer", 2),
         (["1", "2.0", "2"], "number", 2.0),
-        (['{"a": 1, "b": "X"}', '{"b": "Y", "a": 1}', '{"b": "x", "a": 1}'], {"a": "integer", "b": "string"}, {"a": 1, "b": "X"}),
+        (['{"a": 1, "b": "X"}', '{"b": "Y", "a": 1}', '{"b": "x", "a": 1}'], PAIR, {"a": 1, "b": "X"}),
         (['["a", "b"]', '["b", "a"]', '["b", "A"]'], {"type": "array", "items": {"type": "string"}}, ["b", "a"]),
         (["true", "false", "yes"], "boolean", True),
     ],
@@ -214,8 +216,9 @@ def test_all_gives_a_list(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "fault"), [("{{ a.n }}", "'a' has no field 'n'"), ("{% for x in a %}{{ x.m }}{% endfor %}", "no field 'm'")]
-)  # fmt: skip
+    ("template", "fault"),
+    [("{{ a.n }}", "'a' has no field 'n'"), ("{% for x in a %}{{ x.m }}{% endfor %}", "no field 'm'")],
+)
 def test_all_is_checked_as_a_list(folder: Folder, template: str, fault: str) -> None:
     a = {"prompt": "go", "output": {"n": "integer"}, "samples": 3, "select": "all"}
     folder.chain("one", {"a": a, "b": template}, model="m")
