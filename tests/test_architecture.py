@@ -74,6 +74,7 @@ ROWS = (
     "lock",
     "diff_lock",
     "fingerprints",
+    "sources",
     "adopted",
     "steps",
     "steps.outcome",
