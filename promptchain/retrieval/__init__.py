@@ -1,0 +1,1 @@
+"""Passages of a project's files, found by their words, by their meaning, or by both."""
