@@ -40,6 +40,8 @@ ROWS = (
     "lm.*",
     "records",
     "similarity",
+    "retrieval",
+    "retrieval.*",
     "jsonish",
     "render",
     "words",
@@ -112,7 +114,7 @@ ROWS = (
 )
 """From the foundation up; where two rows fit a module, the one without a star is its own."""
 
-SIBLINGS = ("lm", "steps", "assertions", "optimizers", "reports", "cli")
+SIBLINGS = ("lm", "retrieval", "steps", "assertions", "optimizers", "reports", "cli")
 """Rooms whose modules may import each other."""
 
 LM_MAY_IMPORT = {"errors": "*", "document": ("lm.scripted", "lm.settings")}

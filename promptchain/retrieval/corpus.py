@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -100,8 +101,18 @@ class Corpus:
         if not query.strip():
             return []
         vector = (await embed([query]))[0] if embed is not None and mode != "lexical" else None
-        ask = lambda: self._found(match(query), vector, top_k, min_score, mode, only)  # noqa: E731
-        return await self._run(lambda: self._asked(ask))
+
+        def ask() -> list[Passage]:
+            return self._found(match(query), vector, top_k, min_score, mode, only)
+
+        try:
+            return await self._run(ask)
+        except sqlite3.Error as exc:  # where nothing has read before
+            if not index.damaged(exc):
+                raise PromptChainError(f"the index of passages cannot be read: {exc}") from exc
+        await self._run(self._anew)
+        await self.refresh(embed if mode != "lexical" else None)
+        return await self._run(ask)
 
     def close(self) -> None:
         """Let go of the index; may be called twice."""
@@ -138,7 +149,7 @@ class Corpus:
         self._vectors = None
         self.fingerprint = self._fingerprint()
         if not view.execute("select exists(select 1 from passages)").fetchone()[0] and (told := self._told(listing)):
-            self._keeper.view, self.fingerprint = self._keeper.view, ""
+            self.fingerprint = ""
             more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
             raise PromptChainError(f"no file gives a passage: {told[0]}{more}")
 
@@ -153,25 +164,18 @@ class Corpus:
         made = [index.FORMAT, self._spec.split.model_dump(), self._spec.embedder, hashes]
         return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
 
-    def _asked(self, ask: Callable[[], list[Passage]]) -> list[Passage]:
-        try:
-            return ask()
-        except sqlite3.Error as exc:
-            if not index.damaged(exc):
-                raise PromptChainError(f"the index of passages cannot be read: {exc}") from exc
-        # Damaged where nothing has read before.
-        listing = self._listing()
-        size = sum(stamp.size for stamp in listing.files.values())
-
-        def again() -> list[Passage]:
-            self._keeper.refresh(Job(self._root, listing, self._spec.split))
-            return ask()
-
-        self._keeper.mended(self._raise_damage, size)
-        return self._keeper.mended(again, size)
+    def _anew(self) -> None:
+        self._keeper.anew(sum(known.stamp.size for known in self._keeper.known.values()))
+        self._vectors, self.fingerprint = None, ""
 
     def _found(
-        self, words: str | None, vector: list[float] | None, top_k: int, least: float | None, mode: Mode, only: Condition
+        self,
+        words: str | None,
+        vector: list[float] | None,
+        top_k: int,
+        least: float | None,
+        mode: Mode,
+        only: Condition,
     ) -> list[Passage]:
         db = self._keeper.view
         assert db is not None
@@ -242,14 +246,11 @@ class Corpus:
             path = self._keeper.path
             self._vectors = dense.Vectors(self._keeper.view, path and path.with_suffix(""))
 
-    @staticmethod
-    def _raise_damage() -> None:
-        return None
-
 
 def index_path(root: Path, folder: Path, spec: Retrieve, state: Path) -> Path:
     """Where the index of such passages lies: one for each choice of files, splitting and embedder."""
-    chosen = [str(folder.resolve().relative_to(root.resolve())), spec.patterns, spec.split.model_dump(), spec.embedder]
+    place = os.path.relpath(folder.resolve(), root.resolve())
+    chosen = [place, spec.patterns, spec.split.model_dump(), spec.embedder]
     name = hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:16]
     return state / "retrieval" / f"{name}.db"
 

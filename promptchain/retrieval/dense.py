@@ -85,7 +85,9 @@ def keep(db: sqlite3.Connection, hashes: Sequence[bytes], vectors: Sequence[Sequ
 
 def prune(db: sqlite3.Connection) -> None:
     """Forget vectors of texts that are gone, once they are most of them; until then they may come back."""
-    live, kept = db.execute("select (select count(distinct vector) from passages), (select count(*) from vectors)").fetchone()
+    live, kept = db.execute(
+        "select (select count(distinct vector) from passages), (select count(*) from vectors)"
+    ).fetchone()
     if kept > 2 * live + 1000:
         with transaction(db):
             db.execute("delete from vectors where id not in (select vector from passages where vector is not null)")
@@ -131,7 +133,9 @@ class Vectors:
         length = self._graph.ndim if self._graph is not None else self._matrix.shape[1]
         if len(own) != length:
             message = f"the embedder gives vectors of {len(own)} numbers, and those of the passages have {length}"
-            raise PromptChainError(message, hint="name the embedder (embedder: …), so that each has an index of its own")
+            raise PromptChainError(
+                message, hint="name the embedder (embedder: …), so that each has an index of its own"
+            )
         if only is None and self._graph is not None:
             found = self._graph.search(own, min(limit, len(self._ids)))
             return {

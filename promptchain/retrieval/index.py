@@ -1,5 +1,5 @@
-"""The file that an index lies in: SQLite with FTS5. Derived from the project's files, so it is made anew when it is lost,
-damaged or of another format."""
+"""The file that an index lies in: SQLite with FTS5. It is derived from the project's files, so it is made anew when it is
+lost, damaged or of another format."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class Keeper:
                 return work()
             except sqlite3.Error as exc:
                 if index.damaged(exc):
-                    self._anew(size)
+                    self.anew(size)
                 elif index.unwritable(exc) and self.path is not None:
                     self._into_memory(str(exc), size)
                 else:
@@ -130,7 +130,7 @@ class Keeper:
         finally:
             lock.release()
 
-    def _anew(self, size: int) -> None:
+    def anew(self, size: int) -> None:
         """Take away what is damaged, unless another process did so meanwhile."""
         self._unpin()
         if self.path is None:
@@ -165,4 +165,6 @@ class Keeper:
 
     def _broken(self, why: str) -> PromptChainError:
         place = Where(str(self.path)) if self.path else None
-        return PromptChainError(f"the index of passages cannot be used: {why}", hint="remove it: it is made anew", where=place)
+        return PromptChainError(
+            f"the index of passages cannot be used: {why}", hint="remove it: it is made anew", where=place
+        )

@@ -109,8 +109,33 @@ def _page_title(headings: tuple[Heading, ...]) -> str | None:
 _LEFT_OUT = frozenset({"script", "style", "nav", "template", "noscript", "svg", "iframe", "head"})
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _PARAGRAPHS = _HEADINGS | frozenset(
-    "address article aside blockquote body dd details dialog div dl dt fieldset figcaption figure footer form header hr"
-    " main ol p pre section table ul".split()
+    [
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "body",
+        "dd",
+        "details",
+        "dialog",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "figure",
+        "footer",
+        "form",
+        "header",
+        "hr",
+        "main",
+        "ol",
+        "p",
+        "pre",
+        "section",
+        "table",
+        "ul",
+    ]
 )
 _LINES = frozenset({"br", "li", "tr", "option", "summary", "caption"})
 _CELLS = frozenset({"td", "th"})

@@ -40,7 +40,9 @@ def condition(where: Mapping[str, Any]) -> Condition:
         options = wanted if isinstance(wanted, list | tuple) else [wanted]
         if not all(option is None or isinstance(option, str | int | float) for option in options):
             message = f"'where' compares the field '{name}' with a value or a list of values, not with"
-            raise PromptChainError(f"{message} {describe(wanted)}{' of lists or mappings' if options is wanted else ''}")
+            raise PromptChainError(
+                f"{message} {describe(wanted)}{' of lists or mappings' if options is wanted else ''}"
+            )
         either = [_test(name, option) for option in options]
         tests.append("(" + (" or ".join(sql for sql, _ in either) or "0") + ")")
         values += [value for _, own in either for value in own]

@@ -75,7 +75,9 @@ class Reading:
     def data(self, limit: int = MAX_TEXT) -> bytes:
         """All of it. Raises LeftOut where it is larger."""
         if self.before.size > limit:
-            raise LeftOut(f"has {self.before.size / 2**20:,.1f} MiB, more than the {limit / 2**20:,.0f} MiB that are read")
+            raise LeftOut(
+                f"has {self.before.size / 2**20:,.1f} MiB, more than the {limit / 2**20:,.0f} MiB that are read"
+            )
         found = self.file.read(limit + 1)
         if len(found) > limit:
             raise LeftOut(f"has more than the {limit / 2**20:,.0f} MiB that are read")
@@ -163,7 +165,9 @@ def blocks(reading: Reading) -> Iterator[Block]:
         ".json": rows.json_items,
     }
     if reading.before.size > MAX_BYTES:
-        raise LeftOut(f"has {reading.before.size / 2**30:,.1f} GiB, more than the {MAX_BYTES / 2**30:.0f} GiB that are read")
+        raise LeftOut(
+            f"has {reading.before.size / 2**30:,.1f} GiB, more than the {MAX_BYTES / 2**30:.0f} GiB that are read"
+        )
     yield from readers.get(Path(reading.name).suffix.lower(), _plain)(reading)
 
 
