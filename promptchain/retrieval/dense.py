@@ -1,8 +1,8 @@
 """The vectors of passages, and which are nearest to another by the cosine of their angle.
 
-Few are compared one by one, which is exact. Many lie in a graph (HNSW; Malkov and Yashunin, "Efficient and robust
-approximate nearest neighbor search using hierarchical navigable small world graphs", IEEE TPAMI 42 (2020), 824-836) that
-usearch keeps in a file beside the index.
+Few are compared one by one, which is exact. Many lie in a graph that usearch keeps in a file beside the index (HNSW;
+Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical navigable small world
+graphs", IEEE TPAMI 42 (2020), 824-836).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH = 24, 128, 128
 """Measured on 100,000 vectors of 256 numbers: 98 of 100 of the ten nearest are found, in a millisecond."""
 _BATCH = 256
 _FORMAT = "1"
+_NAME = "name the embedder (embedder: …), so that each has an index of its own"
 INSTALL = "pip install 'promptchain[rag]'"
 
 
@@ -76,7 +77,7 @@ def keep(db: sqlite3.Connection, hashes: Sequence[bytes], vectors: Sequence[Sequ
         expected = length[0] if length else len(vectors[0])
         raise PromptChainError(
             f"the embedder gave a vector of {lengths.pop()} numbers, and others of {expected}",
-            hint="name the embedder (embedder: …), so that each has an index of its own",
+            hint=_NAME,
         )
     rows = [(key, unit(numpy, vector).tobytes()) for key, vector in zip(hashes, vectors, strict=True)]
     with transaction(db):
@@ -85,9 +86,8 @@ def keep(db: sqlite3.Connection, hashes: Sequence[bytes], vectors: Sequence[Sequ
 
 def prune(db: sqlite3.Connection) -> None:
     """Forget vectors of texts that are gone, once they are most of them; until then they may come back."""
-    live, kept = db.execute(
-        "select (select count(distinct vector) from passages), (select count(*) from vectors)"
-    ).fetchone()
+    live = db.execute("select count(distinct vector) from passages").fetchone()[0]
+    kept = db.execute("select count(*) from vectors").fetchone()[0]
     if kept > 2 * live + 1000:
         with transaction(db):
             db.execute("delete from vectors where id not in (select vector from passages where vector is not null)")
@@ -133,9 +133,7 @@ class Vectors:
         length = self._graph.ndim if self._graph is not None else self._matrix.shape[1]
         if len(own) != length:
             message = f"the embedder gives vectors of {len(own)} numbers, and those of the passages have {length}"
-            raise PromptChainError(
-                message, hint="name the embedder (embedder: …), so that each has an index of its own"
-            )
+            raise PromptChainError(message, hint=_NAME)
         if only is None and self._graph is not None:
             found = self._graph.search(own, min(limit, len(self._ids)))
             return {

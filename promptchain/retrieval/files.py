@@ -205,13 +205,15 @@ class _Walk:
     def _add(self, path: str, found: os.stat_result) -> None:
         self.hits += 1
         if path in self.files:
-            return None
+            return
         if not stat.S_ISREG(found.st_mode):
-            return self._warn(path, "is a device or a pipe, not a file")
+            self._warn(path, "is a device or a pipe, not a file")
+            return
         try:
             path.encode()
         except UnicodeEncodeError:
-            return self._warn(path, "has a name that is not UTF-8")
+            self._warn(path, "has a name that is not UTF-8")
+            return
         if len(self.files) >= MAX_FILES:
             message = f"the patterns mean more than {MAX_FILES:,} files"
             raise PromptChainError(message, hint="name the folders that matter, such as docs/**/*.md")

@@ -1,4 +1,4 @@
-"""The file that an index lies in: SQLite with FTS5. It is derived from the project's files, so it is made anew when it is
+"""The file that an index lies in: SQLite with FTS5. It is derived from the project's files: it is made anew when it is
 lost, damaged or of another format."""
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Who keeps an index: opens its file, has one process write at a time, and goes on in memory where there is no place."""
+"""Who keeps an index: opens its file, has one process write at a time, goes on in memory where there is no place."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -37,7 +36,9 @@ class Keeper:
         self._memory: sqlite3.Connection | None = None
 
     def refresh(self, job: Job) -> bool:
-        """Bring the index up to date and look at it; whether there was anything to do. Raises Stopped, PromptChainError."""
+        """Bring the index up to date and look at it; whether there was anything to do.
+
+        Raises Stopped, PromptChainError."""
         if self.view is None:
             with suppress(sqlite3.Error, OSError):  # not there, or not to be used: it will be made
                 self.pin()
@@ -148,7 +149,7 @@ class Keeper:
 
     def _inode(self) -> int:
         try:
-            return os.stat(self.path or "").st_ino
+            return self.path.stat().st_ino if self.path else 0
         except OSError:
             return 0
 

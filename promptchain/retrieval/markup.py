@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from itertools import pairwise
 from typing import Any
 
 from promptchain import document
@@ -48,8 +49,9 @@ def _front_matter(text: str, reading: Reading) -> dict[str, Any] | None:
 
 
 def _headings(text: str) -> Iterator[Heading]:
-    """The headings as CommonMark knows them (https://spec.commonmark.org/0.31.2/#atx-headings), so that none is in code;
-    those in lists and quotes are no page's parts."""
+    """The headings as CommonMark knows them (https://spec.commonmark.org/0.31.2/#atx-headings): none is in code.
+
+    Those in lists and quotes are no page's parts."""
     return _parsed(text) if _HARD.search(text) else _plain(text)
 
 
@@ -83,7 +85,7 @@ def _parsed(text: str) -> Iterator[Heading]:
     # What stands within a line matters for headings only.
     tokens = MarkdownIt("commonmark").disable("inline").parse(text)
     starts = [0, *(found.end() for found in re.finditer("\n", text))]
-    for token, inside in zip(tokens, tokens[1:], strict=False):
+    for token, inside in pairwise(tokens):
         if token.type == "heading_open" and token.level == 0 and token.map:
             yield Heading(starts[token.map[0]], int(token.tag[1:]), _words(inside.content))
 
@@ -108,35 +110,11 @@ def _page_title(headings: tuple[Heading, ...]) -> str | None:
 
 _LEFT_OUT = frozenset({"script", "style", "nav", "template", "noscript", "svg", "iframe", "head"})
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
-_PARAGRAPHS = _HEADINGS | frozenset(
-    [
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "dd",
-        "details",
-        "dialog",
-        "div",
-        "dl",
-        "dt",
-        "fieldset",
-        "figcaption",
-        "figure",
-        "footer",
-        "form",
-        "header",
-        "hr",
-        "main",
-        "ol",
-        "p",
-        "pre",
-        "section",
-        "table",
-        "ul",
-    ]
-)
+_PARAGRAPHS = _HEADINGS | {
+    "address", "article", "aside", "blockquote", "body", "dd", "details", "dialog", "div", "dl",
+    "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hr", "main", "ol",
+    "p", "pre", "section", "table", "ul",
+}  # fmt: skip
 _LINES = frozenset({"br", "li", "tr", "option", "summary", "caption"})
 _CELLS = frozenset({"td", "th"})
 _GAPS = ("", " ", "\n", "\n\n")
@@ -171,7 +149,7 @@ class _Page(HTMLParser):
         self._pre = 0
         self._heading: tuple[int, int, int] | None = None  # where in parts, the offset, the level
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002
         if tag == "title" and self._skipped in ([], ["head"]):
             self._in_title = True
         elif tag == "body":

@@ -1,4 +1,4 @@
-"""A user's text → a query of SQLite's FTS5 (https://sqlite.org/fts5.html#full_text_query_syntax) that is never an error.
+"""A user's text → a query of SQLite's FTS5 (https://sqlite.org/fts5.html#full_text_query_syntax), never an error.
 
 Text of scripts that put no space between words is indexed and asked for letter by letter, two neighbours as a phrase:
 the overlapping bigrams that are usual for Chinese, Japanese and Korean.
@@ -9,77 +9,18 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from itertools import pairwise
 
 MAX_CHARACTERS = 200_000
 MAX_TERMS = 64
 """Words of a query that are looked for; of a longer one those that it repeats most, and of these the first."""
 
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "been",
-        "but",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "how",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "me",
-        "my",
-        "of",
-        "on",
-        "or",
-        "our",
-        "should",
-        "so",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "to",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-    ]
-)
+STOP_WORDS = frozenset({
+    "a", "an", "and", "are", "as", "at", "be", "been", "but", "by", "can", "could", "did", "do", "does", "for",
+    "from", "had", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "me", "my", "of", "on", "or",
+    "our", "should", "so", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those",
+    "to", "was", "we", "were", "what", "when", "where", "which", "who", "why", "will", "with", "would", "you", "your",
+})  # fmt: skip
 """English words that say nothing of what a text is about; they are looked for where there are no others."""
 
 _UNSPACED = (
@@ -108,4 +49,4 @@ def match(query: str) -> str | None:
 def _terms(word: str) -> list[str]:
     if not _LETTER.match(word):
         return [word]
-    return [f"{one} {other}" for one, other in zip(word, word[1:], strict=False)] or [word]
+    return [f"{one} {other}" for one, other in pairwise(word)] or [word]

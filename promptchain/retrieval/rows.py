@@ -182,7 +182,7 @@ def _block(row: Any, line: int, reading: Reading) -> Block:
     if isinstance(row, str):
         row = {"text": row}
     if not isinstance(row, Mapping):
-        raise ValueError("a row is an object or a text")
+        raise ValueError("a row is an object or a text")  # noqa: TRY004 - one kind for every fault of a row
     row = storable(row)
     names = {name.lower(): name for name in reversed(row)}
     own = next((names[name] for name in _TEXT if name in names), None)

@@ -32,18 +32,16 @@ class Condition:
 def condition(where: Mapping[str, Any]) -> Condition:
     """The condition that passages have fields with a value, or with one of a list of values.
 
-    A field is `source` (a path from the project's folder, or a pattern of such), `title`, or one of `meta`. A field that
-    is a list fits by any of its values; a number fits the text that says it. Raises PromptChainError for another value.
+    A field is `source` (a path from the project's folder, or a pattern of such), `title`, or one of `meta`. One that is
+    a list fits by any of its values; a number fits the text that says it. Raises PromptChainError for another value.
     """
     tests, values = list[str](), list[Any]()
     for name, wanted in where.items():
         options = wanted if isinstance(wanted, list | tuple) else [wanted]
         if not all(option is None or isinstance(option, str | int | float) for option in options):
             message = f"'where' compares the field '{name}' with a value or a list of values, not with"
-            raise PromptChainError(
-                f"{message} {describe(wanted)}{' of lists or mappings' if options is wanted else ''}"
-            )
-        either = [_test(name, option) for option in options]
+            what = describe(wanted) + (" of such" if options is wanted else "")
+            raise PromptChainError(f"{message} {what}")
         tests.append("(" + (" or ".join(sql for sql, _ in either) or "0") + ")")
         values += [value for _, own in either for value in own]
     return Condition(" and ".join(tests) or "1", tuple(values))
@@ -96,8 +94,7 @@ def of_vectors(db: sqlite3.Connection, scores: Mapping[int, float], limit: int, 
     """The passages that have the vectors; two of the same text have the same."""
     found: Ranked = []
     for some in _chunks(list(scores)):
-        marks = ",".join("?" * len(some))
-        sql = f"select p.id, p.vector from passages p where p.vector in ({marks}) and {only.sql}"
+        sql = f"select p.id, p.vector from passages p where p.vector in ({_marks(some)}) and {only.sql}"
         found += [(number, scores[vector]) for number, vector in db.execute(sql, (*some, *only.values))]
     return ordered(db, found, limit)
 
@@ -112,22 +109,23 @@ def ordered(db: sqlite3.Connection, scored: Iterable[tuple[int, float]], limit: 
     places: dict[int, tuple[str, int]] = {}
     for some in _chunks([number for number, _ in pairs]):
         sql = "select p.id, f.path, p.line from passages p join files f on f.id = p.file where p.id in "
-        rows = db.execute(f"{sql}({','.join('?' * len(some))})", some)
+        rows = db.execute(f"{sql}({_marks(some)})", some)
         places |= {number: (path, line) for number, path, line in rows}
     return sorted(pairs, key=lambda pair: (-pair[1], places[pair[0]], pair[0]))[:limit]
 
 
 def passages(db: sqlite3.Connection, ranked: Ranked) -> list[Passage]:
     """The passages in the order of the ranking."""
-    found = {}
-    for some in _chunks([number for number, _ in ranked]):
+    scores, found = dict(ranked), dict[int, Passage]()
+    for some in _chunks(list(scores)):
         sql = "select p.id, p.text, p.title, f.path, p.line, p.meta from passages p join files f on f.id = p.file"
-        for number, *rest in db.execute(f"{sql} where p.id in ({','.join('?' * len(some))})", some):
-            found[number] = rest
-    return [
-        Passage(*found[number][:4], score, json.loads(found[number][4]))  # type: ignore[misc]
-        for number, score in ranked
-    ]
+        for number, text, title, source, line, meta in db.execute(f"{sql} where p.id in ({_marks(some)})", some):
+            found[number] = Passage(text, title, source, line, scores[number], json.loads(meta))
+    return [found[number] for number in scores]
+
+
+def _marks(values: Sequence[int]) -> str:
+    return ",".join("?" * len(values))
 
 
 def _chunks(values: Sequence[int]) -> Iterable[Sequence[int]]:

@@ -44,7 +44,7 @@ def is_current(known: dict[str, Known], listing: Listing) -> bool:
 
 
 def bring_up(db: sqlite3.Connection, job: Job) -> None:
-    """Read what is new or may have changed. Raises sqlite3.Error, Stopped, PromptChainError for a package that is wanting.
+    """Read what is new or may have changed. Raises sqlite3.Error, Stopped, and PromptChainError for a missing package.
 
     Who reads the index meanwhile sees the state before, or one in which some of the files are newer.
     """
