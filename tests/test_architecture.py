@@ -55,6 +55,8 @@ ROWS = (
     "mcp_connection",
     "mcp_servers",
     "similarity",
+    "retrieval",
+    "retrieval.*",
     "jsonish",
     "calling",
     "render",
@@ -134,7 +136,7 @@ ROWS = (
 )
 """From the foundation up; where two rows fit a module, the one without a star is its own."""
 
-SIBLINGS = ("lm", "steps", "assertions", "optimizers", "reports", "cli")
+SIBLINGS = ("lm", "retrieval", "steps", "assertions", "optimizers", "reports", "cli")
 """Rooms whose modules may import each other."""
 
 LM_MAY_IMPORT = {"errors": "*", "document": ("lm.scripted", "lm.settings")}
