@@ -55,8 +55,6 @@ ROWS = (
     "mcp_connection",
     "mcp_servers",
     "similarity",
-    "retrieval",
-    "retrieval.*",
     "jsonish",
     "calling",
     "render",
