@@ -14,7 +14,8 @@ import pytest
 
 from promptchain.errors import RETRYABLE, Fault, ModelError
 from promptchain.lm import catalog
-from promptchain.lm.litellm import LiteLLM, check, is_closed
+from promptchain.lm.litellm import LiteLLM, check
+from promptchain.lm.litellm_wire import is_closed
 from promptchain.lm.protocol import Finish, Message, OnText, Request, Response, Usage
 from tests.loopback import Fate, Loopback, Reply
 
