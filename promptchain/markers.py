@@ -19,23 +19,21 @@ OPEN, CLOSE = "\ufdd0", "\ufdd1"
 
 _KEY = os.urandom(32)
 _MARK = re.compile(f"{OPEN}([0-9a-f]{{32}}):(image|file):([^{OPEN}{CLOSE}]+){CLOSE}")
+_TAKES = "an address, a path or a data: URI"
 _LONGEST = 4096  # characters of an address or a path
 
 
 def marked(value: Any, kind: Kind) -> str:
     """The mark for a reference: a data: URI, an http(s) address, or a path within the project. Raises ValueError with a
     sentence for people where `value` is none of these."""
-    if not isinstance(value, str):
-        given = "null" if value is None else f"a {type(value).__name__}"
-        raise ValueError(f"'{kind}' takes an address, a path or a data: URI, not {given}{_guard(kind, value)}")
-    reference = value.strip()
+    reference = value.strip() if isinstance(value, str) else ""
     if not reference:
-        raise ValueError(
-            f"'{kind}' takes an address, a path or a data: URI, and this text is empty{_guard(kind, None)}"
-        )
+        given = "null" if value is None else "an empty text" if isinstance(value, str) else f"a {type(value).__name__}"
+        guard = "; put it in {% if … %} where it may be missing" if not value else ""
+        raise ValueError(f"'{kind}' takes {_TAKES}, not {given}{guard}")
     short = reference[: _LONGEST + 1] if reference[:5].lower() != "data:" else ""
     if len(short) > _LONGEST or not short.isprintable() or OPEN in reference or CLOSE in reference:
-        raise ValueError(f"'{kind}' takes an address, a path or a data: URI, and this text is none of them")
+        raise ValueError(f"'{kind}' takes {_TAKES}, and this text is none of them")
     return f"{OPEN}{_seal(kind, reference)}:{kind}:{reference}{CLOSE}"
 
 
@@ -56,7 +54,3 @@ def pieces(text: str) -> Iterator[str | tuple[Kind, str]]:
 
 def _seal(kind: str, reference: str) -> str:
     return blake2b(f"{kind}:{reference}".encode("utf-8", "surrogatepass"), key=_KEY, digest_size=16).hexdigest()
-
-
-def _guard(kind: str, value: Any) -> str:
-    return f": put it in {{% if … %}}, so that '{kind}' is not asked where there is none" if value is None else ""

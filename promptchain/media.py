@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
+from itertools import chain, zip_longest
 from mimetypes import guess_type
 from pathlib import Path
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
@@ -104,9 +105,9 @@ def shown(media: Media) -> str:
 
 def as_text(message: Message) -> str:
     """A message for people: its media in their places, and the tools that it calls, a line each."""
-    first, *rest = message.content.split(PLACE) if message.media else [message.content]
-    shown_media = [shown(one) for one in message.media] + [PLACE] * (len(rest) - len(message.media))
-    text = first + "".join(place + part for place, part in zip(shown_media, rest, strict=False))
+    parts = message.content.split(PLACE, len(message.media)) if message.media else [message.content]
+    places = [shown(one) for one in message.media]
+    text = "".join(chain.from_iterable(zip_longest(parts, places, fillvalue="")))
     calls = [f"→ {call.name}({call.arguments})" for call in message.tool_calls]
     return "\n".join([*([text] if text or not calls else []), *calls])
 
@@ -223,4 +224,4 @@ def _size(count: int) -> str:
 
 def _too_large(count: int, name: str) -> str:
     what = f"the file '{name}'" if name else "the file"
-    return f"{what} has {_size(count)}, more than the {_size(MAX_BYTES)} that are sent"
+    return f"{what} has {count / 1024 / 1024:.1f} MiB, more than the {MAX_BYTES // 1024 // 1024} MiB that are sent"

@@ -20,7 +20,7 @@ Inputs = Annotated[
     typer.Option(
         "-i",
         metavar="NAME=VALUE",
-        help="An input; NAME=@FILE reads a text, image or file.",
+        help="An input; NAME=@FILE reads a text or an image.",
         autocompletion=complete.inputs,
     ),
 ]
@@ -29,7 +29,7 @@ RenderedInputs = Annotated[
     typer.Option(
         "-i",
         metavar="NAME=VALUE",
-        help="With --rendered: an input, or what a step is taken to have given. NAME=@FILE reads a text, image or file.",
+        help="With --rendered: an input, or what a step is taken to have given. NAME=@FILE reads a text or an image.",
         autocompletion=complete.inputs,
     ),
 ]

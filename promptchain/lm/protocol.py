@@ -60,7 +60,8 @@ class Message:
         plain: list[Any] = [self.role, self.content]
         if not (self.media or self.tool_calls or self.tool_call_id):
             return plain
-        return [*plain, [asdict(one) for one in (*self.media, *self.tool_calls)], self.tool_call_id]
+        parts = [*map(asdict, self.media), *map(asdict, self.tool_calls)]
+        return [*plain, parts, self.tool_call_id]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Request:
 
     def key(self, identity: str = "") -> str:
         """SHA-256 (hex) of the canonical request; `identity` is what `LM.identity` says of the model."""
-        canonical = {
+        canonical: dict[str, Any] = {
             "model": self.model,
             "identity": identity,
             "messages": [message.to_json() for message in self.messages],

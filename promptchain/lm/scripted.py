@@ -265,13 +265,14 @@ def _entry(node: Node, item: object) -> Reply | Rule:
 
 
 def _tool_calls(value: object) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-    calls = value if isinstance(value, list) and value else [None]
-    for call in calls:
+    message, hint = "'tool_calls' is a list of calls", "write each like {name: lookup, arguments: {item: tea}}"
+    if not isinstance(value, list) or not value:
+        raise UsageError(message, hint=hint)
+    for call in value:
         known = isinstance(call, dict) and set(call) <= {"name", "arguments"}
         if not known or not isinstance(call.get("name"), str) or not isinstance(call.get("arguments", {}), dict):
-            message, hint = "'tool_calls' is a list of calls", "write each like {name: lookup, arguments: {item: tea}}"
             raise UsageError(message, hint=hint)
-    return tuple((call["name"], call.get("arguments", {})) for call in calls)
+    return tuple((call["name"], call.get("arguments", {})) for call in value)
 
 
 def _text(node: Node, value: object) -> str:
