@@ -33,6 +33,7 @@ _BEGINNINGS = {
 }
 _BRANDS = {b"heic": "image/heic", b"heix": "image/heic", b"mif1": "image/heif", b"avif": "image/avif"}
 _IMAGES = "PNG, JPEG, GIF, WebP, TIFF, HEIC or AVIF"
+_PATHS = "paths count from the project's folder"
 _HEAD = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.-]+=[^;,]*)*)(;base64)?", re.IGNORECASE)
 
 
@@ -119,7 +120,8 @@ def _from_file(reference: str, kind: str, root: Path) -> str:
         path = (base / reference).resolve()
         inside = path.relative_to(base) if path.is_relative_to(base) else None
     except (OSError, ValueError, RuntimeError) as exc:  # a loop of links, a name that no file can have
-        raise PromptChainError(f"{told} cannot be read: {exc}") from None
+        reason = getattr(exc, "strerror", None) or str(exc).partition(" from ")[0]  # it names the whole path
+        raise PromptChainError(f"{told} cannot be read: {reason}", hint=_PATHS) from None
     if inside is None:
         hint = "move it there, or give it as -i NAME=@FILE"
         raise PromptChainError(f"{told} is not within the project's folder", hint=hint)
@@ -128,10 +130,9 @@ def _from_file(reference: str, kind: str, root: Path) -> str:
     try:
         data = read_bytes(path, reference, MAX_BYTES, "make it smaller, or give an http(s) address")
     except PromptChainError as exc:
-        hint = exc.hint or "paths count from the project's folder"
-        raise PromptChainError(f"{told}: {exc.message}", hint=hint) from None
+        raise PromptChainError(f"{told}: {exc.message}", hint=exc.hint or _PATHS) from None
     if not data:
-        raise PromptChainError(f"{told} is empty")
+        raise PromptChainError(f"{told} is empty", hint="give one with content")
     if kind == "image" and not (_by_beginning(data) or "").startswith("image/"):
         hint = "use the filter `file` for anything else"
         raise PromptChainError(f"{told} is no image ({_IMAGES})", hint=hint)

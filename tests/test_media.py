@@ -162,8 +162,7 @@ def test_what_cannot_be_sent_says_why(root: Path) -> None:
         ("a\0b", "the image"),
     ]:
         assert message in refusal(Media("image", reference), root).message, reference
-        if reference not in ("empty.png",):
-            assert refusal(Media("image", reference), root).hint, reference
+        assert refusal(Media("image", reference), root).hint, reference
     for reference in (".env", ".git/config", "shown", "folder/../.env"):
         assert "hidden" in refusal(Media("file", reference), root).message, reference
 
@@ -204,7 +203,7 @@ def test_a_data_uri_that_is_none(uri: str, message: str, root: Path) -> None:
 def test_a_data_uri_that_is_too_large(root: Path) -> None:
     uri = "data:image/png;base64," + "A" * (media.MAX_BYTES * 4 // 3 + 8)
     assert "more than the 20 MiB" in refusal(Media("image", uri), root).message
-    with pytest.raises(PromptChainError, match="the file 'a.png' has"):
+    with pytest.raises(PromptChainError, match=r"the file 'a\.png' has"):
         media.data_uri(bytes(media.MAX_BYTES + 1), "a.png")
 
 
@@ -214,10 +213,9 @@ def test_any_reference_is_sent_or_refused(reference: str, kind: markers.Kind) ->
     for text in (reference, f"data:{reference}", f"https:{reference}"):
         try:
             sent = media.loaded(Media(kind, text), root)
-        except PromptChainError as exc:
-            assert exc.message
-        else:
-            assert sent.url.startswith(("data:", "http"))
+        except PromptChainError:
+            continue
+        assert sent.url.lower().startswith(("data:", "http"))
 
 
 # for people

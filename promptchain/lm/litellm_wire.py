@@ -69,7 +69,7 @@ def _part(media: Media) -> dict[str, Any]:
     kind = media.url[len("data:") :].partition(",")[0].partition(";")[0]
     # OpenAI takes no content without a name.
     name = media.name or f"file.{kind.rpartition('/')[2]}"
-    return {"type": "file", "file": {"file_data": media.url, "filename": name, "format": kind}}
+    return {"type": "file", "file": {"file_data": media.url, "filename": name}}
 
 
 def tool_of(tool: ToolSpec) -> dict[str, Any]:
