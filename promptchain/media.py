@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
+from dataclasses import replace
 from itertools import chain, zip_longest
 from mimetypes import guess_type
 from pathlib import Path
@@ -12,10 +13,10 @@ from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 from promptchain import markers
 from promptchain.document import read_bytes
 from promptchain.errors import PromptChainError
-from promptchain.lm.protocol import PLACE, Media, Message
+from promptchain.lm.protocol import PLACE, Capabilities, Media, Message, Request
 from promptchain.markers import marked
 
-__all__ = ["MAX_BYTES", "as_text", "data_uri", "is_binary", "loaded", "marked", "shown", "split"]
+__all__ = ["MAX_BYTES", "as_text", "data_uri", "is_binary", "loaded", "loaded_in", "marked", "shown", "split"]
 
 MAX_BYTES = 20 * 1024 * 1024
 """Of one image or file; the providers' own limits are between 5 and 50 MB."""
@@ -74,6 +75,22 @@ def loaded(media: Media, root: Path) -> Media:
     else:
         url = _from_file(reference, media.kind, root)
     return Media(media.kind, url, media.name or _name_of(reference))
+
+
+def loaded_in(request: Request, able: Capabilities, root: Path) -> Request:
+    """The request with its media as they are sent: see `loaded`. able: what the model takes.
+
+    Raises PromptChainError."""
+    if not any(message.media for message in request.messages):
+        return request
+    for kind, takes in (("image", able.images), ("file", able.files)):
+        if takes is False and any(one.kind == kind for message in request.messages for one in message.media):
+            hint = "name a model that does, for example with --model"
+            raise PromptChainError(f"the model {request.model} takes no {kind}s", hint=hint)
+    messages = (
+        replace(message, media=tuple(loaded(one, root) for one in message.media)) for message in request.messages
+    )
+    return replace(request, messages=tuple(messages))
 
 
 def data_uri(data: bytes, name: str = "") -> str:
