@@ -77,7 +77,7 @@ def evaluation(tmp_path: Path) -> Evaluation:
         raise AssertionError
 
     return Evaluation(
-        case=Case("v7", "demo@v7", chain, BoundPlan(planned, prompts, "m")),
+        case=Case("v7", "demo@v7", chain, BoundPlan(planned, prompts, "m", Workshop(Path("unused")))),
         data=Examples(4, "d" * 64, ("chains/rows.jsonl", "/home/ann/secret/rows.csv"), (), read),
         results=RESULTS,
         summary=summarise(planned, RESULTS),
