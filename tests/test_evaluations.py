@@ -22,6 +22,7 @@ from promptchain.lm.budget import Spent
 from promptchain.loader import load
 from promptchain.records import Status, now
 from promptchain.results import ExampleResult, State, StepResult
+from promptchain.steps.workshop import Workshop
 from promptchain.summary import summarise
 from promptchain.testing import Case, Evaluation
 
