@@ -139,7 +139,7 @@ async def _open(sources: Sequence[ToolSource], context: Context) -> Toolbox:
     found: list[_Ready] = []
     for source in sources:
         if source.tool.python is not None:
-            found.append(_function(source.tool, source.tool.python, context))
+            found.append(await _function(source.tool, source.tool.python, context))
         elif source.chain is not None:
             found.append(_chain(source, source.chain))
         else:
@@ -151,8 +151,8 @@ async def _open(sources: Sequence[ToolSource], context: Context) -> Toolbox:
     return Toolbox(found)
 
 
-def _function(tool: Tool, name: str, context: Context) -> _Ready:
-    function = functions.find(name, context.workshop.root)
+async def _function(tool: Tool, name: str, context: Context) -> _Ready:
+    function = await context.workshop.function(name)
 
     async def call(arguments: Mapping[str, Any], context: Context) -> tuple[Any, None]:
         bound = functions.bind_arguments(function, arguments)
