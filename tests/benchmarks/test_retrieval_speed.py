@@ -8,6 +8,7 @@ import os
 import random
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -88,27 +89,29 @@ def test_an_index_is_built_at_half_the_speed_of_bare_sql(project: Path, many: li
 
 
 def test_a_query_costs_at_most_a_millisecond_above_bare_sql(project: Path, many: list[str], tmp_path: Path) -> None:
-    db = bare(tmp_path / "bare.db", many)
+    common = {word for word, _ in Counter(" ".join(many[:2000]).split()).most_common(50)}
     chance = random.Random(3)
-    queries = [" ".join(chance.sample(chance.choice(many).split(), 3)) for _ in range(200)]
+    queries = [" ".join(chance.sample(sorted({*chance.choice(many).split()} - common), 3)) for _ in range(200)]
     found = corpus(project, tmp_path / "state")
     ours, theirs = [], []
 
     async def ask() -> None:
         await found.refresh()
+        db = sqlite3.connect(next((tmp_path / "state/retrieval").glob("*.db")))
+        sql = "select text from passages where id in (select rowid from fts where fts match ? order by rank limit 4)"
         for query in queries:
+            db.execute(sql, (match(query),)).fetchall()  # so that none is the first to read from the disk
             start = time.perf_counter()
             passages = await found.search(query, top_k=4)
             middle = time.perf_counter()
-            sql = "select text, rank from fts where fts match ? order by rank limit 4"
             rows = db.execute(sql, (match(query),)).fetchall()
             theirs.append(time.perf_counter() - middle)
             ours.append(middle - start)
             assert len(passages) == len(rows) == 4
+        db.close()
 
     asyncio.run(ask())
     found.close()
-    db.close()
     above = median(own - other for own, other in zip(ours, theirs, strict=True))
     said = f"{above * 1000:.2f} ms ({median(ours) * 1000:.2f} against {median(theirs) * 1000:.2f} ms)"
     say("a query of three words on 100,000 passages above bare SQL (at most 1 ms)", said)
