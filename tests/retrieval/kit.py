@@ -31,7 +31,9 @@ def spec(*patterns: str, **more: Any) -> Retrieve:
 
 
 @contextmanager
-def corpus(root: Path, *patterns: str, state: Path | None = None, folder: Path | None = None, **more: Any) -> Iterator[Corpus]:
+def corpus(
+    root: Path, *patterns: str, state: Path | None = None, folder: Path | None = None, **more: Any
+) -> Iterator[Corpus]:
     found = Corpus(root, folder or root, spec(*patterns, **more), state or root / ".promptchain")
     try:
         yield found

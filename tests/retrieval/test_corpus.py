@@ -83,7 +83,12 @@ def test_equals_stand_by_source_and_line(tmp_path: Path) -> None:
 
 
 def test_other_scripts_are_found(tmp_path: Path) -> None:
-    write(tmp_path, docs_S_a__md="# 退款\n\n退款需要五天。", docs_S_b__md="# 卡\n\n新卡两天到。", docs_S_c__md="Rückerstattung café")
+    write(
+        tmp_path,
+        docs_S_a__md="# 退款\n\n退款需要五天。",
+        docs_S_b__md="# 卡\n\n新卡两天到。",
+        docs_S_c__md="Rückerstattung café",
+    )
     with corpus(tmp_path) as found:
         assert sources(found, "退款需要多久？") == ["docs/a.md"]
         assert sources(found, "CAFE") == sources(found, "cafe\u0301") == ["docs/c.md"]
@@ -126,7 +131,9 @@ def test_a_condition_never_hides_what_is_there(tmp_path: Path) -> None:
     write(tmp_path, docs_S_a__jsonl=rows + '{"text": "a refund among other words", "n": "last"}\n')
     with corpus(tmp_path) as found:
         for mode in ("lexical", "dense", "hybrid"):
-            assert [p.line for p in ask(found, "refund", top_k=1, where={"n": "last"}, mode=mode, embed=by_letters)] == [301]
+            assert [
+                p.line for p in ask(found, "refund", top_k=1, where={"n": "last"}, mode=mode, embed=by_letters)
+            ] == [301]
 
 
 @pytest.mark.parametrize("where", [{"a": {"b": 1}}, {"a": [[1]]}, {'a"b': 1}])
@@ -307,7 +314,9 @@ def test_an_unchanged_corpus_is_not_read(root: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_change_within_the_same_tick_is_seen(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the clock of the file system is too coarse: all that `stat` says is as before."""
-    monkeypatch.setattr(files, "stamp", lambda found: files.Stamp(found.st_size, 5, time.time_ns() // 10**12 * 10**12, 7))
+    monkeypatch.setattr(
+        files, "stamp", lambda found: files.Stamp(found.st_size, 5, time.time_ns() // 10**12 * 10**12, 7)
+    )
     monkeypatch.setattr(upkeep.time, "time_ns", lambda: time.monotonic_ns() * 0 + 10**12)
     write(root, docs_S_a__txt="one word")
     with corpus(root, "docs/a.txt") as found:
@@ -337,7 +346,9 @@ def test_a_file_that_vanishes_is_passed_over(root: Path, found: Corpus, monkeypa
     assert "docs/cards.md" not in sources(found, "card refund")
 
 
-def test_a_file_that_changes_while_it_is_read_is_read_again(root: Path, found: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_while_it_is_read_is_read_again(
+    root: Path, found: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = Reading.sha
 
     def changing(self: Reading) -> str:
@@ -354,12 +365,16 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(root: Path, found: C
 
 
 names = st.sampled_from(["a.md", "b.md", "c.txt", "d.csv"])
-contents = st.sampled_from(["# One\n\nalpha beta", "# Two\n\nbeta gamma\n\n## Three\n\nalpha", "text\nalpha\ngamma beta", ""])
+contents = st.sampled_from(
+    ["# One\n\nalpha beta", "# Two\n\nbeta gamma\n\n## Three\n\nalpha", "text\nalpha\ngamma beta", ""]
+)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(names, st.one_of(st.none(), contents)), min_size=1, max_size=8))
-def test_an_index_kept_up_is_as_one_made_anew(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str | None]]) -> None:
+def test_an_index_kept_up_is_as_one_made_anew(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str | None]]
+) -> None:
     root = tmp_path_factory.mktemp("kept")
     write(root, docs_S_always__md="# Always\n\nalpha")
     with corpus(root, state=root / "one") as kept:
@@ -402,7 +417,9 @@ def test_no_passage_because_of_what_is_left_out_is_an_error(tmp_path: Path) -> N
     write(tmp_path, docs_S_a__txt=b"\0", docs_S_b__txt=b"\0")
     with corpus(tmp_path) as found:
         for _ in range(2):
-            with pytest.raises(PromptChainError, match=r"no file gives a passage: docs/a.txt is not a text \(and 1 more\)"):
+            with pytest.raises(
+                PromptChainError, match=r"no file gives a passage: docs/a.txt is not a text \(and 1 more\)"
+            ):
                 run(found.refresh())
 
 
@@ -499,5 +516,8 @@ def test_closing_twice_is_no_error(root: Path) -> None:
 def test_a_large_corpus_is_not_made_in_memory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "MAX_IN_MEMORY", 10)
     write(root, state_S_retrieval="a file in the folder's place")
-    with corpus(root, "docs/*", state=root / "state") as found, pytest.raises(PromptChainError, match="no place for the index"):
+    with (
+        corpus(root, "docs/*", state=root / "state") as found,
+        pytest.raises(PromptChainError, match="no place for the index"),
+    ):
         run(found.refresh())

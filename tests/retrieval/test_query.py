@@ -36,7 +36,22 @@ def test_what_has_no_word_asks_for_nothing(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ['a "b', "a*", "NEAR(a b, 3)", "a AND", "NOT a", "-a", "text: a", "^a", "{text}: a", "a + b", "a' --", "\ud800 a", "a\0b"]
+    "query",
+    [
+        'a "b',
+        "a*",
+        "NEAR(a b, 3)",
+        "a AND",
+        "NOT a",
+        "-a",
+        "text: a",
+        "^a",
+        "{text}: a",
+        "a + b",
+        "a' --",
+        "\ud800 a",
+        "a\0b",
+    ],
 )
 def test_no_syntax_of_the_index_is_heard(query: str, db: sqlite3.Connection) -> None:
     found = match(query)

@@ -12,7 +12,9 @@ from promptchain.retrieval.texts import Block, Heading
 
 texts = st.one_of(
     st.text(max_size=600),
-    st.lists(st.sampled_from(["word", "a", ".", ". ", "\n", "\n\n", " ", "longerword" * 20, "é", "。"]), max_size=200).map("".join),
+    st.lists(
+        st.sampled_from(["word", "a", ".", ". ", "\n", "\n\n", " ", "longerword" * 20, "é", "。"]), max_size=200
+    ).map("".join),
 )
 sizes = st.integers(50, 200).flatmap(lambda size: st.tuples(st.just(size), st.integers(0, size // 2)))
 

@@ -65,7 +65,13 @@ def test_markdown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "title"),
-    [("## Deep\n\n# First\n", "First"), ("words", "page"), ("", "page"), ("---\n---\n# One", "One"), ("---\ntitle: 3\n---\n", "page")],
+    [
+        ("## Deep\n\n# First\n", "First"),
+        ("words", "page"),
+        ("", "page"),
+        ("---\n---\n# One", "One"),
+        ("---\ntitle: 3\n---\n", "page"),
+    ],
 )
 def test_a_page_has_a_title(text: str, title: str, tmp_path: Path) -> None:
     assert read(tmp_path, "page.markdown", text)[0][0].title == title
@@ -113,7 +119,35 @@ def test_html(tmp_path: Path) -> None:
 
 
 @settings(max_examples=200)
-@given(st.lists(st.sampled_from(["<p>", "</p>", "<![", "<!--", "-->", "<script>", "</nav>", "<nav>", "a b", "&#0;", "&#xd800;", "<h1>", "</h1>", "<pre>", "<", "\n", "<!x", "<?", "</title>", "<title>"]), max_size=20).map("".join))
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "<p>",
+                "</p>",
+                "<![",
+                "<!--",
+                "-->",
+                "<script>",
+                "</nav>",
+                "<nav>",
+                "a b",
+                "&#0;",
+                "&#xd800;",
+                "<h1>",
+                "</h1>",
+                "<pre>",
+                "<",
+                "\n",
+                "<!x",
+                "<?",
+                "</title>",
+                "<title>",
+            ]
+        ),
+        max_size=20,
+    ).map("".join)
+)
 def test_no_html_is_too_broken(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     try:
         ((block,), _) = read(tmp_path_factory.getbasetemp(), "any.htm", text)
@@ -145,14 +179,27 @@ def test_rows_without_a_text_are_all_their_columns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [("a;b\n1;2\n", "';'"), ("a,a\n1,2\n", "column 'a' twice"), (b"\xff\n1\n", "not UTF-8"), ('"a\n', "header that is not CSV")],
+    [
+        ("a;b\n1;2\n", "';'"),
+        ("a,a\n1,2\n", "column 'a' twice"),
+        (b"\xff\n1\n", "not UTF-8"),
+        ('"a\n', "header that is not CSV"),
+    ],
 )
 def test_csv_that_is_none(content: str | bytes, why: str, tmp_path: Path) -> None:
     assert why in left_out(tmp_path, "a.csv", content)
 
 
 def test_json_lines(tmp_path: Path) -> None:
-    rows = ['{"text": "one", "year": 2024}', '"two"', "", "[1]", "{", '{"text": "a\\u0000b\\ud800", "x": NaN}', '{"q": {"a": 1}}']
+    rows = [
+        '{"text": "one", "year": 2024}',
+        '"two"',
+        "",
+        "[1]",
+        "{",
+        '{"text": "a\\u0000b\\ud800", "x": NaN}',
+        '{"q": {"a": 1}}',
+    ]
     found, problems = read(tmp_path, "a.jsonl", "\n".join(rows))
     assert [(block.text, block.line) for block in found] == [("one", 1), ("two", 2), ('q: {"a": 1}', 7)]
     assert found[0].meta == {"year": 2024}
@@ -253,7 +300,10 @@ def pdf(*texts: str, title: str = "", password: str = "") -> bytes:
 
     writer = pypdf.PdfWriter()
     font = DictionaryObject(
-        {NameObject(key): NameObject(value) for key, value in {"/Type": "/Font", "/Subtype": "/Type1", "/BaseFont": "/Helvetica"}.items()}
+        {
+            NameObject(key): NameObject(value)
+            for key, value in {"/Type": "/Font", "/Subtype": "/Type1", "/BaseFont": "/Helvetica"}.items()
+        }
     )
     for text in texts:
         page = writer.add_blank_page(200, 200)
