@@ -29,7 +29,8 @@ create table facts(name text primary key, value) without rowid;
 FORMAT = zlib.crc32(_TABLES.encode() + b"2") & 0x7FFFFFFF
 """Tells an index that another release made; to be changed with what readers and splitting give."""
 _WAIT = 20.0
-_INSERTED = 1000
+_INSERTED, _CHARACTERS = 1000, 2_000_000
+"""Passages that are inserted at once, and about how many characters of them at most."""
 _TICK = 50_000_000  # nanoseconds
 _COARSE_TICK = 2_000_000_000
 
@@ -164,7 +165,7 @@ def take(db: sqlite3.Connection, path: str, stamp: Stamp, pieces: Iterable[Piece
     first = following = (db.execute("select max(id) from passages").fetchone()[0] or 0) + 1
     source = iter(pieces)
     # Two inserts of many rows each are a third faster than one of both a row.
-    while some := list(islice(source, _INSERTED)):
+    while some := list(_some(source)):
         rows = [(following + at, file, *_row(piece)) for at, piece in enumerate(some)]
         db.executemany("insert into passages(id, file, line, title, heading, text, meta) values (?,?,?,?,?,?,?)", rows)
         words = [(number, indexed(f"{heading}\n{text}")) for number, _, _, _, heading, text, _ in rows]
@@ -173,6 +174,16 @@ def take(db: sqlite3.Connection, path: str, stamp: Stamp, pieces: Iterable[Piece
     if following > first:
         set_fact(db, "embedded", 0)
     return following - first
+
+
+def _some(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The next ones, as many as are inserted at once."""
+    characters = 0
+    for piece in islice(pieces, _INSERTED):
+        yield piece
+        characters += len(piece.text)
+        if characters > _CHARACTERS:
+            return
 
 
 def _row(piece: Piece) -> tuple[int, str, str, str, str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,9 +25,11 @@ from tests.retrieval.kit import ask, by_letters, corpus, run, sources, spec, wri
 def root(tmp_path: Path) -> Path:
     write(
         tmp_path,
-        docs_S_refunds__md="---\nteam: billing\ntags: [money, back]\n---\n# Refunds\n\nA refund takes five days.\n\n## Limits\n\nNo more than 100.\n",
+        docs_S_refunds__md="---\nteam: billing\ntags: [money, back]\n---\n"
+        "# Refunds\n\nA refund takes five days.\n\n## Limits\n\nNo more than 100.\n",
         docs_S_cards__md="# Cards\n\nA new card comes in two days.\n\n## Lost\n\nCall us when a card is lost.\n",
-        docs_S_rows__csv="title,text,year,vip\nFees,A fee for a card is one percent,2024,true\nFees,No fees for a refund,2023,false\n",
+        docs_S_rows__csv="title,text,year,vip\nFees,A fee for a card is one percent,2024,true\n"
+        "Fees,No fees for a refund,2023,false\n",
     )
     return tmp_path
 
@@ -290,7 +294,6 @@ def test_an_unchanged_corpus_is_not_read(root: Path, monkeypatch: pytest.MonkeyP
     with corpus(root, "docs/*") as found:
         run(found.refresh())
         stats = 0
-        real = os.DirEntry
 
         def counted(found: os.stat_result) -> files.Stamp:
             nonlocal stats
@@ -304,7 +307,6 @@ def test_an_unchanged_corpus_is_not_read(root: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(Reading, "__init__", forbidden)
         run(found.refresh())
         assert stats == 3
-        assert real is os.DirEntry
     with corpus(root, "docs/*") as found:
         run(found.refresh())
         assert fingerprint_of(root, root, spec("docs/*"), root / ".promptchain").keys() == {
@@ -456,6 +458,18 @@ def test_fingerprints_never_raise(root: Path) -> None:
     assert {name for name in before if before[name] != after[name]} == {"docs/cards.md"}
     assert fingerprint_of(root, root, spec("../*")) == {}
     assert fingerprint_of(root / "gone", root / "gone", spec("*")) == {}
+
+
+def test_a_long_file_of_rows_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
+    line = json.dumps({"text": "word " * 2000}) + "\n"
+    write(tmp_path, docs_S_a__jsonl=line * 2000)
+    with corpus(tmp_path, split={"size": 20_000}) as found:
+        tracemalloc.start()
+        run(found.refresh())
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert (tmp_path / "docs/a.jsonl").stat().st_size > 20_000_000
+    assert peak < 10_000_000
 
 
 # --- tasks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -75,4 +76,4 @@ def test_fusion_prefers_what_both_rankings_have() -> None:
 def test_fusion_keeps_every_key_once_and_descends(rankings: list[list[int]]) -> None:
     fused = fuse(rankings)
     assert sorted(key for key, _ in fused) == sorted({key for ranking in rankings for key in ranking})
-    assert all(one[1] >= other[1] for one, other in zip(fused, fused[1:], strict=False))
+    assert all(one[1] >= other[1] for one, other in pairwise(fused))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,7 +31,7 @@ def test_every_character_is_in_a_passage(text: str, how: tuple[int, int]) -> Non
     for start, end in found:
         assert 0 < end - start <= size
         assert text[start:end].strip() == text[start:end]
-    for (start, end), (following, last) in zip(found, found[1:], strict=False):
+    for (start, end), (following, last) in pairwise(found):
         assert start < following
         assert end <= last
         assert end - following <= overlap
