@@ -55,7 +55,7 @@ def adopt(workspace: Workspace, name: str = "demo", words: tuple[str, ...] = (),
     try:
         checks, choices = testing.assertions(project, chain)
         data = testing.data(project, chain)
-        now = fingerprints.made_from(chain, by_step, lm, data=data, checks=(*checks, *choices))
+        now = fingerprints.made_from(chain, by_step, lm, data=data, checks=(*checks, *choices), sources={})
     except PromptChainError:  # a chain that no test belongs to
         pass
     model = models.of_lock(chain)
