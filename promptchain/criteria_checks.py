@@ -194,7 +194,7 @@ def _may_rank(step: Any, kind: Type | None) -> bool:
     when it runs."""
     if isinstance(step, RetrieveStep) or kind is None:
         return True
-    return kind.kind in ("array", "any") or (step.for_each is not None and kind.kind == "scalar")
+    return kind.kind in ("array", "any") or step.for_each is not None
 
 
 def _type(step: Any) -> Type | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from promptchain import blame
 from promptchain.blame import Method
+from promptchain.criteria import Assertion
 from promptchain.plan import Plan
 from promptchain.results import ExampleResult, State, StepResult
 from promptchain.statistics import Interval, quantile, share
@@ -41,8 +42,9 @@ class StepSummary:
 class Summary:
     """An evaluation in numbers. chain: the share of examples in which everything held. product: of the steps' scores.
     several: the share of the loss that no single step is to blame for. metrics: the mean score of the assertions of
-    that name. flaky: the ids of examples that passed in some tries and not in others. errors: tries that could not be
-    scored, which are in no other number. unused: assertions that applied to no example, and why."""
+    that name; retrieval: likewise of those on passages (`Assertion.measure`), which say nothing of what models write.
+    flaky: the ids of examples that passed in some tries and not in others. errors: tries that could not be scored,
+    which are in no other number. unused: assertions that applied to no example, and why."""
 
     examples: int
     tries: int
@@ -57,6 +59,7 @@ class Summary:
     p50: float | None
     p95: float | None
     metrics: dict[str, Interval] = field(default_factory=dict)
+    retrieval: dict[str, Interval] = field(default_factory=dict)
     flaky: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
 
@@ -78,7 +81,7 @@ class Summary:
         if name == "chain":
             return self.chain
         found = next((step.score for step in self.steps if step.step == name), None)
-        return found or self.metrics.get(name)
+        return found or self.metrics.get(name) or self.retrieval.get(name)
 
 
 def summarise(plan: Plan, results: Sequence[ExampleResult]) -> Summary:
@@ -104,7 +107,8 @@ def summarise(plan: Plan, results: Sequence[ExampleResult]) -> Summary:
         several=len(several) / lost if lost else 0.0,
         p50=quantile([result.seconds for result in scored], 0.5),
         p95=quantile([result.seconds for result in scored], 0.95),
-        metrics=_metrics(scored),
+        metrics=_means(scored, lambda assertion: not assertion.ranks),
+        retrieval=_means(scored, lambda assertion: assertion.ranks),
         flaky=tuple(id for id, mean in passes.items() if 0 < mean < 1),
         unused=tuple(_unused(results)),
     )
@@ -122,7 +126,7 @@ def _step(
     name: str, results: Sequence[ExampleResult], scored: Sequence[ExampleResult], blamed: Sequence[int], lost: int
 ) -> StepSummary:
     own = [result.steps[name] for result in results]
-    seconds = [step.seconds for step in own if step.calls]
+    seconds = [step.seconds for step in own if step.calls or step.seconds]
     real, gold = _share(name, scored, lambda step: step.passed), _share(name, scored, lambda step: step.gold)
     tested = real is not None or any(result.steps[name].mends is not None for result in scored)
     counterfactual = any(result.steps[name].mends is not None for result in scored)
@@ -148,15 +152,22 @@ def _share(name: str, scored: Iterable[ExampleResult], passed: Callable[[StepRes
     return share(list(by_example(told, lambda result: float(bool(passed(result.steps[name])))).values()))
 
 
-def _metrics(scored: Iterable[ExampleResult]) -> dict[str, Interval]:
-    """The mean score of the assertions that share a name, in the order of the names."""
-    found: dict[str, list[float]] = {}
-    for result in scored:
-        for check in result.checks:
-            if check.assertion.metric and check.verdict:
-                found.setdefault(check.assertion.metric, []).append(check.verdict.score)
-    means = {name: share(scores) for name, scores in found.items()}
+def _means(scored: Iterable[ExampleResult], which: Callable[[Assertion], bool]) -> dict[str, Interval]:
+    """The mean scores of the assertions that share a name, in the order in which the names come up."""
+    means = {name: share(list(own.values())) for name, own in measured(scored, which).items()}
     return {name: mean for name, mean in means.items() if mean}
+
+
+def measured(results: Iterable[ExampleResult], which: Callable[[Assertion], bool]) -> dict[str, dict[str, float]]:
+    """By the name of a measure the score of each example: the mean over its tries, and over all assertions of that
+    name."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for result in results:
+        for check in result.checks:
+            name = check.assertion.measure
+            if name and check.verdict and which(check.assertion):
+                found.setdefault(name, {}).setdefault(result.id, []).append(check.verdict.score)
+    return {name: {id: math.fsum(own) / len(own) for id, own in by.items()} for name, by in found.items()}
 
 
 def _unused(results: Sequence[ExampleResult]) -> Iterable[str]:

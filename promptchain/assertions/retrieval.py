@@ -42,8 +42,9 @@ def mrr(subject: Subject, spec: Spec) -> Verdict:
     score = scores.mrr(found[: _cut_off(spec)], wanted)
     if not _worth(wanted):
         return _scored(score, spec, f"it found {len(found)} of {_expected(wanted)}")
-    rank = f"the first expected source has rank {round(1 / score)}" if score else f"it found none of {_expected(wanted)}"
-    return _scored(score, spec, rank)
+    if not score:
+        return _scored(score, spec, f"it found none of {_expected(wanted)}")
+    return _scored(score, spec, f"the first expected source has rank {round(1 / score)}")
 
 
 def ndcg(subject: Subject, spec: Spec) -> Verdict:
@@ -61,9 +62,9 @@ def _scored(score: float, spec: Spec, reason: str) -> Verdict:
 
 def _cut_off(spec: Spec) -> int | None:
     cut = spec.options.get("k")
-    if cut is not None and (isinstance(cut, bool) or not isinstance(cut, int) or cut < 1):
-        raise AssertionFault(f"k must be a whole number from 1 up, not {cut if isinstance(cut, int) else describe(cut)}")
-    return cut
+    if cut is None or (isinstance(cut, int) and not isinstance(cut, bool) and cut >= 1):
+        return cut
+    raise AssertionFault(f"k must be a whole number from 1 up, not {cut if isinstance(cut, int) else describe(cut)}")
 
 
 def _ranked(subject: Subject, spec: Spec) -> tuple[list[str], dict[str, float]]:
