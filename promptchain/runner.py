@@ -28,7 +28,7 @@ from promptchain.events import (
 from promptchain.lm.calls import Caller
 from promptchain.model import describe
 from promptchain.plan import Node
-from promptchain.records import Call, Run, Status, StepRun, new_run_id, now, storable, total
+from promptchain.records import Call, Run, Status, StepRun, ToolRun, new_run_id, now, storable, total
 from promptchain.step_judge import StepJudge
 from promptchain.steps import python, retrieve, samples, subchain
 from promptchain.steps.context import Context
@@ -150,7 +150,7 @@ class _Execution:
         self._began: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._items: dict[str, list[StepRun | None]] = {}
-        self._contexts: dict[tuple[str, int | None], Context] = {}
+        self._made: dict[tuple[str, int | None], tuple[list[Call], list[ToolRun]]] = {}
         self._inner: dict[tuple[str, int | None], Run] = {}
         self._started = now()
         self._start = perf_counter()
@@ -216,11 +216,9 @@ class _Execution:
         )
 
     def _interrupted(self, name: str, item: int | None) -> StepRun:
-        context, run = self._contexts.get((name, item)), self._inner.get((name, item))
-        if context is None:
-            return StepRun(status=Status.INTERRUPTED)
-        calls, tools = tuple(context.calls), context.tools_in_order
-        return StepRun(status=Status.INTERRUPTED, calls=calls, tools=tools, run=run)
+        calls, tools = self._made.get((name, item), ((), ()))
+        run = self._inner.get((name, item))
+        return StepRun(status=Status.INTERRUPTED, calls=tuple(calls), tools=tuple(tools), run=run)
 
     def _outputs(self) -> tuple[dict[str, Any], str | None, str | None]:
         """The chain's outputs, as far as the steps they use have run; null where a step they use was skipped.
@@ -357,8 +355,10 @@ class _Execution:
     def _context(self, node: Node, values: Mapping[str, Any], item: int | None) -> Context:
         name, step = node.id, node.step
         calls: list[Call] = []
+        tools: list[ToolRun] = []
+        self._made[name, item] = calls, tools  # not the context: it refers to this, and would keep it in a circle
         chosen = isinstance(step, PromptStep) and step.select is not None and step.select.by is not None
-        context = Context(
+        return Context(
             self._caller,
             self._bound.workshop,
             step=name,
@@ -369,9 +369,8 @@ class _Execution:
             run_chain=lambda plan, inputs: self._run_chain(plan, inputs, name, item),
             clock=lambda: perf_counter() - self._start,
             calls=calls,
+            tools=tools,
         )
-        self._contexts[name, item] = context
-        return context
 
     async def _run_chain(self, plan: BoundPlan, inputs: Mapping[str, Any], name: str, item: int | None) -> Run:
         """Run the chain of a step; its events are told as those of `step.inner`."""

@@ -22,6 +22,7 @@ from promptchain.lm.budget import Spent
 from promptchain.loader import load
 from promptchain.records import Status, now
 from promptchain.results import ExampleResult, State, StepResult
+from promptchain.steps.workshop import Workshop
 from promptchain.summary import summarise
 from promptchain.testing import Case, Evaluation
 
@@ -77,7 +78,7 @@ def evaluation(tmp_path: Path) -> Evaluation:
         raise AssertionError
 
     return Evaluation(
-        case=Case("v7", "demo@v7", chain, BoundPlan(planned, prompts, "m")),
+        case=Case("v7", "demo@v7", chain, BoundPlan(planned, prompts, "m", Workshop(Path("unused")))),
         data=Examples(4, "d" * 64, ("chains/rows.jsonl", "/home/ann/secret/rows.csv"), (), read),
         results=RESULTS,
         summary=summarise(planned, RESULTS),

@@ -51,7 +51,11 @@ class Toolbox:
     async def of(cls, sources: tuple[ToolSource, ...], context: Context) -> Toolbox:
         """Imports what is code, and starts what is a server; once for all runs on one event loop. Raises
         PromptChainError."""
-        return await context.workshop.once(("toolbox", id(sources)), lambda: _open(sources, context))
+
+        async def make() -> tuple[tuple[ToolSource, ...], Toolbox]:
+            return sources, await _open(sources, context)  # kept along, so that no others get their id
+
+        return (await context.workshop.once(("toolbox", id(sources)), make))[1]
 
     async def call(self, calls: Sequence[ToolCall], turn: int, context: Context) -> list[ToolRun]:
         """Make the calls of one turn, side by side. What a tool does wrong the model is told. Raises BudgetError,

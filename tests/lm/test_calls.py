@@ -381,6 +381,17 @@ def test_an_answer_under_a_lowered_limit_is_found_again_if_the_limit_was_not_rea
     assert len(inner.requests) == 1
 
 
+def test_so_is_one_that_calls_a_tool(tmp_path: Path) -> None:
+    inner = ScriptedLM(Response("", Finish.TOOLS, Usage(1, 1), cost=0.0, tool_calls=(ToolCall("a", "now", "{}"),)))
+    lm = CachedLM(inner, tmp_path / "c.db")
+    for tokens in (500, 400):
+        (answer,) = run(call(Caller(lm, budget=Budget(tokens=tokens))))
+        assert isinstance(answer, Answer)
+        assert answer.response.tool_calls == (ToolCall("a", "now", "{}"),)
+    lm.close()
+    assert len(inner.requests) == 1
+
+
 OUTCOMES = st.sampled_from(["full", "part", "silent", "error", "reset", "timeout", "cancel"])
 CALLS = st.lists(st.tuples(st.text(max_size=40), st.none() | st.integers(1, 60), OUTCOMES), min_size=1, max_size=40)
 
