@@ -8,7 +8,7 @@ from typing import Any
 
 from promptchain.results import ExampleResult, State, StepResult
 from promptchain.statistics import Difference, paired
-from promptchain.summary import by_example, measured
+from promptchain.summary import by_example, found_well
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +84,7 @@ def _steps(before: Sequence[ExampleResult], after: Sequence[ExampleResult]) -> d
 
 
 def _retrieval(before: Sequence[ExampleResult], after: Sequence[ExampleResult]) -> dict[str, Difference]:
-    was, now = (
-        measured((result for result in side if result.state is not State.ERROR), lambda assertion: assertion.ranks)
-        for side in (before, after)
-    )
+    was, now = (found_well(result for result in side if result.state is not State.ERROR) for side in (before, after))
     found = {}
     for name in (name for name in was if name in now):
         difference = paired([now[name][id] - value for id, value in was[name].items() if id in now[name]])

@@ -9,7 +9,6 @@ from typing import Any
 
 from promptchain import blame
 from promptchain.blame import Method
-from promptchain.criteria import Assertion
 from promptchain.plan import Plan
 from promptchain.results import ExampleResult, State, StepResult
 from promptchain.statistics import Interval, quantile, share
@@ -107,8 +106,8 @@ def summarise(plan: Plan, results: Sequence[ExampleResult]) -> Summary:
         several=len(several) / lost if lost else 0.0,
         p50=quantile([result.seconds for result in scored], 0.5),
         p95=quantile([result.seconds for result in scored], 0.95),
-        metrics=_means(scored, lambda assertion: not assertion.ranks),
-        retrieval=_means(scored, lambda assertion: assertion.ranks),
+        metrics=_metrics(scored),
+        retrieval=_retrieval(scored),
         flaky=tuple(id for id, mean in passes.items() if 0 < mean < 1),
         unused=tuple(_unused(results)),
     )
@@ -152,20 +151,30 @@ def _share(name: str, scored: Iterable[ExampleResult], passed: Callable[[StepRes
     return share(list(by_example(told, lambda result: float(bool(passed(result.steps[name])))).values()))
 
 
-def _means(scored: Iterable[ExampleResult], which: Callable[[Assertion], bool]) -> dict[str, Interval]:
-    """The mean scores of the assertions that share a name, in the order in which the names come up."""
-    means = {name: share(list(own.values())) for name, own in measured(scored, which).items()}
+def _metrics(scored: Iterable[ExampleResult]) -> dict[str, Interval]:
+    """The mean score of the assertions that share a name, in the order of the names."""
+    found: dict[str, list[float]] = {}
+    for result in scored:
+        for check in result.checks:
+            if check.assertion.metric and check.verdict and not check.assertion.ranks:
+                found.setdefault(check.assertion.metric, []).append(check.verdict.score)
+    means = {name: share(scores) for name, scores in found.items()}
     return {name: mean for name, mean in means.items() if mean}
 
 
-def measured(results: Iterable[ExampleResult], which: Callable[[Assertion], bool]) -> dict[str, dict[str, float]]:
-    """By the name of a measure the score of each example: the mean over its tries, and over all assertions of that
-    name."""
+def _retrieval(scored: Iterable[ExampleResult]) -> dict[str, Interval]:
+    """The mean score of each measure of passages, in the order of the names."""
+    means = {name: share(list(scores.values())) for name, scores in found_well(scored).items()}
+    return {name: mean for name, mean in means.items() if mean}
+
+
+def found_well(results: Iterable[ExampleResult]) -> dict[str, dict[str, float]]:
+    """How well passages were found: by the measure's name, the mean score of each example over its tries."""
     found: dict[str, dict[str, list[float]]] = {}
     for result in results:
         for check in result.checks:
             name = check.assertion.measure
-            if name and check.verdict and which(check.assertion):
+            if name and check.verdict and check.assertion.ranks:
                 found.setdefault(name, {}).setdefault(result.id, []).append(check.verdict.score)
     return {name: {id: math.fsum(own) / len(own) for id, own in by.items()} for name, by in found.items()}
 
