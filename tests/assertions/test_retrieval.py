@@ -157,10 +157,10 @@ def test_the_reason_says_what_is_lost() -> None:
 @pytest.mark.parametrize(
     ("output", "value", "options", "message"),
     [
-        (FOUND, [1], {}, "needs the sources that should be found, not a number"),
-        (FOUND, None, {}, "needs the sources that should be found, not empty"),
-        (FOUND, [""], {}, "needs the sources that should be found"),
-        (FOUND, [{"grade": 2}], {}, "needs the sources that should be found, not a mapping"),
+        (FOUND, [1], {}, "must be sources that should be found, not a number"),
+        (FOUND, None, {}, "must be sources that should be found, not empty"),
+        (FOUND, [""], {}, "must be sources that should be found"),
+        (FOUND, [{"grade": 2}], {}, "must be sources that should be found, not a mapping"),
         (FOUND, [{"source": "a", "grade": -1}], {}, "the grade of 'a' must be a number from 0 up, not -1"),
         (FOUND, [{"source": "a", "grade": math.inf}], {}, "from 0 up, not inf"),
         (FOUND, [{"source": "a", "grade": math.nan}], {}, "from 0 up, not nan"),
