@@ -29,8 +29,8 @@ RIGHT = check("contains", "five days", step="reply")
 def shop(tmp_path: Path) -> Workshop:
     folder = tmp_path / "chains" / "help"
     folder.mkdir(parents=True)
-    for name, text in PAGES.items():
-        (folder / name).write_text(text)
+    for name, page in PAGES.items():
+        (folder / name).write_text(page)
     return Workshop(tmp_path)
 
 

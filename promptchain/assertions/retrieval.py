@@ -8,9 +8,11 @@ of `retrieval.scores`.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -85,7 +87,11 @@ def ranked(output: Any, value: Any) -> tuple[list[str], dict[str, float]]:
 
 
 def expected(value: Any) -> dict[str, float]:
-    """The expected sources with their grades: 1 where none is given. Raises AssertionFault."""
+    """The expected sources with their grades: 1 where none is given. A cell of CSV may hold the list as JSON. Raises
+    AssertionFault."""
+    if isinstance(value, str) and value.startswith("["):
+        with suppress(ValueError):
+            value = json.loads(value)
     found = {}
     for item in value if isinstance(value, list | tuple) else [value]:
         source, grade = (item.get("source"), item.get("grade", 1)) if isinstance(item, Mapping) else (item, 1)

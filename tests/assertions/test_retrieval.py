@@ -113,6 +113,8 @@ def test_rankings_of_a_loop_are_taken_by_rank() -> None:
 def test_other_lists_that_say_sources() -> None:
     assert score("recall", ["a", "./b"], WANTED) == pytest.approx(2 / 3)
     assert score("recall", [{"text": "t", "source": "a"}, {"text": "no source"}], ["a"]) == 1.0
+    assert score("recall", FOUND, '["a", "c"]') == 0.5
+    assert score("recall", ["[a"], "[a") == 1.0
 
 
 @pytest.mark.parametrize("name", NAMES)
