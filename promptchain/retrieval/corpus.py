@@ -112,6 +112,22 @@ class Corpus:
         await self.refresh(embed if mode != "lexical" else None)
         return await self._run(ask)
 
+    async def of(self, sources: Sequence[str], limit: int = 1000) -> list[Passage]:
+        """The passages of files as they stand there, without a score. Raises PromptChainError."""
+        if self._keeper.view is None:
+            await self.refresh()
+        only = search.condition({"source": list(sources)})
+
+        def ask() -> list[Passage]:
+            db = self._keeper.view
+            assert db is not None
+            return search.passages(db, search.every(db, only, limit))
+
+        try:
+            return await self._run(ask)
+        except sqlite3.Error as exc:
+            raise PromptChainError(f"the index of passages cannot be read: {exc}") from exc
+
     def close(self) -> None:
         """Let go of the index; may be called twice."""
         with suppress(RuntimeError):
