@@ -162,13 +162,13 @@ class Bench:
 
     def calls_of(self, examples: Sequence[Example], step: str | None = None) -> int:
         """The model calls that trying one of the examples takes at most, those of judges included, if no reply is asked
-        for again."""
+        for again and a `for_each` has one item."""
         return max((self._calls(example, step) for example in examples), default=0)
 
     def _calls(self, example: Example, step: str | None) -> int:
         assertions, _, needed = self._asked(example, step)
         judged = sum(assertion.name in JUDGED for assertion in flattened(assertions))
-        return len(needed & self.bound.prompts.keys()) + judged
+        return sum(self.bound.calls_of(name) for name in needed) + judged
 
     def _asked(
         self, example: Example, step: str | None

@@ -114,6 +114,22 @@ class BoundPlan:
             yield chain
             yield from chain.all_chains()
 
+    def calls_of(self, name: str) -> int:
+        """The model calls that a step takes at most, or each of its items, if no reply is asked for again."""
+        bound = self.step(name)
+        if isinstance(bound, BoundPrompt):
+            inner = sum(int(source.plan.calls) for source in bound.tools if source.plan is not None)
+            turns = bound.step.max_turns if bound.tools else 1
+            return bound.step.samples * (turns + (turns - 1) * inner)
+        if isinstance(bound, BoundChain):
+            return int(bound.plan.calls)
+        return int(isinstance(bound, BoundRetrieve) and bound.step.retrieve.rerank is not None)
+
+    @property
+    def calls(self) -> int:
+        """The model calls that a run takes at most, as `calls_of` counts them."""
+        return sum(map(self.calls_of, self.plan.nodes))
+
     def step(self, name: str) -> BoundPrompt | BoundOther:
         """What runs the step `name`."""
         return self.prompts.get(name) or self.others[name]

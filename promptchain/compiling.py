@@ -52,6 +52,7 @@ class Job:
     choices: tuple[Assertion, ...]
     default: str | None
     lock: Lock = field(repr=False)
+    sources: Mapping[str, str]
 
     @property
     def tuning(self) -> Tuning:
@@ -127,7 +128,8 @@ def job(project: Project, lm: LM, name: str, models: Sequence[str], given: Mappi
         raise UsageError(f"the chain '{chain.name}' names no dataset", hint=hint)
     model = project.models(models).of_lock(chain)
     bound = project.bind(chain, lm, models)  # tells of a missing model
-    assert model is not None
+    if not bound.prompts or model is None:
+        raise UsageError(f"the chain '{chain.name}' has no prompt step, so there is nothing to compile")
     entry = found.models.get(model)
     chain = chain.model_copy(update={"compile": settings(chain, entry, given)})
     for step in chain.compile.steps:
@@ -144,7 +146,18 @@ def job(project: Project, lm: LM, name: str, models: Sequence[str], given: Mappi
     parts = split(data, chain.compile)
     check(parts)
     return Job(
-        name, chain, tuple(models), model, bound, data, parts, checks, choices, project.models().of_lock(chain), found
+        name=name,
+        chain=chain,
+        words=tuple(models),
+        model=model,
+        bound=bound,
+        data=data,
+        parts=parts,
+        checks=checks,
+        choices=choices,
+        default=project.models().of_lock(chain),
+        lock=found,
+        sources=project.sources(chain),
     )
 
 
@@ -174,7 +187,7 @@ def _first(exc: ValidationError) -> tuple[str, str]:
 
 def _made_from(work: Job, lm: LM) -> MadeFrom:
     checks = (*work.checks, *work.choices)
-    found = fingerprints.made_from(work.chain, work.models, lm, data=work.data, checks=checks)
+    found = fingerprints.made_from(work.chain, work.models, lm, data=work.data, checks=checks, sources=work.sources)
     return found.model_copy(update={"default": work.default})
 
 

@@ -112,6 +112,12 @@ def read(path: Path, name: str | None = None) -> Document:
 
 def read_text(path: Path, name: str, limit: int = MAX_BYTES) -> str:
     """The text of a UTF-8 file of at most `limit` bytes, without a byte-order mark. Raises PromptChainError."""
+    hint = "keep long texts in files of their own ({file: …}) and rows in a dataset"
+    return decoded(read_bytes(path, name, limit, hint), name)
+
+
+def read_bytes(path: Path, name: str, limit: int, hint: str | None = None) -> bytes:
+    """The content of a file of at most `limit` bytes; hint: what to do about a longer one. Raises PromptChainError."""
     try:
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
@@ -129,8 +135,13 @@ def read_text(path: Path, name: str, limit: int = MAX_BYTES) -> str:
         raise PromptChainError(
             f"the file has {size:.1f} MiB, more than the {limit / 1024 / 1024:.0f} MiB that are read",
             where=Where(name),
-            hint="keep long texts in files of their own ({file: …}) and rows in a dataset",
+            hint=hint,
         )
+    return data
+
+
+def decoded(data: bytes, name: str) -> str:
+    """The text of a UTF-8 file, without a byte-order mark. Raises PromptChainError with the place of what is none."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:

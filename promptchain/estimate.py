@@ -120,7 +120,7 @@ def _shares(work: Job, bench: Bench, calls: int, tuned: Sequence[str]) -> Iterat
     looked_at = scorer.looked_at(work.bound.plan, (*work.checks, *(a for one in examples for a in one.assertions)))
     steps = [name for name in work.bound.prompts if name in looked_at]
     sent, written = ({name: tokens(work, name) for name in steps} for tokens in (_prompt_tokens, _reply_tokens))
-    judged = max(0, bench.calls_of(examples) - len(steps)) if work.judges else 0
+    judged = max(0, bench.calls_of(examples) - sum(map(work.bound.calls_of, looked_at))) if work.judges else 0
     proposed = taught = 0
     if tuned and work.proposer and "instructions" in registry.plan(work.tuning.optimizer):
         proposed = calls // _TRIALS_A_PROPOSAL

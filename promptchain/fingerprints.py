@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from promptchain.lm.protocol import LM
     from promptchain.tuning import Tuning
 
-Part = Literal["renderer", "chain", "step", "model", "prompts", "dataset", "metrics", "settings"]
+Part = Literal["renderer", "chain", "step", "source", "model", "prompts", "dataset", "metrics", "settings"]
 
 SENT: frozenset[Part] = frozenset({"renderer", "chain", "step", "model", "prompts"})
 """The parts that decide what is sent to which model. A run looks at no other: production needs no dataset."""
@@ -100,11 +100,18 @@ def sent_by(chain: Chain, models: Mapping[str, str], lm: LM | None) -> MadeFrom:
 
 
 def made_from(
-    chain: Chain, models: Mapping[str, str], lm: LM, *, data: Examples, checks: Iterable[Assertion]
+    chain: Chain,
+    models: Mapping[str, str],
+    lm: LM,
+    *,
+    data: Examples,
+    checks: Iterable[Assertion],
+    sources: Mapping[str, str],
 ) -> MadeFrom:
     """The fingerprints of all that compiling a chain depends on. models: by prompt step. data: the whole dataset, as
-    `testing.data` has it without a filter. checks: all assertions."""
+    `testing.data` has it without a filter. checks: all assertions. sources: what `sources.fingerprints` gives."""
     found = {
+        "sources": dict(sources),
         "dataset": data.digest[:_DIGITS],
         "examples": data.count,
         "metrics": metrics(chain, checks),
@@ -127,6 +134,9 @@ def stale(entry: Entry, now: MadeFrom, parts: frozenset[Part] | None = None) -> 
 def _changes(was: MadeFrom, now: MadeFrom) -> Iterator[Stale]:
     yield from _steps(was.steps, now.steps)
     yield from _models(was.models, now.models)
+    for name in dict.fromkeys((*now.sources, *was.sources)):
+        if name in now.steps and name in was.steps and was.sources.get(name) != now.sources.get(name):
+            yield Stale("source", f"what step '{name}' uses changed: its code, its passages or its chain", name)
     if was.chain != now.chain:
         yield Stale("chain", "the chain's inputs, params or outputs were edited")
     if was.renderer != now.renderer:

@@ -88,7 +88,14 @@ def _of_model(project: Project, chain: Chain, model: str, entry: Entry | None, s
         found = fingerprints.stale(entry, fingerprints.sent_by(chain, by_step, lm), SENT)
         found += (Stale("dataset", f"the test data cannot be read: {exc.message}"),)
     else:
-        now = fingerprints.made_from(_as_compiled(chain, entry), by_step, lm, data=data, checks=(*checks, *choices))
+        now = fingerprints.made_from(
+            _as_compiled(chain, entry),
+            by_step,
+            lm,
+            data=data,
+            checks=(*checks, *choices),
+            sources=project.sources(chain),
+        )
         found = fingerprints.stale(entry, now)
     return Freshness(chain.name, model, compiled=True, command=command, stale=found, kept=entry.kept)
 

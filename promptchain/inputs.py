@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from promptchain import document
+from promptchain import document, media
 from promptchain.chain import Chain
 from promptchain.errors import InputError, UsageError, Where, known_or_nearest
 from promptchain.model import describe
@@ -46,7 +46,8 @@ def _unstorable(value: Any) -> list[str]:
 
 
 def from_pairs(chain: Chain, pairs: Iterable[str]) -> dict[str, Any]:
-    """Inputs from `name=value` words; `name=@file` takes the text of a file. Raises UsageError, InputError."""
+    """Inputs from `name=value` words; `name=@file` takes the text of a file, or an image or another file that is no
+    text as a data: URI. Raises UsageError, InputError, PromptChainError."""
     values: dict[str, Any] = {}
     for pair in pairs:
         name, sign, text = pair.partition("=")
@@ -57,7 +58,7 @@ def from_pairs(chain: Chain, pairs: Iterable[str]) -> dict[str, Any]:
         if name in values:
             raise UsageError(f"the input '{name}' is given twice")
         if text.startswith("@") and len(text) > 1:
-            text = _read(Path(text[1:]), text[1:])
+            text = _content(Path(text[1:]), text[1:])
         values[name] = coerce(chain, name, text)
     return values
 
@@ -105,6 +106,12 @@ def from_file(chain: Chain, source: str, stdin: str | None = None) -> dict[str, 
 
 def _read(path: Path, name: str) -> str:
     return document.read_text(path, name, MAX_BYTES)
+
+
+def _content(path: Path, name: str) -> str:
+    """A file's text; a data: URI of what is none. Raises PromptChainError."""
+    data = document.read_bytes(path, name, MAX_BYTES)
+    return media.data_uri(data, path.name) if media.is_binary(data) else document.decoded(data, name)
 
 
 def _json(text: str, name: str) -> Any:

@@ -82,11 +82,12 @@ class MadeFrom(Record):
     """What a variant was made from. chain, steps, dataset, metrics, settings: SHA-256 (hex, the first 16 digits); of
     `chain` what no step holds: inputs, params, outputs. steps, models: by step; a model is its name, with the
     fingerprint of its weights or its endpoint behind it. default: the model that the chain itself ran on then.
-    examples: how many the dataset had."""
+    examples: how many the dataset had. sources: by step, of the code, the passages or the chain that it uses."""
 
     renderer: int
     chain: str
     steps: Steps[str]
+    sources: Steps[str] = Field(default_factory=dict, exclude_if=lambda found: not found)
     models: Steps[str]
     default: str | None = None
     dataset: str

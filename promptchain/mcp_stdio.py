@@ -141,7 +141,8 @@ async def started(command: Sequence[str], env: Mapping[str, str], root: Path) ->
     that it started, however this is left. Raises McpError where it cannot be started."""
     import anyio
 
-    child = Child(await _spawn(command, env, root))
+    with anyio.CancelScope(shield=True):  # asyncio leaves pipes open where this is broken off
+        child = Child(await _spawn(command, env, root))
     listening = asyncio.create_task(child.listen())
     try:
         yield child

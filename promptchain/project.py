@@ -12,7 +12,20 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptchain import batch, binding, dataset, diff, diff_lock, loader, location, lock, plan, settings, snapshots
+from promptchain import (
+    batch,
+    binding,
+    dataset,
+    diff,
+    diff_lock,
+    loader,
+    location,
+    lock,
+    plan,
+    settings,
+    snapshots,
+    sources,
+)
 from promptchain.adopted import again, choose
 from promptchain.batch import Tally
 from promptchain.binding import BoundPlan, Models
@@ -121,7 +134,7 @@ class Project:
                 name, _, ref = reference.partition("@")
                 if ref.startswith("git:"):
                     return self._at_revision(history, name, ref.removeprefix("git:"))
-                return snapshots.chain_of(history.versions.snapshot(history.resolve(reference)))
+                return snapshots.chain_of(history.versions.snapshot(history.resolve(reference)), self.root)
         path = self._path_or_hint(reference)
         if not SLUG.fullmatch(path.stem):
             hint = "small letters, digits, - and _, at most 64, beginning with a letter or digit"
@@ -182,7 +195,9 @@ class Project:
                 snapshot = self._snapshot_at_revision(history, reference, chain)
             else:
                 snapshot = snapshots.take(chain, self.path(reference), self.root, any_lock=any_lock)
-            return history.versions.commit(snapshot, message, lambda before: _changes(before, chain, snapshot))
+            return history.versions.commit(
+                snapshot, message, lambda before: _changes(before, chain, snapshot, self.root)
+            )
 
     def rollback(
         self, name: str, ref: str, *, message: str | None = None, force: bool = False
@@ -280,6 +295,10 @@ class Project:
         own = {"approve": approve} if approve else {}
         return Workshop(self.root, folder=self.folder, state=state, timeout=self.settings.timeout, **own)
 
+    def sources(self, chain: Chain) -> dict[str, str]:
+        """By step of a chain of the work tree, a hash of the code, the passages or the chain that it uses."""
+        return sources.fingerprints(chain, self.folder, self.root)
+
     def inner_locks(self, reference: str, chain: Chain) -> dict[str, Lock]:
         """The locks of the chains that a chain runs, which was loaded as `reference`. Raises InvalidFileError."""
         names = [inner.name for inner in chain.used_chains()]
@@ -366,7 +385,7 @@ class Project:
     def _at_revision(self, history: History, name: str, revision: str) -> Chain:
         self._check_repository()
         commit, prefix = history.repo.revision(self.root, revision)
-        return snapshots.chain_of(snapshots.at_revision(history.repo, name, commit, prefix))
+        return snapshots.chain_of(snapshots.at_revision(history.repo, name, commit, prefix), self.root)
 
     def _check_repository(self) -> None:
         if location.git_folder(self.root).is_relative_to(self.root / ".promptchain"):
@@ -389,10 +408,10 @@ def _is_version(reference: str) -> bool:
     return "@" in reference and not Path(reference).is_file()
 
 
-def _changes(before: Snapshot | None, chain: Chain, now: Snapshot) -> str:
+def _changes(before: Snapshot | None, chain: Chain, now: Snapshot, root: Path) -> str:
     """What is new in a version, in a word."""
     try:
-        source = diff.compare(snapshots.chain_of(before), chain).summary if before else "first version"
+        source = diff.compare(snapshots.chain_of(before, root), chain).summary if before else "first version"
         was = snapshots.lock_of(before) if before else Lock()
         return "; ".join(filter(None, (source, diff_lock.compare(was, snapshots.lock_of(now)).summary)))
     except PromptChainError:  # a version that this release does not read any more

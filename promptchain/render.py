@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from promptchain import calling, jsonish, similarity, template
+from promptchain import calling, jsonish, media, similarity, template
 from promptchain.chain import Demo, Format, PromptStep
 from promptchain.errors import ParseError, PromptChainError
 from promptchain.lm.protocol import Capabilities, Message, Request, ToolSpec
@@ -67,17 +67,19 @@ def render(
         untold = not capabilities.schema or capabilities.local
         instruction = format_instruction(step.type, form, reasoning=reasoning, shown=untold)
     messages = []
+    if media.split(system)[1]:
+        raise PromptChainError("an image or a file stands in the prompt, not in the instructions")
     if head := "\n\n".join(part for part in (system, instruction) if part):
         messages.append(Message("system", head))
     for demo in demos_for(variant, values):
         shown = dict.fromkeys(values) | demo.inputs
-        messages.append(Message("user", _text(step.prompt.text, shown, "prompt")))
+        messages.append(_user(step, shown))
         if written:
             reply = calling.demo_reply(demo.output, demo.reasoning, reasoning=reasoning)
         else:
             reply = _demo_reply(step.type, form, demo, reasoning=reasoning)
         messages.append(Message("assistant", reply))
-    messages.append(Message("user", _text(step.prompt.text, values, "prompt")))
+    messages.append(_user(step, values))
     request = Request(model=model, messages=tuple(messages), params=params)
     if written:
         held = calling.schema(tools, step.type, reasoning=reasoning) if form is Format.SCHEMA else None
@@ -91,6 +93,11 @@ def render(
     if form is Format.TEXT and not reasoning and step.type.kind == "scalar" and capabilities.grammar:
         return replace(request, schema=step.type.schema)
     return request
+
+
+def _user(step: PromptStep, values: Mapping[str, Any]) -> Message:
+    content, found = media.split(_text(step.prompt.text, values, "prompt"))
+    return Message("user", content, media=found)
 
 
 def demos_for(variant: StepVariant, values: Mapping[str, Any]) -> tuple[Demo, ...]:

@@ -28,10 +28,10 @@ from promptchain.events import (
 from promptchain.lm.calls import Caller
 from promptchain.model import describe
 from promptchain.plan import Node, step_read
-from promptchain.records import Call, Run, Status, StepRun, new_run_id, now, storable, total
+from promptchain.records import Call, Run, Status, StepRun, ToolRun, new_run_id, now, storable, total
 from promptchain.step_judge import StepJudge
 from promptchain.steps import python, retrieve, samples, subchain
-from promptchain.steps.context import Context
+from promptchain.steps.context import Context, in_order
 from promptchain.steps.outcome import Outcome, StepError
 from promptchain.steps.together import together
 from promptchain.template import Template, TemplateFault
@@ -102,7 +102,9 @@ def _failed(error: PromptChainError) -> StepRun:
     if isinstance(error, StepError):
         cause = error.__cause__
         done = {"calls": error.calls, "tools": error.tools, "run": error.run}
-    fault = cause.fault if isinstance(cause, ModelError) else _fault_of(done.get("run"))
+    while cause is not None and not isinstance(cause, ModelError):  # a judge that could not be asked, say
+        cause = cause.__cause__
+    fault = cause.fault if cause else _fault_of(done.get("run"))
     return StepRun(status=Status.FAILED, error=error.message, hint=error.hint, fault=fault, **done)
 
 
@@ -158,7 +160,7 @@ class _Execution:
         self._began: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._items: dict[str, list[StepRun | None]] = {}
-        self._contexts: dict[tuple[str, int | None], Context] = {}
+        self._made: dict[tuple[str, int | None], tuple[list[Call], list[ToolRun], list[Run]]] = {}
         self._started = now()
         self._start = perf_counter()
 
@@ -223,12 +225,9 @@ class _Execution:
         )
 
     def _interrupted(self, name: str, item: int | None) -> StepRun:
-        context = self._contexts.get((name, item))
-        if context is None:
-            return StepRun(status=Status.INTERRUPTED)
-        calls, tools = tuple(context.calls), context.tools_in_order
-        run = context.runs[-1] if context.runs else None
-        return StepRun(status=Status.INTERRUPTED, calls=calls, tools=tools, run=run)
+        calls, tools, runs = self._made.get((name, item), ((), (), ()))
+        run = runs[-1] if runs else None
+        return StepRun(status=Status.INTERRUPTED, calls=tuple(calls), tools=in_order(tools), run=run)
 
     def _outputs(self) -> tuple[dict[str, Any], str | None, str | None]:
         """The chain's outputs, as far as the steps they use have run; null where a step they use was skipped.
@@ -267,7 +266,6 @@ class _Execution:
             update={"started": round(began, 6), "seconds": round(perf_counter() - self._start - began, 6)}
         )
         self._steps[node.id] = result
-        self._contexts.pop((node.id, None), None)  # it knows this run: a circle that only the collector would free
         self._values[node.id] = self._forced.get(node.id, result.value)
         items = result.items or node.step.for_each is not None
         self._reasoning[node.id] = [item.reasoning for item in result.items] if items else result.reasoning
@@ -339,7 +337,6 @@ class _Execution:
             seconds = perf_counter() - self._start - began
             result = result.model_copy(update={"started": round(began, 6), "seconds": round(seconds, 6)})
             self._items[node.id][index] = result
-            self._contexts.pop((node.id, index), None)
             self._emit(ItemEnded(node.id, index, result))
             return result
 
@@ -371,8 +368,11 @@ class _Execution:
     def _context(self, node: Node, values: Mapping[str, Any], item: int | None) -> Context:
         name, step = node.id, node.step
         calls: list[Call] = []
+        tools: list[ToolRun] = []
+        runs: list[Run] = []
+        self._made[name, item] = calls, tools, runs  # not the context: it knows this run, which would be a circle
         chosen = isinstance(step, PromptStep) and step.select is not None and step.select.by is not None
-        context = Context(
+        return Context(
             self._caller,
             self._bound.workshop,
             step=name,
@@ -383,9 +383,9 @@ class _Execution:
             run_chain=lambda plan, inputs, record: self._run_chain(plan, inputs, record, name),
             clock=lambda: perf_counter() - self._start,
             calls=calls,
+            tools=tools,
+            runs=runs,
         )
-        self._contexts[name, item] = context
-        return context
 
     async def _run_chain(
         self, plan: BoundPlan, inputs: Mapping[str, Any], record: Callable[[Run], None], name: str

@@ -20,8 +20,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 from markupsafe import Markup
 
+from promptchain import markers
+
 MAX_RENDERED = 16 * 1024 * 1024
 """Characters that one template, and any text made inside it, may have."""
+
+MAX_MARKED = 96 * 1024 * 1024
+"""The same for a text with images or files in it, which stand there with their content: 72 MiB of them."""
 
 MAX_PARTS = 1_000_000
 """Items of a list, or values in a nested value."""
@@ -118,6 +123,17 @@ def _bounded(length: int, limit: int = MAX_RENDERED) -> None:
         raise TemplateRuntimeError(f"a {what} grows too long: over {limit:,} {unit}")
 
 
+def room(text: str) -> int:
+    """How many characters a text may have that this one is a piece of."""
+    return MAX_MARKED if markers.OPEN in text else MAX_RENDERED
+
+
+def _joined(separator: str, texts: list[str]) -> str:
+    length = sum(map(len, texts)) + len(separator) * len(texts)
+    _bounded(length, max(map(room, texts), default=MAX_RENDERED))
+    return separator.join(texts)
+
+
 def _written(value: Any) -> str:
     return value if isinstance(value, str) else to_text(plain(value))
 
@@ -139,9 +155,7 @@ class Environment(ImmutableSandboxedEnvironment):
 
     @staticmethod
     def concat(pieces: Iterable[Any]) -> str:
-        texts = [_written(piece) for piece in pieces]
-        _bounded(sum(map(len, texts)))
-        return "".join(texts)
+        return _joined("", [_written(piece) for piece in pieces])
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         assert isinstance(context, _Context)
@@ -244,9 +258,19 @@ def _tojson(value: Any, indent: int | None = None) -> str:
 
 def _join(values: Any, d: str = "", attribute: str | int | None = None) -> str:
     items = values if attribute is None else map(make_attrgetter(ENVIRONMENT, attribute), values)
-    texts = [_written(item) for item in items]
-    _bounded(sum(map(len, texts)) + len(d) * len(texts))
-    return d.join(texts)
+    return _joined(d, [_written(item) for item in items])
+
+
+def _marks(kind: markers.Kind) -> Callable[[Any], str]:
+    """The filter `image` or `file`: puts a mark into the text where the picture or the file is to stand."""
+
+    def mark(value: Any) -> str:
+        try:
+            return markers.marked(str(value) if isinstance(value, Undefined) else value, kind)  # the former raises
+        except ValueError as exc:
+            raise TemplateRuntimeError(str(exc)) from None
+
+    return mark
 
 
 def _columns(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -268,6 +292,7 @@ def _environment() -> Environment:
     filters |= {name: _sized(name, filters[name]) for name in ("center", "indent", "replace", "wordwrap", "format")}
     filters |= {name: _columns(filters[name]) for name in ("batch", "slice")}
     filters |= {"default": _default, "d": _default, "tojson": _tojson, "join": _join, "string": _written}
+    filters |= {"image": _marks("image"), "file": _marks("file")}
     filters[_ROUNDS] = _rounds
     del filters["random"]  # the same values give the same prompt
     environment.globals = {

@@ -8,23 +8,19 @@ import posixpath
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from promptchain import document, loader, lock
-from promptchain.chain import Chain, PromptStep, PythonStep, RetrieveStep
+from promptchain import document, loader, lock, sources
+from promptchain.chain import Chain, PromptStep
 from promptchain.errors import InvalidFileError, PromptChainError, StoreError, UsageError
-from promptchain.location import CHAINS
+from promptchain.location import CHAINS, SLUG
 from promptchain.lock import Lock
 from promptchain.store.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from promptchain.store.repo import Repository
-
-MAX_SOURCES = 10_000
-"""Files of one kind whose hashes a version keeps."""
 
 
 def take(chain: Chain, path: Path, root: Path, *, any_lock: bool = False) -> Snapshot:
@@ -40,7 +36,8 @@ def take(chain: Chain, path: Path, root: Path, *, any_lock: bool = False) -> Sna
         adopted = Lock()
     try:
         source = path.read_bytes()
-        files = {name: (root / name).read_bytes() for name in sorted(set(_files(chain)))}
+        inner = [file for one in chain.used_chains() for file in _chain_files(one, path.parent, root)]
+        files = {name: (root / name).read_bytes() for name in sorted({*_files(chain), *inner})}
     except OSError as exc:
         raise PromptChainError(f"{exc.filename}: cannot be read: {exc.strerror}") from exc
     return Snapshot(
@@ -71,8 +68,9 @@ def lock_of(snapshot: Snapshot) -> Lock:
     return lock.from_variants(snapshot.variants, snapshot.chain)
 
 
-def chain_of(snapshot: Snapshot) -> Chain:
-    """The chain that a snapshot holds. Raises InvalidFileError where this release does not read it any more."""
+def chain_of(snapshot: Snapshot, project: Path) -> Chain:
+    """The chain that a snapshot holds. project: the project's folder, whose code and passages it uses as they are now.
+    Raises InvalidFileError where this release does not read it any more."""
     with TemporaryDirectory(prefix="promptchain-") as folder:
         root = Path(folder).resolve()
         try:
@@ -82,7 +80,7 @@ def chain_of(snapshot: Snapshot) -> Chain:
                 target.write_bytes(content)
         except (OSError, ValueError) as exc:  # names that no file here can have
             raise StoreError(f"a version of '{snapshot.chain}' cannot be read: {exc}") from exc
-        return loader.load(root / snapshot.path, root)
+        return loader.load(root / snapshot.path, root, project)
 
 
 def inner_lock(snapshot: Snapshot, name: str) -> Lock:
@@ -113,17 +111,35 @@ def at_revision(repo: Repository, name: str, commit: str, prefix: str) -> Snapsh
         raise UsageError(
             f"there is no chain '{name}' in the commit {commit[:12]}", hint=f"git log -- {CHAINS}/{name}.yaml"
         )
-    found = {file: repo.read(f"{commit}:{prefix}{file}") for file in _named_files(source, path)}
-    return Snapshot(name, path, source, "", {file: text for file, text in found.items() if text is not None})
+    found: dict[str, bytes] = {}
+    waiting = [(path, source)]
+    while waiting:
+        for file in _named_files(*waiting.pop()):
+            text = None if file in found or file == path else repo.read(f"{commit}:{prefix}{file}")
+            if text is not None:
+                found[file] = text
+                if posixpath.dirname(file) == CHAINS and not file.endswith(lock.SUFFIX):  # a chain that this one runs
+                    waiting.append((file, text))
+    return Snapshot(name, path, source, "", found)
 
 
-def _named_files(source: bytes, path: str) -> list[str]:
-    """The files that a chain's prompts are in; those outside of the project are left for the loader to tell of."""
+_CHAIN_FILES = (".yaml", ".yml", lock.SUFFIX)
+
+
+def _named_files(path: str, source: bytes) -> list[str]:
+    """The files that a chain's prompts are in, and those of the chains that it runs, as they may be called; what lies
+    outside of the project is left for the loader to tell of."""
     value = document.parse(source.decode("utf-8-sig", "replace"), path).value
     steps = value.get("steps") if isinstance(value, dict) else None
-    steps = steps if isinstance(steps, dict) else {}
-    texts = [step.get(key) for step in steps.values() if isinstance(step, dict) for key in ("prompt", "instructions")]
-    files = [text["file"] for text in texts if isinstance(text, dict) and isinstance(text.get("file"), str)]
+    files: list[str] = []
+    for step in steps.values() if isinstance(steps, dict) else ():
+        if isinstance(step, dict):
+            texts = [text for key in ("prompt", "instructions") if isinstance(text := step.get(key), dict)]
+            files += [text["file"] for text in texts if isinstance(text.get("file"), str)]
+            tools = step.get("tools")
+            named = [step, *(tool for tool in (tools if isinstance(tools, list) else ()) if isinstance(tool, dict))]
+            chains = [one["chain"] for one in named if isinstance(one.get("chain"), str)]
+            files += [f"{chain}{suffix}" for chain in chains if SLUG.fullmatch(chain) for suffix in _CHAIN_FILES]
     joined = (posixpath.normpath(posixpath.join(posixpath.dirname(path), file)) for file in files)
     return [file for file in joined if not file.startswith(("..", "/"))]
 
@@ -233,27 +249,27 @@ def _files(chain: Chain) -> Iterator[str]:
             yield from (text.file for text in (step.instructions, step.prompt) if text.file is not None)
 
 
+def _chain_files(chain: Chain, folder: Path, root: Path) -> Iterator[str]:
+    """The file of a chain that another runs, its prompts and its lock."""
+    path = next(file for suffix in (".yaml", ".yml") if (file := folder / (chain.name + suffix)).is_file())
+    for file in (path, lock.path_for(path)):
+        if file.is_file():
+            yield file.resolve().relative_to(root.resolve()).as_posix()
+    yield from _files(chain)
+
+
 def _uses(chain: Chain, folder: Path, root: Path) -> dict[str, dict[str, str]]:
-    """The hashes of what a chain uses but a version does not keep."""
-    found: dict[str, list[Path]] = {"dataset": [], "python": [], "retrieve": []}
+    """The hashes of what a chain uses but a version does not keep, or keeps as another chain's."""
+    found: dict[str, dict[str, str]] = {"dataset": {}}
     if chain.test and chain.test.dataset:
         named = chain.test.dataset
-        found["dataset"] = [folder / name for name in ([named] if isinstance(named, str) else named)]
-    for step in chain.steps.values():
-        if isinstance(step, PythonStep):
-            found["python"].append(root.joinpath(*step.python.partition(":")[0].split(".")).with_suffix(".py"))
-        elif isinstance(step, RetrieveStep) and step.retrieve.from_:
-            patterns = step.retrieve.from_
-            for pattern in [patterns] if isinstance(patterns, str) else patterns:
-                found["retrieve"] += _matches(folder, pattern)
-    return {kind: hashes for kind, paths in found.items() if (hashes := _hashes(paths, root))}
-
-
-def _matches(folder: Path, pattern: str) -> list[Path]:
-    try:
-        return sorted(islice(folder.glob(pattern), MAX_SOURCES))
-    except (ValueError, NotImplementedError, OSError):  # no pattern; the checks tell of it
-        return []
+        found["dataset"] = _hashes([folder / name for name in ([named] if isinstance(named, str) else named)], root)
+    inner = [path for one in chain.used_chains() if (path := lock.path_for(folder / f"{one.name}.yaml")).is_file()]
+    found["locks"] = _hashes(inner, root)
+    for one in (chain, *chain.used_chains()):
+        for kind, hashes in sources.of(one, folder, root).items():
+            found.setdefault(kind, {}).update(hashes)
+    return {kind: hashes for kind, hashes in found.items() if hashes}
 
 
 def _hashes(paths: list[Path], root: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
 
 from promptchain.errors import nearest
-from promptchain.sandbox import ENVIRONMENT, GLOBALS, MAX_RENDERED, to_text
+from promptchain.sandbox import ENVIRONMENT, GLOBALS, MAX_RENDERED, room, to_text
 from promptchain.sandbox import plain as _plain
 
 __all__ = ["GLOBALS", "ITEM", "MAX_RENDERED", "Reference", "Template", "TemplateFault", "expression", "parse"]
@@ -115,11 +115,11 @@ def parse(text: str) -> Template:
             return joined
         compiled = compiled or _compile(tree)
         pieces: list[str] = []
-        size = 0
+        size, most = 0, MAX_RENDERED
         for piece in compiled.generate(values):
-            size += len(piece)
-            if size > MAX_RENDERED:
-                raise TemplateError(f"a text grows too long: over {MAX_RENDERED:,} characters")
+            size, most = size + len(piece), max(most, room(piece))
+            if size > most:
+                raise TemplateError(f"a text grows too long: over {most:,} characters")
             pieces.append(piece)
         return "".join(pieces)
 

@@ -37,6 +37,7 @@ class Reply:
     pieces: what a stream is cut into; by default the words of the text. gap: seconds before each piece.
     status and body: an HTTP error, or anything that is no completion (dicts go out as JSON).
     latency: seconds before the answer, in place of the server's.
+    tool_calls: of the message, as OpenAI writes them; a stream has them in the pieces `deltas`, or each in three.
     stream_error: sent as an error event after the pieces, in place of the stream's end.
     """
 
@@ -52,6 +53,8 @@ class Reply:
     latency: float | None = None
     fate: Fate = Fate.ANSWER
     stream_error: Mapping[str, Any] | None = None
+    tool_calls: Sequence[Mapping[str, Any]] = ()
+    deltas: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +263,9 @@ def _usage(reply: Reply) -> dict[str, Any] | None:
 
 
 def _completion(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
-    message = {"role": "assistant", "content": reply.text}
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+    if reply.tool_calls:
+        message["tool_calls"] = reply.tool_calls
     return {
         "id": "chatcmpl-loopback",
         "object": "chat.completion",
@@ -271,11 +276,25 @@ def _completion(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
     }
 
 
+def _deltas(calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each call as OpenAI streams it: id and name, then its arguments in pieces."""
+    found: list[dict[str, Any]] = []
+    for index, call in enumerate(calls):
+        arguments = call["function"]["arguments"]
+        half = len(arguments) // 2
+        head = {name: call[name] for name in ("id", "type") if name in call}
+        found.append({"index": index, **head, "function": {"name": call["function"]["name"], "arguments": ""}})
+        for piece in (arguments[:half], arguments[half:]):
+            found.append({"index": index, "function": {"arguments": piece}})
+    return found
+
+
 def _events(body: dict[str, Any], reply: Reply) -> list[str | dict[str, Any]]:
     """The data of a stream's events: the pieces, the finish reason, the usage where it was asked for, the end."""
     pieces = reply.pieces or [piece for piece in (reply.text or "").replace(" ", "\0 ").split("\0") if piece]
     deltas: list[tuple[dict[str, Any], str | None]] = [({"role": "assistant", "content": ""}, None)]
     deltas += [({"content": piece}, None) for piece in pieces]
+    deltas += [({"tool_calls": [delta]}, None) for delta in reply.deltas or _deltas(reply.tool_calls)]
     if not reply.stream_error:
         deltas.append(({}, reply.finish))
     common = {

@@ -26,6 +26,7 @@ ROWS = (
     "picoschema",
     "structured",
     "types",
+    "markers",
     "sandbox",
     "template",
     "model",
@@ -57,6 +58,7 @@ ROWS = (
     "similarity",
     "jsonish",
     "calling",
+    "media",
     "render",
     "words",
     "changes",
@@ -74,6 +76,7 @@ ROWS = (
     "lock",
     "diff_lock",
     "fingerprints",
+    "sources",
     "adopted",
     "steps",
     "steps.outcome",
@@ -91,6 +94,7 @@ ROWS = (
     "results",
     "scorer",
     "blame",
+    "gold",
     "evaluate",
     "selection",
     "summary",
@@ -133,7 +137,7 @@ ROWS = (
 )
 """From the foundation up; where two rows fit a module, the one without a star is its own."""
 
-SIBLINGS = ("lm", "steps", "assertions", "optimizers", "reports", "cli")
+SIBLINGS = ("lm", "retrieval", "steps", "assertions", "optimizers", "reports", "cli")
 """Rooms whose modules may import each other."""
 
 LM_MAY_IMPORT = {"errors": "*", "document": ("lm.scripted", "lm.settings")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +219,30 @@ def test_no_text_is_more_than_refused(text: str, name: str) -> None:
             json.dumps(inputs.check(CHAIN, {"message": "x", **read()}), ensure_ascii=False).encode()
         except PromptChainError as exc:
             assert str(exc)  # noqa: PT017
+
+
+def test_a_file_that_is_no_text_is_a_data_uri(tmp_path: Path) -> None:
+    chain = chain_of(photo="string")
+    for name, content, head in [
+        ("my photo.png", b"\x89PNG\r\n\x1a\n\0", "data:image/png;name=my%20photo.png;base64,"),
+        ("plain.pdf", b"%PDF-1.7 all of it ASCII", "data:application/pdf;name=plain.pdf;base64,"),
+        ("blob", b"\xff\0\1", "data:application/octet-stream;name=blob;base64,"),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        given = inputs.from_pairs(chain, [f"photo=@{tmp_path / name}"])
+        assert given == {"photo": head + b64encode(content).decode()}
+
+
+@pytest.mark.parametrize("content", ["Zoë".encode("latin-1"), "Zoë".encode("utf-16")])
+def test_a_text_in_another_encoding_is_still_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(PromptChainError, match="is not UTF-8"):
+        inputs.from_pairs(chain_of(note="string"), [f"note=@{tmp_path / 'a.txt'}"])
+
+
+def test_a_file_that_is_no_text_has_a_limit(tmp_path: Path) -> None:
+    with (tmp_path / "a.png").open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        file.truncate(20 * 1024 * 1024 + 1)
+    with pytest.raises(PromptChainError, match="more than the 20 MiB that are sent"):
+        inputs.from_pairs(chain_of(note="string"), [f"note=@{tmp_path / 'a.png'}"])

@@ -599,7 +599,7 @@ def test_no_process_is_left_of_a_start_that_is_broken_off(
     close: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mcp_stdio, "_GRACE", 0.1)
-    server = McpServer.model_validate(["sh", "-c", "echo $$ > pid; exec sleep 60"])
+    server = McpServer.model_validate(["sh", "-c", "read asked; echo $$ > pid; exec sleep 60"])
 
     async def story() -> None:
         servers = Servers(tmp_path)
@@ -613,3 +613,20 @@ def test_no_process_is_left_of_a_start_that_is_broken_off(
 
     asyncio.run(story())
     assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_no_process_is_left_whenever_a_start_is_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mcp_stdio, "_GRACE", 0.02)
+    server = McpServer.model_validate(["sh", "-c", "echo $$ >> pids; exec sleep 60"])
+
+    async def story(delay: float) -> None:
+        servers = Servers(tmp_path)
+        asking = asyncio.create_task(servers.tools(server))
+        await asyncio.sleep(delay)
+        await servers.aclose()
+        with pytest.raises(McpError, match="was stopped"):
+            await asking
+
+    for delay in range(10):
+        asyncio.run(story(delay / 1000))
+    assert all(gone(int(pid)) for pid in (tmp_path / "pids").read_text().split())

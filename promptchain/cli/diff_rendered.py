@@ -135,7 +135,7 @@ def messages(
 def _messages(
     lm: LM, step: PromptStep, parts: StepVariant | None, values: Mapping[str, Any], model: str | None
 ) -> tuple[tuple[str, str], ...]:
-    from promptchain import render
+    from promptchain import media, render
     from promptchain.lm.protocol import Capabilities
     from promptchain.records import Variant
 
@@ -147,7 +147,7 @@ def _messages(
         params={},
         capabilities=lm.capabilities(model) if model else Capabilities(),
     )
-    return tuple((message.role, message.content) for message in request.messages)
+    return tuple((message.role, media.as_text(message)) for message in request.messages)
 
 
 def _made_up(chain: Chain, names: Mapping[str, str]) -> dict[str, Any]:

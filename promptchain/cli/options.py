@@ -17,14 +17,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 Inputs = Annotated[
     list[str] | None,
-    typer.Option("-i", metavar="NAME=VALUE", help="An input; NAME=@FILE reads a file.", autocompletion=complete.inputs),
+    typer.Option(
+        "-i",
+        metavar="NAME=VALUE",
+        help="An input; NAME=@FILE reads a text or an image.",
+        autocompletion=complete.inputs,
+    ),
 ]
 RenderedInputs = Annotated[
     list[str] | None,
     typer.Option(
         "-i",
         metavar="NAME=VALUE",
-        help="With --rendered: an input, or what a step is taken to have given. NAME=@FILE reads a file.",
+        help="With --rendered: an input, or what a step is taken to have given. NAME=@FILE reads a text or an image.",
         autocompletion=complete.inputs,
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from promptchain.cli.output import console, note, on_terminal, print_json, print
 if TYPE_CHECKING:
     from promptchain.adopted import Adopted
     from promptchain.chain import Chain
+    from promptchain.lm.protocol import Message
     from promptchain.plan import Plan
     from promptchain.project import Project
 
@@ -223,12 +225,21 @@ def _rendered(
             found.append({**entry, "needs": lacking})
             continue
         request = prompt.request({**dict.fromkeys(chain.steps), **values, **first_item(prompt.step, values)})
-        entry["messages"] = [{"role": message.role, "content": message.content} for message in request.messages]
+        entry["messages"] = [_message(message) for message in request.messages]
         entry["params"] = dict(request.params)
+        entry |= {"tools": [asdict(tool) for tool in request.tools]} if request.tools else {}
         entry |= {"schema": request.schema} if request.schema else {}
         entry |= {"choices": list(request.choices)} if request.choices else {}
         found.append(entry)
     return found
+
+
+def _message(message: Message) -> dict[str, Any]:
+    """As it is shown: images and files stand in the text by name and size, and beside it as they are."""
+    from promptchain import media
+
+    shown: dict[str, Any] = {"role": message.role, "content": media.as_text(message)}
+    return shown | ({"media": [asdict(one) for one in message.media]} if message.media else {})
 
 
 def first_item(step: Any, values: dict[str, Any]) -> dict[str, Any]:
@@ -281,6 +292,10 @@ def _print_rendered(entries: list[dict[str, Any]], *, json: bool) -> None:
         for message in entry["messages"]:
             say(style(f"── {message['role']}", "36", sys.stdout))
             say(on_terminal(message["content"]))
+        if "tools" in entry:
+            say(style("── may call", "36", sys.stdout))
+            for tool in entry["tools"]:
+                say(on_terminal(f"{tool['name']}: {tool['description']}"))
         for key in ("schema", "choices"):
             if key in entry:
                 what = "held to the schema" if key == "schema" else "held to one of"

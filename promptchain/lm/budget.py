@@ -6,10 +6,10 @@ import asyncio
 import json
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from promptchain.errors import BudgetError, UsageError
-from promptchain.lm.protocol import Capabilities, Price, Request
+from promptchain.lm.protocol import Capabilities, Media, Price, Request
 
 UNITS = 10**12
 """Costs are added up as whole millionths of a millionth of a dollar: sums of floats drift, and a ceiling must not."""
@@ -48,15 +48,20 @@ class Bound:
         """A token is at least one byte of text, so the UTF-8 bytes are a ceiling on the prompt's tokens: often four
         times as many as it has, but no tokenizer is needed and none can pass it. Added: 16 per message and 64 per
         request for what chat templates put around them, and 1,024 for the tool prompt through which some hosted
-        models are held to a schema (up to 935 tokens in Anthropic's table of tool use).
+        models are held to a schema or given tools (up to 935 tokens in Anthropic's table of tool use). Images and
+        files count by `_media`, tools and calls of tools by their JSON.
         """
         texts = [message.content for message in request.messages]
-        extra = [part for part in (request.schema, request.choices, request.params.get("tools")) if part]
+        texts += [f"{call.id}{call.name}{call.arguments}" for one in request.messages for call in one.tool_calls]
+        tools = [asdict(tool) for tool in request.tools]
+        extra = [part for part in (request.schema, request.choices, tools, request.params.get("tools")) if part]
         if extra:
             texts.append(json.dumps(extra, ensure_ascii=False, default=str))
         prompt = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) + 16 * len(request.messages) + 64
         if extra and not model.local:
             prompt += 1024
+        prompt += 16 * sum(len(message.tool_calls) for message in request.messages)
+        prompt += sum(_media(media, request.model) for message in request.messages for media in message.media)
         limits = [request.params.get(name) for name in ("max_tokens", "max_completion_tokens")]
         own = max((limit for limit in limits if isinstance(limit, int)), default=None)
         most = own if own is not None else model.max_output
@@ -198,6 +203,21 @@ class Budget:
     def _wake(self) -> None:
         if self._line and not self._line[0].done():
             self._line[0].set_result(None)
+
+
+def _media(media: Media, model: str) -> int:
+    """A ceiling on the tokens of one image or file.
+
+    An image costs by its pixels, which its bytes do not bound: at most 4,784 tokens in Anthropic's documentation, some
+    4,000 in Google's and OpenAI's, and 48,169 for gpt-4o-mini, which counts each tile 33 times. Of a file the text and
+    the picture of each page count, so its bytes are but an estimate on the safe side; one that the provider fetches is
+    taken for 100 pages of 3,000 tokens, the most that Anthropic takes.
+    """
+    if media.kind == "image":
+        return 50_000 if "4o-mini" in model else 5_000
+    if not media.url.startswith("data:"):
+        return 300_000
+    return max(5_000, len(media.url) * 3 // 4)
 
 
 def _add(sums: Sums, more: Sums, sign: int = 1) -> Sums:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from promptchain.lm.protocol import LM, Capabilities, Finish, OnText, Request, Response, Usage
+from promptchain.lm.protocol import LM, Capabilities, Finish, OnText, Request, Response, ToolCall, Usage
 
 _VERSION = 1  # of the table, in the file's user_version
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -130,7 +130,7 @@ class CachedLM:
 
     def _hit(self, answer: Response, on_text: OnText | None) -> Response:
         self._hits += 1
-        if on_text is not None:
+        if on_text is not None and answer.text:  # none, where it calls a tool
             on_text(answer.text)
         return replace(answer, cached=True)
 
@@ -325,8 +325,9 @@ def _dump(answer: Response) -> bytes:
     with surrogates passed through, every Python string comes back the same."""
     value = asdict(answer) | {"created": time.time()}
     del value["cached"]
-    if not answer.logprobs:
-        del value["logprobs"]
+    for name in ("logprobs", "tool_calls"):
+        if not value[name]:
+            del value[name]
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
@@ -336,7 +337,8 @@ def _load(value: bytes) -> Response | None:
         read = json.loads(value.decode("utf-8", "surrogatepass"))
         usage = Usage(**read["usage"])
         logprobs = tuple(map(float, read.get("logprobs", ())))
-        finish = Finish(read["finish"])
-        return Response(read["text"], finish, usage, read["cost"], read["latency"], logprobs=logprobs)
+        calls = tuple(ToolCall(**call) for call in read.get("tool_calls", ()))
+        finish, cost, latency = Finish(read["finish"]), read["cost"], read["latency"]
+        return Response(read["text"], finish, usage, cost, latency, logprobs=logprobs, tool_calls=calls)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -209,7 +209,7 @@ class Caller:
             raise ModelError(message, fault=Fault.TIMEOUT, model=request.model, hint=hint) from exc
         finally:
             self._budget.settle(held, used)
-        if self._memory is not None and sent is not request and response.finish is Finish.STOP:
+        if self._memory is not None and sent is not request and response.finish in (Finish.STOP, Finish.TOOLS):
             # The lowered limit was not reached, so this is the answer to the request as it was; it will be looked up
             # under that, for the next run has another sum left and so another limit.
             await self._memory.remember(request, response)

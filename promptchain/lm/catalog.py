@@ -31,7 +31,8 @@ _BEDROCK_ROUTE = re.compile(r"^(?:(?:converse|invoke|[a-z]{2}(?:-gov)?-[a-z]+-\d
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model of the catalog. name: as litellm takes it, with its provider. context, max_output: tokens."""
+    """One model of the catalog. name: as litellm takes it, with its provider. context, max_output: tokens. tools,
+    images, files: what it takes, None where the file does not say."""
 
     name: str
     provider: str
@@ -40,6 +41,9 @@ class Entry:
     context: int | None
     max_output: int | None
     schema: bool
+    tools: bool | None = None
+    images: bool | None = None
+    files: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,14 @@ def capabilities(model: str) -> Capabilities:
     entry = lookup(model)
     if entry is None:
         return Capabilities(schema=provider_of(model) in _SCHEMA_PROVIDERS)
-    return Capabilities(schema=entry.schema, price=entry.price, max_output=entry.max_output)
+    return Capabilities(
+        schema=entry.schema,
+        price=entry.price,
+        max_output=entry.max_output,
+        tools=entry.tools is True,  # where that is not known, calls are written into the reply, which any model can
+        images=entry.images,
+        files=entry.files,
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -273,7 +284,11 @@ def _entry(key: str, raw: Mapping[str, Any]) -> Entry:
     name = _full_name(key, raw)
     # Where the provider's own entry does not say, litellm asks the one that has the model's bare name.
     bare = _catalog().get(name.partition("/")[2], {})
-    schema = raw.get("supports_response_schema", bare.get("supports_response_schema"))
+
+    def able(what: str) -> bool | None:
+        told = raw.get(f"supports_{what}", bare.get(f"supports_{what}"))
+        return told if isinstance(told, bool) else None
+
     prompt, completion = raw.get("input_cost_per_token"), raw.get("output_cost_per_token")
     priced = isinstance(prompt, int | float) and isinstance(completion, int | float)
     return Entry(
@@ -283,7 +298,10 @@ def _entry(key: str, raw: Mapping[str, Any]) -> Entry:
         price=Price(float(prompt or 0), float(completion or 0)) if priced else None,
         context=_count(raw.get("max_input_tokens") or raw.get("max_tokens")),
         max_output=_count(raw.get("max_output_tokens") or raw.get("max_tokens")),
-        schema=schema is True or provider in _SCHEMA_PROVIDERS,
+        schema=able("response_schema") is True or provider in _SCHEMA_PROVIDERS,
+        tools=able("function_calling"),
+        images=able("vision"),
+        files=able("pdf_input"),
     )
 
 

@@ -6,9 +6,7 @@ import asyncio
 import gc
 import json
 import logging
-import math
 import os
-import re
 import socket
 import threading
 import time
@@ -25,14 +23,13 @@ from weakref import WeakKeyDictionary
 
 from promptchain.errors import Fault, ModelError
 from promptchain.lm import catalog
-from promptchain.lm.litellm_errors import connection_error, first_line, no_completion, translated, unknown_provider
+from promptchain.lm import litellm_wire as wire
+from promptchain.lm.litellm_errors import connection_error, no_completion, translated, unknown_provider
 from promptchain.lm.protocol import Capabilities, Finish, OnText, Request, Response, Usage
 from promptchain.lm.secrets import redact
 
 # The caller sets the time limit and cancels; litellm's own of ten minutes must not come first.
 _NO_TIMEOUT = 7 * 24 * 3600.0
-_FINISH = {"length": Finish.LENGTH, "content_filter": Finish.FILTER, "tool_calls": Finish.TOOLS}
-_FINISH["function_call"] = Finish.TOOLS
 
 
 class LiteLLM:
@@ -49,18 +46,16 @@ class LiteLLM:
         with translated(request):
             litellm = await _ready()
         started = time.perf_counter()
-        logprobs: list[float] = []
         if on_text is None:
-            with translated(request):
-                reply = await litellm.acompletion(**arguments)
-                text, finish = _read(reply, request)
-                logprobs += _logprobs(reply.choices[0])
+            raw, reply = await _whole(litellm, arguments, request)
         else:
-            reply, text, finish = await _stream(litellm, arguments, request, on_text, logprobs)
+            raw, reply = await _stream(litellm, arguments, request, on_text)
         latency = time.perf_counter() - started
-        usage = _usage(getattr(reply, "usage", None))
-        cost = _cost(litellm, reply, request.model, usage)
-        return Response(text, finish, usage, cost, latency, logprobs=tuple(logprobs))
+        usage = wire.usage(getattr(raw, "usage", None))
+        cost = _cost(litellm, raw, request.model, usage)
+        return Response(
+            reply.text, reply.finish, usage, cost, latency, logprobs=reply.logprobs, tool_calls=reply.tool_calls
+        )
 
     async def embed(self, request: Request) -> Response:
         """The embedding of the request's one message, as a JSON list of numbers; else like `complete`."""
@@ -71,7 +66,7 @@ class LiteLLM:
             reply = await litellm.aembedding(input=[request.messages[0].content], **arguments)
             vector = [float(number) for number in reply.data[0]["embedding"]]
         latency = time.perf_counter() - started
-        usage = _usage(reply.usage)
+        usage = wire.usage(reply.usage)
         reported = (getattr(reply, "_hidden_params", None) or {}).get("response_cost")
         price = catalog.capabilities(request.model).price
         cost = float(reported) if reported else price.of(usage) if price else None
@@ -240,12 +235,11 @@ def _arguments(request: Request) -> dict[str, Any]:
     """What litellm.acompletion is called with. Raises as `_connection`."""
     arguments = _connection(request)
     arguments.pop("stream", None)  # on_text decides
-    arguments["messages"] = [{"role": message.role, "content": message.content} for message in request.messages]
+    arguments["messages"] = [wire.message_of(message) for message in request.messages]
+    if request.tools:
+        arguments["tools"] = [wire.tool_of(tool) for tool in request.tools]
     if request.schema is not None:
-        name = re.sub(r"[^A-Za-z0-9_-]+", "_", str(request.schema.get("title", ""))).strip("_")[:64] or "reply"
-        strict = request.schema.get("type") == "object" and is_closed(request.schema)
-        schema = {"name": name, "schema": dict(request.schema), "strict": strict}
-        arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
+        arguments["response_format"] = wire.response_format(request.schema)
     return arguments
 
 
@@ -267,91 +261,40 @@ def _is_address(base: str) -> bool:
     return False
 
 
-def is_closed(schema: object) -> bool:
-    """Whether every object in a JSON Schema admits its declared properties only and requires each of them: what
-    OpenAI's strict structured output asks for."""
-    if not isinstance(schema, Mapping):
-        return True
-    kind = schema.get("type")
-    if "properties" in schema or kind == "object" or (isinstance(kind, list) and "object" in kind):
-        names, required = set(schema.get("properties", ())), set(schema.get("required", ()))
-        closed = schema.get("additionalProperties") is False and names == required
-    else:
-        closed = True
-    named = [schema.get(key, {}) for key in ("properties", "$defs", "definitions")]
-    inner = [part for parts in named for part in parts.values()]
-    for key in ("items", "prefixItems", "anyOf", "oneOf", "allOf"):
-        part = schema.get(key, ())
-        inner += part if isinstance(part, list | tuple) else [part]
-    return closed and all(map(is_closed, inner))
+async def _whole(litellm: Any, arguments: dict[str, Any], request: Request) -> tuple[Any, wire.Reply]:
+    with translated(request):
+        raw = await litellm.acompletion(**arguments)
+        if not raw.choices:
+            raise no_completion(request.model)
+        return raw, wire.read(raw.choices[0], request)
 
 
-async def _stream(
-    litellm: Any, arguments: dict[str, Any], request: Request, on_text: OnText, logprobs: list[float]
-) -> tuple[Any, str, Finish]:
-    """The last chunk (it has the usage), the whole text, and why it ended. `logprobs` is added to."""
+async def _stream(litellm: Any, arguments: dict[str, Any], request: Request, on_text: OnText) -> tuple[Any, wire.Reply]:
+    """The last chunk (it has the usage), and what all of them say."""
     with translated(request):
         arguments |= {"stream": True, "stream_options": {"include_usage": True}}
         stream = await litellm.acompletion(**arguments)
-    pieces: list[str] = []
+    pieces = wire.Pieces()
     last: Any = None
-    reason: object = None
     try:
         while True:
             with translated(request):
                 chunk = await anext(stream, None)
                 if chunk is None:
                     break
-                choice = chunk.choices[0] if chunk.choices else None
-                piece = (choice.delta.content or "") if choice else ""
-                reason = (choice.finish_reason if choice else None) or reason
-                logprobs += _logprobs(choice)
+                piece = pieces.add(chunk.choices[0]) if chunk.choices else ""
             last = chunk if getattr(chunk, "usage", None) else last
             if piece:
-                pieces.append(piece)
                 on_text(piece)
     finally:
         await stream.aclose()
     # litellm makes up "stop" for a stream that broke off, or that was none; what the server said is kept here.
     if not (getattr(stream, "received_finish_reason", None) or getattr(stream, "intermittent_finish_reason", None)):
-        if not pieces:
+        if pieces.empty:
             raise no_completion(request.model)
         message = "the server ended the stream before the reply was complete"
         raise ModelError(message, fault=Fault.CONNECTION, model=request.model, hint="try again")
-    return last, "".join(pieces), _FINISH.get(str(reason), Finish.STOP)
-
-
-def _read(reply: Any, request: Request) -> tuple[str, Finish]:
-    if not reply.choices:
-        raise no_completion(request.model)
-    choice = reply.choices[0]
-    text = choice.message.content or ""
-    fields = getattr(choice.message, "provider_specific_fields", None) or {}  # where litellm had it up to 1.109
-    refusal = getattr(choice.message, "refusal", None) or fields.get("refusal")
-    if refusal and not text:
-        raise ModelError(
-            redact(f"{request.model} refused: {first_line(refusal)}"), fault=Fault.REFUSED, model=request.model
-        )
-    return text, _FINISH.get(str(choice.finish_reason), Finish.STOP)
-
-
-def _logprobs(choice: Any) -> list[float]:
-    """Of each token of a reply, or of a piece of one; none where the provider does not tell."""
-    told = getattr(choice, "logprobs", None)
-    if not told:
-        return []
-    tokens = (told.get("content") if isinstance(told, Mapping) else getattr(told, "content", None)) or ()
-    found = (token.get("logprob") if isinstance(token, Mapping) else token.logprob for token in tokens)
-    return [float(number) for number in found if isinstance(number, int | float) and math.isfinite(number)]
-
-
-def _usage(raw: Any) -> Usage:
-    details = getattr(raw, "prompt_tokens_details", None)
-    return Usage(
-        prompt_tokens=getattr(raw, "prompt_tokens", None) or 0,
-        completion_tokens=getattr(raw, "completion_tokens", None) or 0,
-        cached_tokens=getattr(details, "cached_tokens", None) or 0,
-    )
+    return last, pieces.reply(request)
 
 
 def _cost(litellm: Any, reply: Any, model: str, usage: Usage) -> float | None:

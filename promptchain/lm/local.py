@@ -87,7 +87,10 @@ class LocalLM:
             job.stopped = True
 
     def capabilities(self, model: str) -> Capabilities:  # noqa: ARG002 - all of them can do the same
-        return Capabilities(schema=True, grammar=True, price=Price(0.0, 0.0), local=True, slots=self.slots)
+        price = Price(0.0, 0.0)
+        return Capabilities(
+            schema=True, grammar=True, price=price, local=True, slots=self.slots, images=False, files=False
+        )
 
     def identity(self, model: str) -> str:
         """The fingerprint of the weights; empty where there are none."""

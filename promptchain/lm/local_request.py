@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
 from promptchain.errors import Fault, ModelError, known_or_nearest
-from promptchain.lm.protocol import Request
+from promptchain.lm.protocol import Message, Request
 
 DEFAULT_MAX_TOKENS = 1024
 """For a request without max_tokens: a small model that loses itself goes on until its context is full."""
@@ -53,6 +53,11 @@ _PARAMS: dict[str, tuple[Callable[[object], bool], str]] = {
 
 
 def body_of(request: Request) -> dict[str, Any]:
+    """Raises ModelError for parameters that there are not, and for tools and media, which no local model takes."""
+    if request.tools or any(message.media for message in request.messages):
+        what = "tools" if request.tools else "images and files"
+        message, hint = f"local models take no {what}", "use a hosted model for this step"
+        raise ModelError(message, fault=Fault.BAD_REQUEST, model=request.model, hint=hint)
     params = _checked(request.params, request.model)
     limit = params.pop("max_completion_tokens", None)
     params.setdefault("max_tokens", limit or DEFAULT_MAX_TOKENS)
@@ -64,7 +69,7 @@ def body_of(request: Request) -> dict[str, Any]:
         params["stop"] = [utf8(word) for word in ([stop] if isinstance(stop, str) else stop)]
     body = {
         **params,
-        "messages": [{"role": message.role, "content": utf8(message.content)} for message in request.messages],
+        "messages": [{"role": _role(message), "content": utf8(message.content)} for message in request.messages],
         "cache_prompt": True,
         "stream": True,
         "stream_options": {"include_usage": True},
@@ -75,6 +80,11 @@ def body_of(request: Request) -> dict[str, Any]:
         # A template that opens a reasoning block would put it where the grammar expects the answer.
         body["chat_template_kwargs"] = {"enable_thinking": False}
     return body
+
+
+def _role(message: Message) -> str:
+    """Most chat templates know no tools."""
+    return "user" if message.role == "tool" else message.role
 
 
 def _checked(params: Mapping[str, Any], model: str) -> dict[str, Any]:

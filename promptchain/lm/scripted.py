@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from promptchain.errors import Fault, InvalidFileError, ModelError, Problem, UsageError, Where, known_or_nearest
-from promptchain.lm.protocol import Capabilities, Finish, OnText, Price, Request, Response, Usage
+from promptchain.lm.protocol import Capabilities, Finish, OnText, Price, Request, Response, ToolCall, Usage
 
 if TYPE_CHECKING:
     from yaml import Node
@@ -29,11 +29,12 @@ Reply = str | Response | Exception | Callable[[Request], str | Response | Except
 class Rule:
     """One entry of a script.
 
-    contains: answers every request with this text in its system message or its last user message, and, where no rule
-        is found so, in any other message (the demos, an earlier turn).
+    contains: answers every request with this text in its system message, its last user message or what came after that
+        (a tool's result), and, where no rule is found so, in any other message (the demos, an earlier turn).
     always: the last resort, used any number of times. With neither of the two the reply is used once, in its turn.
     delay: seconds before the reply; 0 stands for the model's own delay.
     finish: why the model stopped, for a reply that is text.
+    tool_calls: the tools that it asks for besides its text, with their arguments; that is then why it stopped.
     """
 
     reply: Reply
@@ -41,6 +42,7 @@ class Rule:
     always: bool = False
     delay: float = 0.0
     finish: Finish = Finish.STOP
+    tool_calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
 
 Script = Reply | Sequence[Reply | Rule] | Mapping[str, Reply]
@@ -85,7 +87,8 @@ class ScriptedLM:
     @classmethod
     def from_file(cls, path: Path) -> ScriptedLM:
         """The script in a YAML file: a list of replies (text) and of mappings with the keys of `Rule`, or with
-        `error` (a Fault) and perhaps `retry_after` (seconds) in place of `reply`. A reply that is itself a list or
+        `error` (a Fault) and perhaps `retry_after` (seconds) in place of `reply`; a call of a tool is written as
+        `{name: lookup, arguments: {item: tea}}`. A reply that is itself a list or
         a mapping is sent as JSON. Keeps no requests, so that a long batch runs in constant memory.
 
         Raises UsageError where the file can't be read, InvalidFileError for what is wrong in it.
@@ -113,7 +116,7 @@ class ScriptedLM:
             # One object may be raised many times, and would gather the frames of all of them.
             raise reply.with_traceback(None)
         if isinstance(reply, str):
-            reply = _response(request, reply, rule.finish, perf_counter() - started)
+            reply = _response(request, reply, rule, perf_counter() - started)
         if on_text is not None:
             for word in _words(reply.text):
                 on_text(word)
@@ -163,12 +166,13 @@ def _rules(script: Script) -> list[Rule]:
 
 
 def _sides(request: Request) -> tuple[str, str]:
-    """The text that tells this request from others (system and last user message), and the text of the rest."""
-    last = max((i for i, message in enumerate(request.messages) if message.role == "user"), default=-1)
+    """The text that tells this request from others (system, last user message and what follows it), and that of the
+    rest."""
+    last = max((i for i, message in enumerate(request.messages) if message.role == "user"), default=math.inf)
     near: list[str] = []
     far: list[str] = []
     for i, message in enumerate(request.messages):
-        (near if i == last or message.role == "system" else far).append(message.content)
+        (near if i >= last or message.role == "system" else far).append(message.content)
     return "\n".join(near), "\n".join(far)
 
 
@@ -181,17 +185,27 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\A\s*\S+\s*|\S+\s*|\s+", text)
 
 
-def _response(request: Request, text: str, finish: Finish, latency: float) -> Response:
-    words = _words(text)
+def _response(request: Request, text: str, rule: Rule, latency: float) -> Response:
+    words, finish, calls = _words(text), rule.finish, _calls(request, rule)
     limit = request.params.get("max_tokens")
     if isinstance(limit, int) and len(words) > limit:
-        words, finish = words[:limit], Finish.LENGTH
+        words, finish, calls = words[:limit], Finish.LENGTH, ()
         text = "".join(words).rstrip()
     prompt = sum(len(message.content.split()) for message in request.messages)
-    return Response(text, finish, Usage(prompt, len(words)), cost=0.0, latency=latency)
+    usage = Usage(prompt, len(words) + sum(len(f"{call.name} {call.arguments}".split()) for call in calls))
+    return Response(text, Finish.TOOLS if calls else finish, usage, cost=0.0, latency=latency, tool_calls=calls)
 
 
-_KEYS = {"reply", "contains", "always", "delay", "finish", "error", "retry_after"}
+def _calls(request: Request, rule: Rule) -> tuple[ToolCall, ...]:
+    """The rule's calls of tools, with ids that go on from those of the turns before."""
+    first = 1 + sum(len(message.tool_calls) for message in request.messages)
+    return tuple(
+        ToolCall(f"call_{number}", name, json.dumps(arguments, ensure_ascii=False, default=str))
+        for number, (name, arguments) in enumerate(rule.tool_calls, first)
+    )
+
+
+_KEYS = {"reply", "contains", "always", "delay", "finish", "error", "retry_after", "tool_calls"}
 
 
 def _read(text: str, file: str) -> list[Reply | Rule]:
@@ -229,7 +243,7 @@ def _entry(node: Node, item: object) -> Reply | Rule:
     for key in item:
         if key not in _KEYS:
             raise UsageError(f"unknown key '{key}'", hint=known_or_nearest(str(key), _KEYS, "keys"))
-    if ("reply" in item) == ("error" in item):
+    if ("reply" in item or "tool_calls" in item) == ("error" in item):
         raise UsageError("an entry has either 'reply' or 'error'")
     if "retry_after" in item and "error" not in item:
         raise UsageError("'retry_after' goes with 'error'")
@@ -237,7 +251,7 @@ def _entry(node: Node, item: object) -> Reply | Rule:
     if "error" in item:
         reply: Reply = _failure(_one_of(Fault, item, "error"), _seconds(item, "retry_after"))
     else:
-        reply = _text(nodes["reply"], item["reply"])
+        reply = _text(nodes["reply"], item["reply"]) if "reply" in item else ""
     if not isinstance(always := item.get("always", False), bool):
         raise UsageError("'always' is true or false")
     return Rule(
@@ -246,7 +260,19 @@ def _entry(node: Node, item: object) -> Reply | Rule:
         always=always,
         delay=_seconds(item, "delay") or 0.0,
         finish=_one_of(Finish, item, "finish") if "finish" in item else Finish.STOP,
+        tool_calls=_tool_calls(item["tool_calls"]) if "tool_calls" in item else (),
     )
+
+
+def _tool_calls(value: object) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    message, hint = "'tool_calls' is a list of calls", "write each like {name: lookup, arguments: {item: tea}}"
+    if not isinstance(value, list) or not value:
+        raise UsageError(message, hint=hint)
+    for call in value:
+        known = isinstance(call, dict) and set(call) <= {"name", "arguments"}
+        if not known or not isinstance(call.get("name"), str) or not isinstance(call.get("arguments", {}), dict):
+            raise UsageError(message, hint=hint)
+    return tuple((call["name"], call.get("arguments", {})) for call in value)
 
 
 def _text(node: Node, value: object) -> str:

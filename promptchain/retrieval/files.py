@@ -75,7 +75,7 @@ def stamp(found: os.stat_result) -> Stamp:
 def fits(path: str, pattern: str) -> bool:
     """Whether a path from the project's folder fits a pattern from there; one without `/` is for the file's name."""
     if "/" not in pattern:
-        return _part(pattern)(path.rpartition("/")[2]) or path == pattern
+        return bool(_part(pattern)(path.rpartition("/")[2])) or path == pattern
     return _fits(tuple(path.split("/")), tuple(pattern.strip("/").split("/")))
 
 
@@ -192,23 +192,28 @@ class _Walk:
             real = (self.root / path).resolve(strict=True)
             parts = real.relative_to(self.root).parts
         except FileNotFoundError:
-            return self._warn(path, "is a symlink to nothing")
+            self._warn(path, "is a symlink to nothing")
+            return None
         except ValueError:
-            return self._warn(path, "is a symlink that leads out of the project")
+            self._warn(path, "is a symlink that leads out of the project")
+            return None
         if any(part.startswith(".") for part in parts):
-            return self._warn(path, "is a symlink to something hidden")
+            self._warn(path, "is a symlink to something hidden")
+            return None
         return "/".join(parts)
 
     def _add(self, path: str, found: os.stat_result) -> None:
         self.hits += 1
         if path in self.files:
-            return None
+            return
         if not stat.S_ISREG(found.st_mode):
-            return self._warn(path, "is a device or a pipe, not a file")
+            self._warn(path, "is a device or a pipe, not a file")
+            return
         try:
             path.encode()
         except UnicodeEncodeError:
-            return self._warn(path, "has a name that is not UTF-8")
+            self._warn(path, "has a name that is not UTF-8")
+            return
         if len(self.files) >= MAX_FILES:
             message = f"the patterns mean more than {MAX_FILES:,} files"
             raise PromptChainError(message, hint="name the folders that matter, such as docs/**/*.md")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,6 +48,11 @@ async def _no_chain(plan: Any, inputs: Mapping[str, Any], record: Callable[[Run]
     raise NotImplementedError
 
 
+def in_order(tools: Iterable[ToolRun]) -> tuple[ToolRun, ...]:
+    """The calls of tools in the order in which they began."""
+    return tuple(sorted(tools, key=lambda run: (run.turn, run.started)))
+
+
 @dataclass(frozen=True)
 class Context:
     """One attempt at a step, or at one item of it.
@@ -79,4 +84,4 @@ class Context:
     @property
     def tools_in_order(self) -> tuple[ToolRun, ...]:
         """The calls of tools in the order in which they began."""
-        return tuple(sorted(self.tools, key=lambda run: (run.turn, run.started)))
+        return in_order(self.tools)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from promptchain import calling, render
+from promptchain import calling, media, render
 from promptchain.calling import Turn
 from promptchain.chain import Fallback, Format, PromptStep
 from promptchain.errors import Fault, ModelError, ParseError, PromptChainError, UnmetError
@@ -106,6 +106,7 @@ class _Dialogue:
         """Raises ModelError, ParseError, UnmetError for what another model may do better; PromptChainError."""
         bound, context = self._bound, self._context
         request = bound.request(values, self._index, self._toolbox.specs)
+        request = media.loaded_in(request, self._able, context.workshop.root)
         turn = 1
         while True:
             answer = await model_call.ask(request, self._form, context, timeout=bound.timeout, retry=bound.retry)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from promptchain.steps import rerank, search_server
 from promptchain.steps.context import Context
 from promptchain.steps.filled import filled
 from promptchain.steps.outcome import Outcome, StepError
+from promptchain.threads import in_thread
 
 if TYPE_CHECKING:
     from promptchain.retrieval.corpus import Corpus, Embed
@@ -71,6 +71,22 @@ async def _run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context
     return Outcome(value, tuple(context.calls), warnings=warnings, fingerprint=fingerprint)
 
 
+async def of_sources(
+    bound: BoundRetrieve, values: Mapping[str, Any], sources: Sequence[str], context: Context
+) -> list[dict[str, Any]]:
+    """The passages of some of the files that the step searches: first those that fit its query, the best first, then
+    all others. Raises PromptChainError."""
+    spec = bound.step.retrieve
+    query = filled(spec.query, values, "its query")
+    embed = embedder(bound, context)
+    corpus = await _corpus(bound, context)
+    text, where = str(query or "").strip()[:MAX_QUERY], {"source": list(sources)}
+    best = await corpus.search(text, top_k=spec.top_k, mode=spec.mode, where=where, embed=embed)
+    places = {(passage.source, passage.line) for passage in best}
+    others = [passage for passage in await corpus.of(sources) if (passage.source, passage.line) not in places]
+    return [passage.to_json() for passage in (*best, *others)]
+
+
 async def _corpus(bound: BoundRetrieve, context: Context) -> Corpus:
     """The passages of the step's files, brought up to date once for each command."""
     from promptchain.retrieval.corpus import Corpus
@@ -98,7 +114,7 @@ def embedder(bound: BoundRetrieve, context: Context) -> Embed | None:
 
     async def vectors(texts: Sequence[str]) -> list[list[float]]:
         if name == embed.LOCAL:  # costs nothing, and so many need no cache
-            return await asyncio.to_thread(embed.local_vectors, list(texts))
+            return await in_thread(lambda: embed.local_vectors(texts))
         caller = Caller(EmbeddingLM(context.caller.lm), budget=context.caller.budget)
         found, answers = await embed.embed(name, texts, caller, timeout=bound.timeout)
         context.calls.extend(calls_of(name, answers))
@@ -128,7 +144,7 @@ async def _from_function(
     name: str, query: str, top_k: int, where: Mapping[str, Any], bound: BoundRetrieve, context: Context
 ) -> list[Passage]:
     """The passages that a function of the project finds: it takes `query`, and `top_k` and `where` if it likes."""
-    function = functions.find(name, context.workshop.root)
+    function = await context.workshop.function(name)
     takes = function.parameters.get("properties", {})
     given = {key: value for key, value in (("query", query), ("top_k", top_k), ("where", where)) if key in takes}
     if "query" not in takes and takes:

@@ -129,7 +129,7 @@ async def _open(sources: Sequence[ToolSource], context: Context) -> Toolbox:
     found: list[_Ready] = []
     for source in sources:
         if source.tool.python is not None:
-            found.append(_function(source.tool, source.tool.python, context))
+            found.append(await _function(source.tool, source.tool.python, context))
         elif source.chain is not None:
             found.append(_chain(source, source.chain))
         else:
@@ -141,8 +141,8 @@ async def _open(sources: Sequence[ToolSource], context: Context) -> Toolbox:
     return Toolbox(found, sources)
 
 
-def _function(tool: Tool, name: str, context: Context) -> _Ready:
-    function = functions.find(name, context.workshop.root)
+async def _function(tool: Tool, name: str, context: Context) -> _Ready:
+    function = await context.workshop.function(name)
 
     async def call(arguments: Mapping[str, Any], context: Context, record: object) -> Any:  # noqa: ARG001
         bound = functions.bind_arguments(function, arguments)

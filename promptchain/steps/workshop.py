@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from promptchain import functions
+from promptchain.functions import Function
+from promptchain.threads import in_thread
+
 _T = TypeVar("_T")
 
 MAX_CALLS = 64
@@ -53,6 +57,14 @@ class Workshop:
         self.approve = approve
         self.timeout = timeout
         self._loops: dict[asyncio.AbstractEventLoop, _OnLoop] = {}
+
+    async def function(self, name: str) -> Function:
+        """A function of the project, imported in a thread once for each event loop. Raises FunctionError."""
+
+        async def make() -> Function:
+            return await in_thread(lambda: functions.find(name, self.root))
+
+        return await self.once(("function", name), make)
 
     async def once(self, key: Hashable, make: Callable[[], Awaitable[_T]]) -> _T:
         """What `make` gives, made once for each event loop however many ask for it. A failure is not kept."""

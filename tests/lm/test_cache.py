@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from promptchain.errors import Fault, ModelError
 from promptchain.lm.cache import CachedLM, CacheStats, default_cache_path
-from promptchain.lm.protocol import Capabilities, Finish, Message, Request, Response, Usage
+from promptchain.lm.protocol import Capabilities, Finish, Media, Message, Request, Response, ToolCall, ToolSpec, Usage
 from promptchain.lm.scripted import Rule, ScriptedLM
 
 FULL = Response("Paris", Finish.STOP, Usage(5, 2, 1), cost=0.25, latency=1.5)
@@ -180,6 +180,42 @@ def test_an_entry_from_before_there_were_logprobs_is_an_answer(path: Path) -> No
     lm = CachedLM(ScriptedLM([]), path)
     assert ask(lm, "hi") == [replace(FULL, cached=True)]
     lm.close()
+
+
+CALLS = (ToolCall("call_1", "lookup", '{"item": "Zoë"}'), ToolCall("call_2", "now", ""))
+
+
+def test_calls_of_tools_are_kept_though_there_is_no_text(path: Path) -> None:
+    full = Response("", Finish.TOOLS, Usage(5, 2), cost=0.25, latency=1.5, tool_calls=CALLS)
+    lm = CachedLM(ScriptedLM([full]), path)
+    ask(lm, "hi")
+    assert ask(lm, "hi") == [replace(full, cached=True)]
+    pieces: list[str] = []
+    asyncio.run(lm.complete(request(), pieces.append))
+    assert pieces == []
+    lm.close()
+
+
+def test_tools_media_and_their_results_make_another_request() -> None:
+    plain = request("hi")
+    image = Media("image", "https://example.com/a.png")
+    call, answer = Message("assistant", "", tool_calls=CALLS), Message("tool", "3", tool_call_id="call_1")
+    others = [
+        replace(plain, tools=(ToolSpec("lookup"),)),
+        replace(plain, tools=(ToolSpec("lookup", "The price."),)),
+        replace(plain, messages=(Message("user", "hi", (image,)),)),
+        replace(plain, messages=(Message("user", "hi", (replace(image, url="https://example.com/b.png"),)),)),
+        replace(plain, messages=(*plain.messages, call, answer)),
+        replace(plain, messages=(*plain.messages, call, replace(answer, tool_call_id="call_2"))),
+    ]
+    assert len({one.key() for one in (plain, *others)}) == 7
+
+
+def test_a_plain_request_has_the_key_that_it_had_before_there_were_tools() -> None:
+    messages = (Message("system", "be brief"), Message("user", "Zoë \ufffc \ud83d"))
+    params = {"temperature": 0, "max_tokens": 9}
+    plain = Request("openai/gpt-4o", messages, params, {"type": "object"}, ("a", "b"), sample=2)
+    assert plain.key("http://x") == "ff7c8a952df2b0bd0d258c0587ce8a89a03e8d14af83ef759db9487ca46e2c07"
 
 
 # one flight at a time

@@ -1,8 +1,9 @@
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,19 @@ from promptchain.errors import BudgetError, Fault, ModelError, UsageError
 from promptchain.lm.budget import Bound, Budget
 from promptchain.lm.cache import CachedLM
 from promptchain.lm.calls import Answer, Caller, CallError, Retry
-from promptchain.lm.protocol import Capabilities, Finish, Message, OnText, Price, Request, Response, Usage
+from promptchain.lm.protocol import (
+    Capabilities,
+    Finish,
+    Media,
+    Message,
+    OnText,
+    Price,
+    Request,
+    Response,
+    ToolCall,
+    ToolSpec,
+    Usage,
+)
 from promptchain.lm.scripted import Rule, ScriptedLM
 
 NO_RETRY = Retry(errors=0)
@@ -368,6 +381,17 @@ def test_an_answer_under_a_lowered_limit_is_found_again_if_the_limit_was_not_rea
     assert len(inner.requests) == 1
 
 
+def test_so_is_one_that_calls_a_tool(tmp_path: Path) -> None:
+    inner = ScriptedLM(Response("", Finish.TOOLS, Usage(1, 1), cost=0.0, tool_calls=(ToolCall("a", "now", "{}"),)))
+    lm = CachedLM(inner, tmp_path / "c.db")
+    for tokens in (500, 400):
+        (answer,) = run(call(Caller(lm, budget=Budget(tokens=tokens))))
+        assert isinstance(answer, Answer)
+        assert answer.response.tool_calls == (ToolCall("a", "now", "{}"),)
+    lm.close()
+    assert len(inner.requests) == 1
+
+
 OUTCOMES = st.sampled_from(["full", "part", "silent", "error", "reset", "timeout", "cancel"])
 CALLS = st.lists(st.tuples(st.text(max_size=40), st.none() | st.integers(1, 60), OUTCOMES), min_size=1, max_size=40)
 
@@ -513,3 +537,27 @@ def test_a_model_gets_as_many_calls_at_once_as_it_has_slots() -> None:
 
     asyncio.run(work())
     assert most == 2
+
+
+# --- tools and media
+
+
+def test_a_bound_counts_tools_calls_and_media() -> None:
+    def tokens(request: Request, model: str = "m") -> int:
+        return Bound.of(replace(request, model=model), Capabilities()).prompt
+
+    plain = Request("m", (Message("user", "hi"),))
+    tool = ToolSpec("lookup", "x" * 500)
+    assert tokens(replace(plain, tools=(tool,))) > tokens(plain) + 500 + 1024
+    call = Message("assistant", "", tool_calls=(ToolCall("a", "lookup", "y" * 300),))
+    assert tokens(replace(plain, messages=(*plain.messages, call))) > tokens(plain) + 300 + 16
+
+    def with_media(kind: Literal["image", "file"], url: str) -> Request:
+        return replace(plain, messages=(Message("user", "hi", (Media(kind, url),)),))
+
+    image = with_media("image", "data:image/png;base64," + "A" * 4_000_000)
+    assert tokens(image) == tokens(plain) + 5_000, "an image costs by its pixels, not by its bytes"
+    assert tokens(image, "openai/gpt-4o-mini") == tokens(plain) + 50_000
+    assert tokens(with_media("file", "data:application/pdf;base64," + "A" * 4_000_000)) > tokens(plain) + 3_000_000
+    assert tokens(with_media("file", "data:application/pdf;base64,AAAA")) == tokens(plain) + 5_000
+    assert tokens(with_media("file", "https://example.com/a.pdf")) == tokens(plain) + 300_000

@@ -75,6 +75,15 @@ def test_routes_and_regions_of_bedrock() -> None:
     assert catalog.lookup("bedrock/converse/anthropic.claude-opus-4-6-v1") == plain
 
 
+def test_tools_images_and_files_are_as_the_data_say() -> None:
+    able = catalog.capabilities("openai/gpt-4o")
+    assert (able.tools, able.images, able.files) == (True, True, True)
+    able = catalog.capabilities("gpt-3.5-turbo-instruct")
+    assert (able.tools, able.images, able.files) == (False, None, None)
+    able = catalog.capabilities("hosted_vllm/mine")
+    assert (able.tools, able.images, able.files) == (False, None, None)
+
+
 def test_capabilities_of_an_unknown_model_are_cautious() -> None:
     unknown = catalog.capabilities("openai/no-such")
     assert (unknown.schema, unknown.grammar, unknown.price, unknown.max_output) == (False, False, None, None)

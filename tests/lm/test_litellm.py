@@ -6,16 +6,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from promptchain.errors import RETRYABLE, Fault, ModelError
 from promptchain.lm import catalog
-from promptchain.lm.litellm import LiteLLM, check, is_closed
-from promptchain.lm.protocol import Finish, Message, OnText, Request, Response, Usage
+from promptchain.lm import litellm_wire as wire
+from promptchain.lm.litellm import LiteLLM, check
+from promptchain.lm.litellm_wire import is_closed
+from promptchain.lm.protocol import (
+    PLACE,
+    Finish,
+    Media,
+    Message,
+    OnText,
+    Request,
+    Response,
+    ToolCall,
+    ToolSpec,
+    Usage,
+)
 from tests.loopback import Fate, Loopback, Reply
 
 KEY = "sk-test-5ecr3t-0123456789"
@@ -664,3 +679,137 @@ def test_connections_are_kept_and_64_calls_run_at_once(lm: LiteLLM) -> None:
     assert [answer.text for answer in answers] == [str(n) for n in range(64)] * 2
     assert server.peak > 32
     assert server.connections <= 80
+
+
+# --- tools and media ------------------------------------------------------------------------------------------------
+
+LOOKUP = ToolSpec("lookup", "The price.", {"type": "object", "properties": {"item": {"type": "string"}}})
+BOTH_WAYS = pytest.mark.parametrize("on_text", [None, lambda _: None], ids=["whole", "stream"])
+
+
+def call_of(name: str, arguments: str, **more: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "arguments": arguments}, **more}
+
+
+@BOTH_WAYS
+def test_calls_of_tools(on_text: OnText | None) -> None:
+    calls = [call_of("lookup", '{"item": "tea"}', id="a1"), call_of("lookup", '{"item": "milk"}', id="b2")]
+    with Loopback([Reply(None, finish="tool_calls", tool_calls=calls)]) as server:
+        response = complete(replace(ask(server), tools=(LOOKUP,)), on_text)
+    assert (response.text, response.finish, response.usage) == ("", Finish.TOOLS, Usage(11, 7))
+    assert response.tool_calls == (
+        ToolCall("a1", "lookup", '{"item": "tea"}'),
+        ToolCall("b2", "lookup", '{"item": "milk"}'),
+    )
+    function = {"name": "lookup", "description": "The price.", "parameters": dict(LOOKUP.parameters)}
+    assert server.bodies[0]["tools"] == [{"type": "function", "function": function}]
+
+
+@BOTH_WAYS
+def test_a_call_besides_a_text_that_a_server_says_stop_after(on_text: OnText | None) -> None:
+    with Loopback([Reply("One moment.", tool_calls=[call_of("now", "{}", id="a")])]) as server:
+        response = complete(replace(ask(server), tools=(LOOKUP,)), on_text)
+    assert (response.text, response.finish) == ("One moment.", Finish.TOOLS)
+    assert response.tool_calls == (ToolCall("a", "now", "{}"),)
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(("sent", "finish"), [("length", Finish.LENGTH), ("content_filter", Finish.FILTER)])
+def test_a_call_that_was_cut_off_is_none(sent: str, finish: Finish, on_text: OnText | None) -> None:
+    with Loopback([Reply("", finish=sent, tool_calls=[call_of("now", '{"a', id="a")])]) as server:
+        response = complete(replace(ask(server), tools=(LOOKUP,)), on_text)
+    assert (response.finish, response.tool_calls) == (finish, ())
+
+
+def delta(index: int | None, name: str | None, arguments: str | None, told: str | None = None) -> dict[str, Any]:
+    piece = {"index": index, "id": told, "type": "function", "function": {"name": name, "arguments": arguments}}
+    return {key: value for key, value in piece.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("deltas", "calls"),
+    [
+        pytest.param(
+            [delta(0, "look", ""), delta(0, "up", '{"a'), delta(1, "now", "{}"), delta(0, None, '": 1}')],
+            [("call_3", "lookup", '{"a": 1}'), ("call_4", "now", "{}")],
+            id="without ids, names in pieces, in turn",
+        ),
+        pytest.param(
+            [delta(0, "now", "{}", "x"), delta(0, "lookup", '{"a": 1}', "y")],
+            [("x", "now", "{}"), ("y", "lookup", '{"a": 1}')],
+            id="all of them numbered 0",
+        ),
+        pytest.param(
+            [delta(0, "lookup", '{"a"', "x"), delta(0, "lookup", ": 1}", "x")],
+            [("x", "lookup", '{"a": 1}')],
+            id="id and name with every piece",
+        ),
+    ],
+)
+def test_streamed_calls_of_all_kinds(deltas: list[dict[str, Any]], calls: list[tuple[str, str, str]]) -> None:
+    with Loopback([Reply("", finish="tool_calls", deltas=deltas)]) as server:
+        earlier = (
+            Message("assistant", "", tool_calls=(ToolCall("call_1", "now", "{}"), ToolCall("call_2", "now", "{}"))),
+            Message("tool", "12:00", tool_call_id="call_1"),
+            Message("tool", "12:00", tool_call_id="call_2"),
+        )
+        asked = ask(server)
+        response = complete(replace(asked, messages=asked.messages + earlier, tools=(LOOKUP,)), lambda _: None)
+    assert [(call.id, call.name, call.arguments) for call in response.tool_calls] == calls
+
+
+def test_pieces_of_calls_without_a_number() -> None:
+    pieces = wire.Pieces()
+    for name, arguments in (("now", "{}"), ("lookup", '{"a"'), (None, ": 1}")):
+        call = SimpleNamespace(id=None, function=SimpleNamespace(name=name, arguments=arguments))
+        delta = SimpleNamespace(content=None, tool_calls=[call])
+        assert pieces.add(SimpleNamespace(delta=delta, finish_reason=None, logprobs=None)) == ""
+    assert not pieces.empty
+    found = pieces.reply(Request("m", ())).tool_calls
+    assert found == (ToolCall("call_1", "now", "{}"), ToolCall("call_2", "lookup", '{"a": 1}'))
+
+
+def test_a_stream_that_breaks_off_within_a_call_is_no_reply() -> None:
+    reply = Reply("", finish="tool_calls", fate=Fate.CUT, tool_calls=[call_of("now", '{"a": 1}', id="a")])
+    with Loopback([reply]) as server:
+        error = fail(replace(ask(server), tools=(LOOKUP,)), lambda _: None)
+    assert error.fault is Fault.CONNECTION
+
+
+def test_a_conversation_with_tools_and_media_is_sent_in_openais_form() -> None:
+    png, pdf = "data:image/png;base64,iVBORw0KGgo=", "data:application/pdf;base64,JVBERi0="
+    media = (Media("image", png), Media("file", pdf, "a.pdf"), Media("file", pdf))
+    messages = (
+        Message("user", f"Look: {PLACE} and {PLACE}{PLACE} please", media),
+        Message("assistant", "", tool_calls=(ToolCall("a", "lookup", '{"item": "tea"}'), ToolCall("b", "now", ""))),
+        Message("tool", "3 EUR", tool_call_id="a"),
+        Message("tool", "12:00", tool_call_id="b"),
+        Message("user", f"a {PLACE} of the text's own"),
+        Message("user", "no place", (Media("image", "https://127.0.0.1/a.png"),)),
+    )
+    with Loopback() as server:
+        complete(replace(ask(server), messages=messages))
+    (body,) = server.bodies
+    shown = {"type": "image_url", "image_url": {"url": png}}
+    assert body["messages"][0]["content"] == [
+        {"type": "text", "text": "Look:"},
+        shown,
+        {"type": "text", "text": "and"},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": pdf}},
+        {"type": "file", "file": {"filename": "file.pdf", "file_data": pdf}},
+        {"type": "text", "text": "please"},
+    ]
+    assert body["messages"][1] == {
+        "role": "assistant",
+        "tool_calls": [call_of("lookup", '{"item": "tea"}', id="a"), call_of("now", "{}", id="b")],
+    }
+    assert body["messages"][2] == {"role": "tool", "content": "3 EUR", "tool_call_id": "a"}
+    assert body["messages"][4] == {"role": "user", "content": f"a {PLACE} of the text's own"}
+    link = {"type": "image_url", "image_url": {"url": "https://127.0.0.1/a.png"}}
+    assert body["messages"][5]["content"] == [{"type": "text", "text": "no place"}, link]
+    assert "tools" not in body
+
+
+def test_a_file_by_its_address_is_left_to_litellm() -> None:
+    sent = wire.message_of(Message("user", PLACE, (Media("file", "https://example.com/a.pdf", "a.pdf"),)))
+    assert sent["content"] == [{"type": "file", "file": {"file_id": "https://example.com/a.pdf"}}]

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from promptchain.errors import Fault, ModelError
 from promptchain.lm.local import LocalLM
-from promptchain.lm.protocol import Finish, Message, OnText, Request, Response, Usage
+from promptchain.lm.protocol import Finish, Media, Message, OnText, Request, Response, ToolSpec, Usage
 from promptchain.lm.weights import find_weights, fingerprint
 
 SMOLLM = "local/smollm2"
@@ -420,6 +420,20 @@ def test_what_is_sent(local: LocalLM, fake: FakeLlama, tiny: str) -> None:
     assert [message["content"] for message in body["messages"]] == ["s", "u", "a", "v"]
     assert (body["temperature"], body["max_tokens"], body["stop"], body["top_k"]) == (0.5, 7, ["x"], 3)
     assert not {"max_completion_tokens", "grammar", "top_p"} & set(body)
+
+
+def test_tools_and_media_are_refused_and_what_a_tool_gave_is_the_users(
+    local: LocalLM, fake: FakeLlama, tiny: str
+) -> None:
+    able = local.capabilities(tiny)
+    assert (able.tools, able.images, able.files) == (False, False, False)
+    error = refusal(local, ask(model=tiny, tools=(ToolSpec("lookup"),)))
+    assert (error.fault, error.message) == (Fault.BAD_REQUEST, "local models take no tools")
+    image = Message("user", "hi", (Media("image", "https://example.com/a.png"),))
+    error = refusal(local, Request(tiny, (image,)))
+    assert (error.fault, error.message) == (Fault.BAD_REQUEST, "local models take no images and files")
+    answer(local, Request(tiny, (Message("user", "u"), Message("tool", "t", tool_call_id="a"))))
+    assert [message["role"] for message in fake.bodies[0]["messages"]] == ["user", "user"]
 
 
 def test_the_reply_is_bounded_and_the_seed_is_fixed(local: LocalLM, fake: FakeLlama, tiny: str) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptchain.errors import Fault, InvalidFileError, ModelError, UsageError
-from promptchain.lm.protocol import LM, Capabilities, Finish, Message, Price, Request, Response, Usage
+from promptchain.lm.protocol import LM, Capabilities, Finish, Message, Price, Request, Response, ToolCall, Usage
 from promptchain.lm.scripted import Rule, ScriptedLM
 
 
@@ -175,6 +176,43 @@ def test_a_file_is_a_script(tmp_path: Path) -> None:
     assert lm.requests == [], "a long batch must run in constant memory"
 
 
+CALLING = """
+- {contains: 3 EUR, reply: It is 3 EUR.}
+- {contains: tea, tool_calls: [{name: lookup, arguments: {item: tea}}, {name: now}]}
+- {reply: One moment., tool_calls: [{name: now, arguments: {}}]}
+"""
+
+
+def test_a_file_may_call_tools(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(CALLING)
+    lm = ScriptedLM.from_file(tmp_path / "s.yaml")
+    asked = request("How much is tea?")
+    first = asyncio.run(lm.complete(asked))
+    assert (first.text, first.finish, first.cost) == ("", Finish.TOOLS, 0.0)
+    assert first.tool_calls == (ToolCall("call_1", "lookup", '{"item": "tea"}'), ToolCall("call_2", "now", "{}"))
+    assert first.usage.completion_tokens > 0
+    turn = (Message("assistant", "", tool_calls=first.tool_calls), Message("tool", "3 EUR", tool_call_id="call_1"))
+    assert asyncio.run(lm.complete(replace(asked, messages=asked.messages + turn))).text == "It is 3 EUR."
+    pieces: list[str] = []
+    other = replace(request("wait"), messages=(*turn[:1], Message("user", "wait")))
+    last = asyncio.run(lm.complete(other, pieces.append))
+    assert (pieces, last.finish) == (["One ", "moment."], Finish.TOOLS)
+    assert last.tool_calls == (ToolCall("call_3", "now", "{}"),), "no id comes twice in a conversation"
+    cut = asyncio.run(ScriptedLM.from_file(tmp_path / "s.yaml").complete(request("wait", max_tokens=1)))
+    assert (cut.text, cut.finish, cut.tool_calls) == ("One", Finish.LENGTH, ())
+
+
+def test_a_rule_looks_at_what_a_tool_gave_before_an_earlier_turn() -> None:
+    lm = ScriptedLM([Rule("old", contains="4 EUR"), Rule("new", contains="3 EUR")])
+    messages = (
+        Message("user", "milk?"),
+        Message("tool", "4 EUR", tool_call_id="a"),
+        Message("user", "tea?"),
+        Message("tool", "3 EUR", tool_call_id="b"),
+    )
+    assert asyncio.run(lm.complete(Request("m", messages))).text == "new"
+
+
 def test_another_script_has_another_identity(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).write_text(f"- {name}\n")
@@ -196,6 +234,12 @@ def test_another_script_has_another_identity(tmp_path: Path) -> None:
         ("- {reply: a, delay: -1}", "'delay' is a number of seconds, not -1"),
         ("- {reply: a, retry_after: 1}", "'retry_after' goes with 'error'"),
         ("- {reply: a, always: 3}", "'always' is true or false"),
+        ("- {tool_calls: lookup}", "'tool_calls' is a list of calls; write each like {name: lookup"),
+        ("- {tool_calls: []}", "'tool_calls' is a list of calls"),
+        ("- {tool_calls: [{nam: lookup}]}", "'tool_calls' is a list of calls"),
+        ("- {tool_calls: [{name: 3}]}", "'tool_calls' is a list of calls"),
+        ("- {tool_calls: [{name: a, arguments: [1]}]}", "'tool_calls' is a list of calls"),
+        ("- {tool_calls: [{name: a}], error: timeout}", "either 'reply' or 'error'"),
         ("- a\n- [b", "not YAML"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from promptchain import gates, plan
@@ -20,6 +21,7 @@ from promptchain.lm.protocol import Capabilities
 from promptchain.records import Status, StepVariant
 from promptchain.results import ExampleResult, State, StepResult
 from promptchain.steps.prompt import BoundPrompt
+from promptchain.steps.workshop import Workshop
 from promptchain.summary import summarise
 from promptchain.testing import Case, Evaluation, Verdict
 
@@ -56,7 +58,7 @@ def case(name: str = "support", model: str = "openai/gpt-5-mini", called: str | 
         step: BoundPrompt(made.steps[step], StepVariant(), {}, ((model, Capabilities()),), None)  # type: ignore[arg-type]
         for step in STEPS
     }
-    return Case(called or name, name, made, BoundPlan(plan.build(made), bound, model))
+    return Case(called or name, name, made, BoundPlan(plan.build(made), bound, model, Workshop(Path("unused"))))
 
 
 def result(

@@ -1,0 +1,69 @@
+"""What of the project decides what a chain does and stands in no prompt: code and passages, as hashes of files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from promptchain import location, modules
+from promptchain.chain import Chain, ChainStep, PromptStep, PythonStep, RetrieveStep, digest
+from promptchain.parts import Retrieve
+
+
+def of(chain: Chain, folder: Path, root: Path) -> dict[str, dict[str, str]]:
+    """By kind ("python", "retrieve") the files that the chain's own steps use, with the SHA-256 of each. What is not
+    there is left out: the checks tell of it.
+
+    folder: that of the chain file. root: the project's."""
+    found: dict[str, dict[str, str]] = {}
+    for name in chain.steps:
+        for kind, hashes in of_step(chain, name, folder, root).items():
+            found.setdefault(kind, {}).update(hashes)
+    return found
+
+
+def of_step(chain: Chain, name: str, folder: Path, root: Path) -> dict[str, dict[str, str]]:
+    """As `of`, of one step."""
+    found: dict[str, dict[str, str]] = {}
+    for function in _functions(chain, name):
+        found.setdefault("python", {}).update(modules.fingerprint(function, root))
+    step = chain.steps[name]
+    if isinstance(step, RetrieveStep) and step.retrieve.patterns:
+        found["retrieve"] = passages(step.retrieve, folder, root)
+    return found
+
+
+def fingerprints(chain: Chain, folder: Path, root: Path) -> dict[str, str]:
+    """By step, a hash of what it uses: code, passages, another chain with all that this one uses. Only of steps that
+    use something."""
+    found = {}
+    for name, step in chain.steps.items():
+        used: list[Any] = [of_step(chain, name, folder, root)]
+        named = [step.chain] if isinstance(step, ChainStep) else []
+        named += [tool.chain for tool in step.tools if tool.chain] if isinstance(step, PromptStep) else []
+        for inner in named:
+            own = chain.chains[inner]
+            lock = folder / f"{inner}.lock.yaml"
+            text = lock.read_text("utf-8") if lock.is_file() else ""
+            used.append([own.content_id, text, fingerprints(own, folder, root)])
+        if any(used):
+            found[name] = digest(used)[:16]
+    return found
+
+
+def passages(spec: Retrieve, folder: Path, root: Path) -> dict[str, str]:
+    """The files that are searched, with the SHA-256 of each, from the index's own cache where that is fresh."""
+    from promptchain.retrieval.corpus import fingerprint_of
+
+    return fingerprint_of(root, folder, spec, location.store_place(root).state)
+
+
+def _functions(chain: Chain, name: str) -> Iterator[str]:
+    step = chain.steps[name]
+    if isinstance(step, PythonStep):
+        yield step.python
+    elif isinstance(step, RetrieveStep) and step.retrieve.python:
+        yield step.retrieve.python
+    elif isinstance(step, PromptStep):
+        yield from (tool.python for tool in step.tools if tool.python)
