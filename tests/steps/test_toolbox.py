@@ -532,3 +532,21 @@ def test_the_record_of_tools_reads_back(tmp_path: Path) -> None:
     run = ToolRun(name="add", arguments="no JSON", error="x", started=0.5, sample=2)
     (tmp_path / "x").write_text(run.model_dump_json())
     assert ToolRun.model_validate_json((tmp_path / "x").read_text()) == run
+
+
+class Mixed(ScriptedLM):
+    """A model that calls tools in its own way, and others that cannot."""
+
+    def capabilities(self, model: str) -> Capabilities:
+        return NATIVE if model == "m" else Capabilities()
+
+
+def test_a_fallback_calls_in_the_way_it_can(project: Folder) -> None:
+    down = ModelError("no such key", fault=Fault.AUTH, model="m")
+    one, two = asks(("add", {"a": 1, "b": 2})), asks(("add", {"a": 2, "b": 2}))
+    lm = Mixed([one, two, down, writes("add", {"a": 3, "b": 4}), '{"answer": 7}'])
+    run = project.once({**ADD, "output": "integer", "fallbacks": ["m2"]}, lm)
+    assert step_of(run).value == 7
+    assert [(tool.value, tool.turn) for tool in step_of(run).tools] == [(3, 1), (4, 2), (7, 1)]
+    assert [bool(request.tools) for request in lm.requests] == [True, True, True, False, False]
+    assert len(lm.requests[3].messages) == 2  # it begins anew
