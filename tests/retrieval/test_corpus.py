@@ -491,6 +491,20 @@ def test_several_tasks_may_use_it(root: Path, found: Corpus) -> None:
     run(all_of_them())
 
 
+def test_a_refresh_without_vectors_does_not_take_them_from_others(root: Path, found: Corpus) -> None:
+    async def both() -> None:
+        await found.refresh(by_letters)
+
+        async def slow(texts: Sequence[str]) -> list[list[float]]:
+            (root / "docs/new.md").write_text("# New\n")
+            await found.refresh()
+            return await by_letters(texts)
+
+        assert await found.search("# Cards", top_k=3, mode="dense", embed=slow)
+
+    run(both())
+
+
 def test_progress_is_told(root: Path, found: Corpus) -> None:
     told: list[tuple[int, int]] = []
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from promptchain.retrieval import dense, index
+from promptchain.errors import PromptChainError
+from promptchain.retrieval import dense, index, search
 from promptchain.retrieval.corpus import fingerprint_of
 from tests.retrieval.kit import ask, by_letters, corpus, run, sources, spec, write
 
@@ -94,6 +95,19 @@ def test_damage_that_only_a_search_sees_is_mended(root: Path) -> None:
         run(found.refresh())
         assert sources(found, "refunds") == ["docs/a.md"]
     is_right(root)
+
+
+def test_what_is_damaged_again_and_again_is_an_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> object:
+        exc = sqlite3.DatabaseError("database disk image is malformed")
+        exc.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise exc
+
+    with corpus(root) as found:
+        run(found.refresh())
+        monkeypatch.setattr(search, "lexical", broken)
+        with pytest.raises(PromptChainError, match="again and again"):
+            ask(found, "refunds")
 
 
 def in_place(path: Path) -> None:
