@@ -378,7 +378,7 @@ contents = st.sampled_from(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(names, st.one_of(st.none(), contents)), min_size=1, max_size=8))
 def test_an_index_kept_up_is_as_one_made_anew(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str | None]]
