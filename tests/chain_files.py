@@ -48,6 +48,7 @@ steps:
     when: intent == "yes" and each[0].price > 3
   reply:
     prompt: {file: reply.md}
+    params: {temperature: 0.7}
     samples: 3
     select: majority
     reasoning: true

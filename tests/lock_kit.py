@@ -55,7 +55,8 @@ def adopt(workspace: Workspace, name: str = "demo", words: tuple[str, ...] = (),
     try:
         checks, choices = testing.assertions(project, chain)
         data = testing.data(project, chain)
-        now = fingerprints.made_from(chain, by_step, lm, data=data, checks=(*checks, *choices), sources={})
+        found = {"data": data, "checks": (*checks, *choices), "sources": project.sources(chain)}
+        now = fingerprints.made_from(chain, by_step, lm, **found)
     except PromptChainError:  # a chain that no test belongs to
         pass
     model = models.of_lock(chain)

@@ -27,7 +27,7 @@ async def run(bound: BoundPython, values: Mapping[str, Any], context: Context) -
     step = bound.step
     try:
         given = {name: filled(value, values, f"the argument '{name}'") for name, value in step.inputs.items()}
-        function = functions.find(step.python, context.workshop.root)
+        function = await context.workshop.function(step.python)
         arguments = functions.bind_arguments(function, given)
         value = await _tried(bound, function, arguments, context)
     except PromptChainError as exc:

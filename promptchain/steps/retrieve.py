@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from promptchain.steps import rerank, search_server
 from promptchain.steps.context import Context
 from promptchain.steps.filled import filled
 from promptchain.steps.outcome import Outcome, StepError
+from promptchain.threads import in_thread
 
 if TYPE_CHECKING:
     from promptchain.retrieval.corpus import Corpus, Embed
@@ -114,7 +114,7 @@ def embedder(bound: BoundRetrieve, context: Context) -> Embed | None:
 
     async def vectors(texts: Sequence[str]) -> list[list[float]]:
         if name == embed.LOCAL:  # costs nothing, and so many need no cache
-            return await asyncio.to_thread(embed.local_vectors, list(texts))
+            return await in_thread(lambda: embed.local_vectors(texts))
         caller = Caller(EmbeddingLM(context.caller.lm), budget=context.caller.budget)
         found, answers = await embed.embed(name, texts, caller, timeout=bound.timeout)
         context.calls.extend(calls_of(name, answers))
@@ -144,7 +144,7 @@ async def _from_function(
     name: str, query: str, top_k: int, where: Mapping[str, Any], bound: BoundRetrieve, context: Context
 ) -> list[Passage]:
     """The passages that a function of the project finds: it takes `query`, and `top_k` and `where` if it likes."""
-    function = functions.find(name, context.workshop.root)
+    function = await context.workshop.function(name)
     takes = function.parameters.get("properties", {})
     given = {key: value for key, value in (("query", query), ("top_k", top_k), ("where", where)) if key in takes}
     if "query" not in takes and takes:

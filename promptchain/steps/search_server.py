@@ -15,6 +15,7 @@ from promptchain.errors import Fault, ModelError, PromptChainError
 from promptchain.lm.calls import Retry
 from promptchain.retrieval.passages import Passage
 from promptchain.steps.context import Context
+from promptchain.threads import in_thread
 
 if TYPE_CHECKING:
     from promptchain.steps.retrieve import BoundRetrieve
@@ -35,7 +36,7 @@ async def ask(
     retry, tries = Retry(errors=bound.step.retry.errors), 0
     while True:
         try:
-            answer = await asyncio.wait_for(asyncio.to_thread(_post, url, body, bound.timeout), bound.timeout)
+            answer = await asyncio.wait_for(in_thread(lambda: _post(url, body, bound.timeout)), bound.timeout)
             break
         except TimeoutError:
             raise _error(server, f"did not answer within {bound.timeout:g} s", Fault.TIMEOUT) from None

@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from promptchain import functions
+from promptchain.functions import Function
+from promptchain.threads import in_thread
+
 _T = TypeVar("_T")
 
 
@@ -52,6 +56,14 @@ class Workshop:
         self.timeout = timeout
         self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, asyncio.Future[Any]]]
         self._made = WeakKeyDictionary()
+
+    async def function(self, name: str) -> Function:
+        """A function of the project, imported in a thread once for each event loop. Raises FunctionError."""
+
+        async def make() -> Function:
+            return await in_thread(lambda: functions.find(name, self.root))
+
+        return await self.once(("function", name), make)
 
     async def once(self, key: Hashable, make: Callable[[], Awaitable[_T]]) -> _T:
         """What `make` gives, made once for each event loop however many ask for it. A failure is not kept."""
