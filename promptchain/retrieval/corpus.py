@@ -214,7 +214,7 @@ class Corpus:
 
     def _fingerprint(self) -> str:
         hashes = sorted((path, known.sha) for path, known in self._keeper.known.items())
-        made = [index.FORMAT, self._spec.split.model_dump(), self._spec.embedder, hashes]
+        made = [index.FORMAT, self._spec.split.model_dump(), self._spec.named_embedder, hashes]
         return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
 
     def _found(
@@ -300,7 +300,7 @@ def _hopeless() -> PromptChainError:
 def index_path(root: Path, folder: Path, spec: Retrieve, state: Path) -> Path:
     """Where the index of such passages lies: one for each choice of files, splitting and embedder."""
     place = os.path.relpath(folder.resolve(), root.resolve())
-    chosen = [place, spec.patterns, spec.split.model_dump(), spec.embedder]
+    chosen = [place, spec.patterns, spec.split.model_dump(), spec.named_embedder]
     name = hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:16]
     return state / "retrieval" / f"{name}.db"
 
