@@ -19,9 +19,8 @@ from typing import Any
 from promptchain.errors import Fault, ModelError
 from promptchain.lm.calls import Answer, Caller, Remembers, Retry
 from promptchain.lm.protocol import LM, Capabilities, Message, OnText, Price, Request, Response
-from promptchain.parts import LOCAL_EMBEDDER
 
-LOCAL = LOCAL_EMBEDDER
+LOCAL = "local/wordllama"
 """WordLlama's 256 numbers a text: bags of words at a thousandth of a second each, and its weights come in its wheel
 (https://github.com/dleemiller/WordLlama, MIT)."""
 INSTALL = "pip install 'promptchain[rag]'"

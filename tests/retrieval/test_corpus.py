@@ -288,8 +288,13 @@ def test_the_fingerprint_is_of_what_is_found(root: Path) -> None:
     one = fingerprint("docs/*")
     assert fingerprint("docs/*") == one
     assert fingerprint("docs/*.*", state=root / "other") == one
-    others = [fingerprint("docs/*.md"), fingerprint("docs/*", split={"size": 500}), fingerprint("docs/*", embedder="x")]
-    assert len({one, *others}) == 4
+    others = [
+        fingerprint("docs/*.md"),
+        fingerprint("docs/*", split={"size": 500}),
+        fingerprint("docs/*", mode="hybrid"),
+    ]
+    others.append(fingerprint("docs/*", mode="hybrid", embedder="x"))
+    assert len({one, *others}) == 5
 
 
 def test_an_unchanged_corpus_is_not_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
