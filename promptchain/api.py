@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from promptchain import inputs, runner
+from promptchain import inputs, runner, trust
 from promptchain.binding import BoundPlan
 from promptchain.chain import Chain
 from promptchain.errors import PromptChainError, UsageError
@@ -113,6 +113,7 @@ def load(
     """
     found = Project.find(Path(project) if project is not None else None)
     chain = found.load(reference)
+    trust.check(found, reference, chain)
     models = lm if lm is not None else found.lm(cache=cache)
     lock = None if source else found.lock(reference)
     bound = found.bind(chain, models, [model] if model else [], lock=lock, stand_in=lm is not None)

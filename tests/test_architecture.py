@@ -121,6 +121,7 @@ ROWS = (
     "history",
     "settings",
     "project",
+    "trust",
     "recording",
     "evaluations",
     "testing",

@@ -33,10 +33,12 @@ def bind(
 
     source: on the words of the chain file. locked: nothing but fresh prompts will do.
     Raises StaleError, InvalidFileError for a lock that cannot be read, and what `Project.bind` raises."""
+    from promptchain import trust
     from promptchain.errors import UsageError
 
     if source and locked:
         raise UsageError("--locked wants compiled prompts and --source none", hint="leave one of them out")
+    trust.check(project, reference, chain)
     lock = None if source else lock_of(project, reference)
     locks = {} if source else project.inner_locks(reference, chain)
     bound = project.bind(chain, lm, models, lock=lock, locks=locks)

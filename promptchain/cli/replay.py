@@ -90,13 +90,16 @@ def _bind(
 ) -> BoundPlan:
     """The chain on the prompts of the record, compiled or not; on another version, or on another model than they were
     compiled for, on those that a run would take."""
+    from promptchain import trust
     from promptchain.cli import adopted
 
     models = _models(project, run, wanted, chain, at)
     if at is not None or (wanted and run.compiled):
         return adopted.bind(project, reference, chain, lm, models)
+    trust.check(project, reference, chain)
     lock = adopted.lock_of(project, reference) if run.compiled else None
-    return project.bind(chain, lm, models, lock=lock, used=run.compiled)
+    locks = project.inner_locks(reference, chain)
+    return project.bind(chain, lm, models, lock=lock, used=run.compiled, locks=locks)
 
 
 def _find(project: Project, run: str) -> Run:

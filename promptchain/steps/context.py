@@ -82,6 +82,11 @@ class Context:
         return tuple(call for call in self.calls if call.sample == self.sample)
 
     @property
+    def own_tools(self) -> tuple[ToolRun, ...]:
+        """The calls of tools that were made for this sample."""
+        return tuple(run for run in self.tools_in_order if run.sample == self.sample)
+
+    @property
     def tools_in_order(self) -> tuple[ToolRun, ...]:
         """The calls of tools in the order in which they began."""
         return in_order(self.tools)

@@ -164,7 +164,7 @@ class _Dialogue:
             self._context.own_calls,
             "\n\n".join(thoughts) or None,
             tuple(warnings),
-            self._context.tools_in_order,
+            self._context.own_tools,
         )
         if self._context.judge is None:
             return outcome
