@@ -33,6 +33,10 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+MOST = {"a prompt": 1.15}
+"""Times the model's own. Assertions and runs of their own are work for each item, while no other call is begun."""
+
+
 @pytest.mark.parametrize("kind", [*KINDS])
 def test_items_take_their_share_of_the_calls_in_flight(kind: str, tmp_path: Path) -> None:
     loop = {"in": "{{ rows }}", "as": "row"}
@@ -54,9 +58,10 @@ def test_items_take_their_share_of_the_calls_in_flight(kind: str, tmp_path: Path
         assert (len(result.steps["each"].items), result.totals.calls, result.error) == (ITEMS, ITEMS, None)
         return result.seconds
 
-    found = min(seconds() for _ in range(3))
+    most = MOST.get(kind, 1.3)
+    found = min(seconds() for _ in range(5))
     say(
-        f"1,000 items at 64, each {kind}, against the model's own time (at most 1.15)",
+        f"1,000 items at 64, each {kind}, against the model's own time (at most {most})",
         f"{found / IDEAL:.3f} ({found:.2f} s)",
     )
-    assert found <= 1.15 * IDEAL
+    assert found <= most * IDEAL
