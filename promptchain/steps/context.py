@@ -50,7 +50,7 @@ async def _no_chain(plan: Any, inputs: Mapping[str, Any], record: Callable[[Run]
 
 def in_order(tools: Iterable[ToolRun]) -> tuple[ToolRun, ...]:
     """The calls of tools in the order in which they began."""
-    return tuple(sorted(tools, key=lambda run: (run.turn, run.started)))
+    return tuple(sorted(tools, key=lambda run: (run.started, run.turn)))
 
 
 @dataclass(frozen=True)
