@@ -41,6 +41,9 @@ def run(
     model: options.Models = None,
     output: options.Output = None,
     json: Annotated[bool, typer.Option("--json", help="Print the whole record as JSON.")] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print the run's events as they happen, each as a line of JSON.")
+    ] = False,
     save_run: options.SaveRun = None,
     batch: options.Batch = None,
     resume: options.Resume = False,
@@ -63,6 +66,8 @@ def run(
 
       echo '{"message": "Where is my card?"}' | chain run support --input - --json
 
+      chain run support "Where is my card?" --stream | jq -j 'select(.event == "token").text'
+
       chain run support --batch rows.jsonl -o out.jsonl
     """
     from promptchain.cli import adopted
@@ -77,7 +82,7 @@ def run(
     caller = project.caller(lm, bound, Ceilings(max_cost, max_calls, max_tokens), concurrency)
     try:
         if batch is not None:
-            _refuse(text=text, pairs=pairs, input=input, json=json, save_run=save_run)
+            _refuse(text=text, pairs=pairs, input=input, json=json, stream=stream, save_run=save_run)
             if output is None:
                 raise UsageError("--batch needs a file to write to", hint="add -o out.jsonl")
             recorder = Recorder(project, name, chain, any_lock=source)
@@ -89,13 +94,19 @@ def run(
             raise UsageError("--resume goes with --batch")
         values = _inputs(chain, text, pairs or [], input)
         if output is not None:
-            _check_output(chain, output, bound.plan.outputs, json=json)
+            _check_output(chain, output, bound.plan.outputs, json=json, stream=stream)
+        if stream and json:
+            raise UsageError("--stream prints events, so --json does not go with it", hint="leave one of them out")
         if save_run is not None and save_run.is_dir():
             raise UsageError(f"--save-run {save_run} is a folder", hint=f"name a file: {save_run / 'run.json'}")
         recorder = Recorder(project, name, chain, any_lock=source)
         if not cache:
             project.warm(lm, bound)
-        _run_once(recorder, bound, caller, values, json=json, save_run=save_run, only=output)
+        kept = _Kept(recorder, save_run)
+        if stream:
+            _run_streamed(kept, bound, caller, values)
+        else:
+            _run_once(kept, bound, caller, values, json=json, only=output)
     finally:
         lm.close()
 
@@ -103,18 +114,21 @@ def run(
 def _refuse(**given: Any) -> None:
     from promptchain.errors import UsageError
 
-    names = {"text": "TEXT", "pairs": "-i", "input": "--input", "json": "--json", "save_run": "--save-run"}
+    names = {"text": "TEXT", "pairs": "-i", "input": "--input", "json": "--json"}
+    names |= {"stream": "--stream", "save_run": "--save-run"}
     for key, value in given.items():
         if value:
             raise UsageError(f"{names[key]} does not go with --batch", hint="the inputs are the rows of the file")
 
 
-def _check_output(chain: Chain, name: str, known: Iterable[str], *, json: bool) -> None:
+def _check_output(chain: Chain, name: str, known: Iterable[str], *, json: bool, stream: bool) -> None:
     from promptchain.errors import UsageError, known_or_nearest
 
     if name not in known:
         hint = known_or_nearest(name, known, "outputs")
         raise UsageError(f"the chain '{chain.name}' has no output '{name}'", hint=hint)
+    if stream:
+        raise UsageError("--stream prints events, so -o does not go with it", hint="leave one of them out")
     if json:
         raise UsageError("--json prints the whole record, so -o does not go with it", hint="leave one of them out")
 
@@ -144,37 +158,47 @@ def stdin_text() -> str:
         raise InputError(f"standard input is not UTF-8 (byte {exc.start + 1})") from None
 
 
+def _run_streamed(kept: _Kept, bound: Any, caller: Any, values: dict[str, Any]) -> None:
+    from promptchain import runner
+    from promptchain.cli import interrupt
+    from promptchain.cli.stream import Lines
+
+    lines = Lines()
+    lines.begin(bound, values)
+    try:
+        work = runner.run(bound, values, caller, observe=lines.observe, record=kept.keep, stream=True)
+        interrupt.run(lines.watched(work))
+    except KeyboardInterrupt:
+        if lines.gone is not None:
+            raise lines.gone from None
+        if kept.last is not None:
+            lines.end(kept.last, interrupted=True)
+        _tell_where(kept)
+        raise
+    assert kept.last is not None
+    lines.end(kept.last)
+    _conclude(kept, kept.last)
+    if kept.error:
+        raise kept.error
+
+
 def _run_once(
-    recorder: Recorder,
-    bound: Any,
-    caller: Any,
-    values: dict[str, Any],
-    *,
-    json: bool,
-    save_run: Path | None,
-    only: str | None,
+    kept: _Kept, bound: Any, caller: Any, values: dict[str, Any], *, json: bool, only: str | None
 ) -> None:
     from promptchain import runner
     from promptchain.cli import interrupt
-    from promptchain.records import Status
 
-    kept = _Kept(recorder, save_run)
     try:
         with step_progress(bound) as (observe, stream):
             work = runner.run(bound, values, caller, observe=observe, record=kept.keep, stream=stream)
             result = interrupt.run(work)
     except KeyboardInterrupt:
-        if kept.run:
-            note(f"what was done is recorded: {kept.where()}")
+        _tell_where(kept)
         raise
     result = kept.run or result
     if json:
         print_json(result.model_dump(mode="json"))
-    for name, step in result.steps.items():
-        for warning in step.warnings:
-            warn(f"step '{name}': {warning}")
-    if result.status is Status.FAILED:
-        _fail(result, kept.where())
+    _conclude(kept, result)
     if not json:
         print_outputs(result.outputs if only is None else {only: result.outputs[only]})
         if animated(sys.stderr):
@@ -182,9 +206,25 @@ def _run_once(
             calls = f"{totals.calls} call{'s' * (totals.calls != 1)}"
             spent = f"{calls}, {totals.tokens} tokens, {dollars(totals.cost)}"
             note(style(f"{seconds(result.seconds)}, {spent}", "2", sys.stderr))
-            _cite(recorder, result)
+            _cite(kept.recorder, result)
     if kept.error:
         raise kept.error
+
+
+def _tell_where(kept: _Kept) -> None:
+    if kept.run:
+        note(f"what was done is recorded: {kept.where()}")
+
+
+def _conclude(kept: _Kept, result: Run) -> None:
+    """Say what a user should know of the run, and end the command where it failed."""
+    from promptchain.records import Status
+
+    for name, step in result.steps.items():
+        for warning in step.warnings:
+            warn(f"step '{name}': {warning}")
+    if result.status is Status.FAILED:
+        _fail(result, kept.where())
 
 
 def _cite(recorder: Recorder, result: Run) -> None:
@@ -197,11 +237,12 @@ def _cite(recorder: Recorder, result: Run) -> None:
 
 class _Kept:
     """Has the record of a run in the store, and in the file of --save-run. What goes wrong there is told after the
-    answer: `error`."""
+    answer: `error`. last: the record, wherever it is kept; run: the record, where it is."""
 
     def __init__(self, recorder: Recorder, save_run: Path | None) -> None:
-        self._recorder = recorder
+        self.recorder = recorder
         self._save_run = save_run
+        self.last: Run | None = None
         self.run: Run | None = None
         self.error: PromptChainError | None = None
 
@@ -209,10 +250,10 @@ class _Kept:
         from promptchain.errors import PromptChainError
         from promptchain.project import write_record
 
-        result = self._recorder.keep(result)
-        for problem in self._recorder.problems:
+        result = self.last = self.recorder.keep(result)
+        for problem in self.recorder.problems:
             warn(str(problem))
-        if not self._recorder.problems:
+        if not self.recorder.problems:
             self.run = result
         if self._save_run is not None:
             try:
