@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
+import stat
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from promptchain.cli.output import discard_stdout, say, takes_unicode
@@ -32,9 +36,30 @@ class Lines:
         self._write(RunStarted(bound.plan.chain.name, bound.model, values))
 
     async def watched(self, work: Coroutine[Any, Any, Run]) -> Run:
-        """The run, which is cancelled when a line cannot be written."""
+        """The run, which is cancelled when a line cannot be written, or the reader of a pipe goes while nothing is."""
         self._work = asyncio.current_task()
-        return await work
+        with self._hearing_the_end(asyncio.get_running_loop()):
+            return await work
+
+    @contextmanager
+    def _hearing_the_end(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """The end of a pipe that is written to becomes readable when nobody has its other end any more."""
+        pipe: int | None = None
+        with suppress(OSError, ValueError, NotImplementedError):  # no file, or no such loop
+            if stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
+                loop.add_reader(sys.stdout.fileno(), self._fail, BrokenPipeError(errno.EPIPE, "the reader has gone"))
+                pipe = sys.stdout.fileno()
+        try:
+            yield
+        finally:
+            if pipe is not None:
+                loop.remove_reader(pipe)
+
+    def _fail(self, error: OSError) -> None:
+        if self.gone is None:
+            self.gone = error
+            if self._work is not None:
+                self._work.cancel()
 
     def observe(self, event: RunEvent) -> None:
         """Write one event. Never raises: an error that came out of a model's stream would be taken for the model's."""
@@ -43,9 +68,7 @@ class Lines:
         try:
             self._write(event)
         except OSError as exc:
-            self.gone = exc
-            if self._work is not None:
-                self._work.cancel()
+            self._fail(exc)
 
     def end(self, run: Run, *, interrupted: bool = False) -> None:
         """Write what came of the run. Raises OSError where a line could not be written, but for an interrupted run:
