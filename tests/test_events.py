@@ -43,7 +43,10 @@ RUN = Run(id="01", chain="demo", source="s", model=None, started="2026-01-01T00:
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
-        (RunStarted("demo", "x/y", {"a": 1}), {"event": "run_started", "chain": "demo", "model": "x/y", "inputs": {"a": 1}}),
+        (
+            RunStarted("demo", "x/y", {"a": 1}),
+            {"event": "run_started", "chain": "demo", "model": "x/y", "inputs": {"a": 1}},
+        ),
         (StepStarted("a"), {"event": "step_started", "step": "a"}),
         (StepStarted("a", "x/y", 0), {"event": "step_started", "step": "a", "model": "x/y", "items": 0}),
         (StepText("a", "hi ", 0), {"event": "token", "step": "a", "item": 0, "text": "hi "}),
@@ -51,16 +54,40 @@ RUN = Run(id="01", chain="demo", source="s", model=None, started="2026-01-01T00:
         (ToolStarted("a", TOOL), {"event": "tool_started", "step": "a", "name": "refund", "arguments": {"id": 7}}),
         (
             ToolEnded("a", TOOL.model_copy(update={"value": "ok", "seconds": 0.5}), 2),
-            {"event": "tool_ended", "step": "a", "item": 2, "name": "refund", "arguments": {"id": 7}, "value": "ok", "seconds": 0.5},
+            {
+                "event": "tool_ended",
+                "step": "a",
+                "item": 2,
+                "name": "refund",
+                "arguments": {"id": 7},
+                "value": "ok",
+                "seconds": 0.5,
+            },
         ),
         (
             ToolEnded("a", TOOL.model_copy(update={"error": "bad"})),
-            {"event": "tool_ended", "step": "a", "name": "refund", "arguments": {"id": 7}, "error": "bad", "seconds": 0.0},
+            {
+                "event": "tool_ended",
+                "step": "a",
+                "name": "refund",
+                "arguments": {"id": 7},
+                "error": "bad",
+                "seconds": 0.0,
+            },
         ),
         (
             ItemEnded("a", 3, FAILED),
-            {"event": "item_done", "step": "a", "item": 3, "status": "failed", "value": None, "error": "no", "hint": "yes",
-             "seconds": 1.0, "usage": {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0, "cost": 0.0}},
+            {
+                "event": "item_done",
+                "step": "a",
+                "item": 3,
+                "status": "failed",
+                "value": None,
+                "error": "no",
+                "hint": "yes",
+                "seconds": 1.0,
+                "usage": {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0, "cost": 0.0},
+            },
         ),
         (
             StepEnded("a", DONE),
@@ -68,11 +95,21 @@ RUN = Run(id="01", chain="demo", source="s", model=None, started="2026-01-01T00:
         ),
         (
             RunEnded(RUN.model_copy(update={"status": Status.FAILED, "error": "no", "hint": "yes", "version": 7})),
-            {"event": "run_done", "id": "01", "chain": "demo", "version": 7, "status": "failed", "outputs": {}, "error": "no",
-             "hint": "yes", "totals": {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0, "cost": 0.0}, "seconds": 0.0},
+            {
+                "event": "run_done",
+                "id": "01",
+                "chain": "demo",
+                "version": 7,
+                "status": "failed",
+                "outputs": {},
+                "error": "no",
+                "hint": "yes",
+                "totals": {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0, "cost": 0.0},
+                "seconds": 0.0,
+            },
         ),
     ],
-)  # fmt: skip
+)
 def test_every_event_as_json(event: RunEvent, expected: dict[str, Any]) -> None:
     assert to_json(event) == expected
     assert json.loads(json.dumps(to_json(event))) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
@@ -77,7 +78,9 @@ def of_process() -> Tracer | None:
 @cache
 def _of_all_chains() -> Export:
     """One for the process, however many chains are loaded; it sends the rest when Python ends."""
-    return Export(quiet=False)
+    export = Export(quiet=False)
+    atexit.register(export.close)
+    return export
 
 
 def from_environment() -> Context | None:
@@ -109,7 +112,7 @@ class Export:
             self._watched = _Watched(OTLPSpanExporter())
             size = None if os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") else QUEUE
             processor = BatchSpanProcessor(self._watched, max_queue_size=size)  # type: ignore[arg-type]
-            self._provider = TracerProvider(resource=Resource.create(_service()), shutdown_on_exit=not quiet)
+            self._provider = TracerProvider(resource=Resource.create(_service()), shutdown_on_exit=False)
             self._provider.add_span_processor(processor)
         except (ValueError, TypeError, OSError) as exc:  # a variable that is no number, a certificate that is not there
             raise PromptChainError(f"traces cannot be sent: {exc}", hint="look at the OTEL_… variables") from exc
@@ -138,10 +141,16 @@ def _service() -> dict[str, str]:
     return {} if named else {"service.name": "promptchain"}
 
 
+_REASON = re.compile(r"\[Errno -?\d+\] (?P<system>[^\"')]+)|code: (?P<code>\d+|None), reason: (?P<reason>.*)")
+
+
 def _reason(said: str) -> str:
     """What the exporter logged, in short: what the system said of a connection, or the server's status."""
-    found = re.search(r"\[Errno -?\d+\] ([^\"')]+)", said) or re.search(r"code: (\d+, reason: .*)", said)
-    return found[1].replace(", reason:", "") if found else said
+    if not (found := _REASON.search(said)):
+        return said
+    if found["system"]:
+        return found["system"]
+    return found["reason"] if found["code"] == "None" else f"{found['code']} {found['reason']}"
 
 
 class _Watched:
@@ -171,12 +180,13 @@ class _Watched:
 
 
 class _LastWords(logging.Handler):
-    """Keeps the last thing that was logged with a reason in it, in place of showing it."""
+    """Keeps what was logged of why nothing could be sent, in place of showing it."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.said = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not self.said or record.levelno >= logging.ERROR:
-            self.said = " ".join(record.getMessage().split())[:300]
+        text = " ".join(record.getMessage().split())[:1000]
+        if _REASON.search(text) or (record.levelno >= logging.ERROR and not self.said):
+            self.said = text

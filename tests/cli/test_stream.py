@@ -46,11 +46,15 @@ def test_a_run_from_start_to_end(demo: Workspace) -> None:
         "model": found[0]["model"],
         "inputs": {"message": "hi"},
     }
-    assert [name for name in dict.fromkeys(names(found))] == [
+    assert [*dict.fromkeys(names(found))] == [
         "run_started",
-        *(f"{event} {step}" for step in ("intent", "draft", "check") for event in ("step_started", "token", "step_done")),
+        *(
+            f"{event} {step}"
+            for step in ("intent", "draft", "check")
+            for event in ("step_started", "token", "step_done")
+        ),
         "run_done",
-    ]  # fmt: skip
+    ]
     assert "".join(line["text"] for line in found if line["event"] == "token") == "cardIt is on its way.All is well."
     [record] = demo.records()
     last = found[-1]
@@ -126,8 +130,10 @@ def test_a_run_that_fails_says_so_in_both_places(demo: Workspace) -> None:
     assert done.err.startswith("error: step 'draft' failed: ")
     by_step = {line["step"]: line for line in lines(done) if line["event"] == "step_done"}
     assert {name: line["status"] for name, line in by_step.items()} == {
-        "intent": "done", "draft": "failed", "check": "blocked"
-    }  # fmt: skip
+        "intent": "done",
+        "draft": "failed",
+        "check": "blocked",
+    }
     assert by_step["draft"]["value"] is None
     last = lines(done)[-1]
     assert (last["event"], last["status"], last["outputs"]) == ("run_done", "failed", {"intent": "card"})
