@@ -25,9 +25,8 @@ def to_json(event: RunEvent) -> dict[str, Any]:
     """The event as a JSON object without secrets: its name as `event`, and its fields. A field that has nothing to say
     is left out, but for `value`, which is null. seconds: a duration; item: the index within a `for_each`."""
     name, fields = _NAMES[type(event)]
-    found = {"event": name} | {key: value for key, value in fields(event).items() if value is not None}
-    if isinstance(event, ItemEnded | StepEnded):
-        found.setdefault("value", None)
+    told = fields(event).items()
+    found = {"event": name} | {key: value for key, value in told if value is not None or key == "value"}
     redacted: dict[str, Any] = redact_data(found)
     return redacted
 

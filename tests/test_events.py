@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptchain import events
@@ -62,6 +62,17 @@ RUN = Run(id="01", chain="demo", source="s", model=None, started="2026-01-01T00:
                 "arguments": {"id": 7},
                 "value": "ok",
                 "seconds": 0.5,
+            },
+        ),
+        (
+            ToolEnded("a", TOOL),
+            {
+                "event": "tool_ended",
+                "step": "a",
+                "name": "refund",
+                "arguments": {"id": 7},
+                "value": None,
+                "seconds": 0.0,
             },
         ),
         (
@@ -174,6 +185,7 @@ def test_a_secret_in_pieces_is_not_told(text: str, told: str, monkeypatch: pytes
 WORDS = st.sampled_from([KEY, "Bearer ", "abc123def456", " ", "://me:", "@", "text", "\n", "é", ",", "sk-", "7"])
 
 
+@settings(deadline=None)
 @given(st.lists(WORDS | st.text(max_size=3), max_size=12))
 def test_in_pieces_no_more_is_told_than_as_a_whole(texts: list[str]) -> None:
     whole = Whole()

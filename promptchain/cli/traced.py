@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from promptchain.tracing.export import Export
 
 
+MOST = 10_000
+"""Runs that wait to be traced: in a batch that is faster than its tracing, those beyond are not."""
+
+
 class Traces:
     """Makes spans of the runs of a command in a thread of its own: no run waits for the import of a telemetry library,
     nor for its work."""
@@ -32,6 +36,9 @@ class Traces:
         """Trace a run that has ended. more: attributes, by their names in `tracing.names`."""
         from promptchain.tracing import names
 
+        if self._runs.qsize() >= MOST:
+            self._problem = self._problem or "the trace is not whole: the runs were faster than their tracing"
+            return
         self._runs.put((run, chain, {getattr(names, name.upper()): value for name, value in more.items()}))
 
     def close(self) -> str | None:

@@ -129,7 +129,7 @@ class Export:
             if self._watched.sent != sent:
                 sent, since = self._watched.sent, time.monotonic()
         if not ending.is_alive() and not self._watched.lost:
-            return None
+            return "the trace is not whole: the collector was too slow for it" if self._log.dropped else None
         place = next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "http://localhost:4318")
         why = _reason(self._log.said) or f"it did not answer within {patience:g} s"
         return redact(f"the trace could not be sent to {place}: {why}")
@@ -180,13 +180,15 @@ class _Watched:
 
 
 class _LastWords(logging.Handler):
-    """Keeps what was logged of why nothing could be sent, in place of showing it."""
+    """Keeps what was logged of why nothing could be sent, in place of showing it. dropped: the queue was full."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.said = ""
+        self.dropped = False
 
     def emit(self, record: logging.LogRecord) -> None:
+        self.dropped |= record.msg.startswith("Queue full")
         text = " ".join(record.getMessage().split())[:1000]
         if _REASON.search(text) or (record.levelno >= logging.ERROR and not self.said):
             self.said = text
