@@ -66,6 +66,13 @@ ROWS = (
     "diff",
     "diff_runs",
     "events",
+    "event_json",
+    "feed",
+    "tracing",
+    "tracing.names",
+    "tracing.tree",
+    "tracing.spans",
+    "tracing.export",
     "statistics",
     "inputs",
     "dataset",
@@ -260,7 +267,7 @@ def test_the_test_lets_pass_what_is_right(name: str, source: str) -> None:
     assert not list(faults(name, ast.parse(source)))
 
 
-HEAVY = {"litellm", "git", "xllamacpp", "openai", "gepa", "mcp"}
+HEAVY = {"litellm", "git", "xllamacpp", "openai", "gepa", "mcp", "opentelemetry"}
 FORMATTING = {"pydantic", "jinja2", "rich", "yaml", "jsonschema"}
 SHOW_IMPORTS = """
 import os, sys

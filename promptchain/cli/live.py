@@ -73,7 +73,9 @@ class LiveSteps:
 
     def observe(self, event: Event) -> None:
         """Take one event; drawing is left to the next refresh."""
-        row = self._rows[event.step]
+        row = self._rows.get(event.step)
+        if row is None:  # a step of a chain in a step: its row shows the step as a whole
+            return
         if isinstance(event, StepStarted):
             row.began, row.items = perf_counter(), event.items
         elif isinstance(event, StepText):

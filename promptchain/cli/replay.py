@@ -16,6 +16,7 @@ from promptchain.errors import PromptChainError, UsageError
 if TYPE_CHECKING:
     from promptchain.binding import BoundPlan
     from promptchain.chain import Chain
+    from promptchain.cli.traced import Traces
     from promptchain.lm.calls import Caller
     from promptchain.lm.protocol import LM
     from promptchain.project import Project
@@ -41,6 +42,7 @@ def replay(
     max_cost: options.MaxCost = None,
     max_calls: options.MaxCalls = None,
     max_tokens: options.MaxTokens = None,
+    trace: options.Trace = False,
     json: options.Json = False,
 ) -> None:
     """Run a recorded run again on its inputs, and say what comes out differently.
@@ -57,6 +59,7 @@ def replay(
       chain replay last --at .
     """
     from promptchain import inputs, replay
+    from promptchain.cli.traced import traces
     from promptchain.diff_runs import compare_runs
     from promptchain.project import Ceilings, Project
     from promptchain.recording import Recorder
@@ -65,24 +68,28 @@ def replay(
     before = _find(project, run)
     reference = _reference(project, before, at)
     chain = _load(project, before, reference, at)
-    lm = project.lm(cache=cache)
-    try:
-        bound = _bind(project, before, chain, reference, lm, model or [], at)
-        given = replay.given(bound.plan, before, start)
-        values = _inputs(chain, before)
-        inputs.check(chain, values)
-        caller = project.caller(lm, bound, Ceilings(max_cost, max_calls, max_tokens))
-        after = _run_again(Recorder(project, reference, chain), bound, values, caller, given, before)
-    finally:
-        lm.close()
-    difference = compare_runs(before, after)
-    if json:
-        print_json({"run": after.model_dump(mode="json"), "taken_over": sorted(given), "diff": difference.to_json()})
-    else:
-        _print(difference, before, after, given, at)
-    if after.error:
-        print_error(PromptChainError(after.error, hint=after.hint))
-        raise typer.Exit(1)
+    with traces(trace) as traced:
+        lm = project.lm(cache=cache)
+        try:
+            bound = _bind(project, before, chain, reference, lm, model or [], at)
+            given = replay.given(bound.plan, before, start)
+            values = _inputs(chain, before)
+            inputs.check(chain, values)
+            caller = project.caller(lm, bound, Ceilings(max_cost, max_calls, max_tokens))
+            recorder = Recorder(project, reference, chain)
+            after = _run_again(recorder, bound, values, caller, given, before, traced)
+        finally:
+            lm.close()
+        difference = compare_runs(before, after)
+        if json:
+            print_json(
+                {"run": after.model_dump(mode="json"), "taken_over": sorted(given), "diff": difference.to_json()}
+            )
+        else:
+            _print(difference, before, after, given, at)
+        if after.error:
+            print_error(PromptChainError(after.error, hint=after.hint))
+            raise typer.Exit(1)
 
 
 def _bind(
@@ -182,6 +189,7 @@ def _run_again(
     caller: Caller,
     given: Mapping[str, StepRun],
     before: Run,
+    traced: Traces | None,
 ) -> Run:
     """The run anew, as it is recorded: without secrets, as the record that it is compared with."""
     from promptchain import runner
@@ -194,6 +202,8 @@ def _run_again(
 
     def keep(result: Run) -> None:
         kept.append(recorder.keep(result.model_copy(update={"replay_of": before.id})))
+        if traced is not None:
+            traced.add(kept[-1], recorder.chain)
 
     try:
         with step_progress(bound) as (observe, stream):

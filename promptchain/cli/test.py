@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,6 +63,7 @@ def command(
     max_cost: options.MaxCost = None,
     max_calls: options.MaxCalls = None,
     max_tokens: options.MaxTokens = None,
+    trace: options.Trace = False,
     json: options.Json = False,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML too.")] = None,
     markdown: Annotated[
@@ -83,6 +86,7 @@ def command(
       chain test support --model openai/gpt-5-mini --model local/smollm2
     """
     from promptchain.cli import test_jobs, test_view
+    from promptchain.cli.traced import traces
     from promptchain.project import Ceilings, Project
 
     project = Project.find()
@@ -99,19 +103,18 @@ def command(
         cached=not no_cache,
     )
     lm = project.lm(cache=not no_cache)
-    try:
+    with closing(lm), traces(trace) as traced:
+        asked = replace(asked, traced=traced)
         jobs = [test_jobs.job_for(project, lm, name, asked) for name in test_jobs.names(project, names or [])]
         caller = test_jobs.caller_for(project, lm, jobs, Ceilings(max_cost, max_calls, max_tokens), concurrency)
         verdicts = test_jobs.run_jobs(project, lm, caller, jobs, asked)
-    finally:
-        lm.close()
-    if json:
-        from promptchain.reports.data import data
+        if json:
+            from promptchain.reports.data import data
 
-        passed = all(verdict.passed for verdict in verdicts)
-        print_json({"passed": passed, "evaluations": [data(verdict) for verdict in verdicts]})
-    else:
-        test_view.show(verdicts, explain=explain)
+            passed = all(verdict.passed for verdict in verdicts)
+            print_json({"passed": passed, "evaluations": [data(verdict) for verdict in verdicts]})
+        else:
+            test_view.show(verdicts, explain=explain)
     _write(project, verdicts, junit, markdown, github=github)
     if any(verdict.evaluation.stopped for verdict in verdicts):
         raise typer.Exit(1)

@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any
 from promptchain.cli.output import note, warn
 
 if TYPE_CHECKING:
+    from promptchain.cli.traced import Traces
     from promptchain.criteria import Assertion, Gate, Test
     from promptchain.evaluate import Progress
-    from promptchain.examples import Examples
+    from promptchain.examples import Example, Examples
     from promptchain.lm.calls import Caller
     from promptchain.lm.protocol import LM
     from promptchain.project import Project
     from promptchain.recording import Recorder
+    from promptchain.records import Run
     from promptchain.testing import Case, Evaluation, Verdict
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for, as far as it is the same for every chain. cached: answers are kept."""
+    """What was asked for, as far as it is the same for every chain. cached: answers are kept. traced: what traces the
+    runs of the examples."""
 
     models: tuple[str, ...]
     files: tuple[Path, ...]
@@ -34,6 +37,7 @@ class Options:
     cached: bool = True
     source: bool = False
     locked: bool = False
+    traced: Traces | None = None
 
 
 @dataclass(frozen=True)
@@ -220,6 +224,10 @@ async def _one(
         shown.count(last.state)
         watch()
 
+    def trace(run: Run, example: Example) -> None:
+        if asked.traced is not None:
+            asked.traced.add(run, case.chain, example=example.id)
+
     found = testing.suited(case, job.data) if any(case is other for other in job.before) else job.data
     return await testing.evaluate_case(
         project,
@@ -235,4 +243,5 @@ async def _one(
         at_once=asked.at_once,
         max_errors=asked.max_errors,
         watch=forward,
+        on_run=trace,
     )

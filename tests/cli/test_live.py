@@ -208,3 +208,16 @@ def test_check_shows_the_line_that_is_wrong(demo: Workspace) -> None:
     assert shown.lines[0].startswith("chains/bad.yaml:")
     assert any(re.fullmatch(r' +3 │     promt: "x"', line) for line in shown.lines), shown.lines
     assert any("│     ^ did you mean 'prompt'?" in line for line in shown.lines), shown.lines
+
+
+def test_the_steps_of_a_chain_in_a_step_have_no_rows_of_their_own(demo: Workspace) -> None:
+    demo.chain(
+        "model: MODEL\ninputs: {t: string}\nsteps: {say: {prompt: 'Speak of {{ t }}'}}",
+        name="inner",
+        replies=[{"contains": "Speak", "reply": "of it"}],
+    )
+    demo.write("chains/outer.yaml", 'inputs: {t: string}\nsteps: {talk: {chain: inner, inputs: {t: "{{ t }}"}}}')
+    shown = on_terminal([CHAIN, "run", "outer", "cats"], demo.root)
+    assert shown.code == 0, shown.text
+    assert shown.lines[0].startswith("✓ ● talk")
+    assert "of it" in shown.text
