@@ -43,6 +43,7 @@ ROWS = (
     "lm.protocol",
     "lm.*",
     "records",
+    "told",
     "plain",
     "signatures",
     "functions",
