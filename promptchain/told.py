@@ -41,7 +41,7 @@ def passages(value: Any) -> list[Mapping[str, Any]] | None:
     """The passages that a step gave; None where its value is none. An empty list may be of anything, so it is none."""
     if not isinstance(value, list) or not value:
         return None
-    return value if all(isinstance(item, Mapping) and _PASSAGE == set(item) for item in value) else None
+    return value if all(isinstance(item, Mapping) and set(item) == _PASSAGE for item in value) else None
 
 
 def place(passage: Mapping[str, Any]) -> str:

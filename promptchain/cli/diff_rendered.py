@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from promptchain.cli.show import first_item
+from promptchain.cli.show_rendered import first_item
 from promptchain.errors import InputError, PromptChainError, known_or_nearest
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _takes(chain: Chain, name: str) -> bool:
 def _given(chains: Sequence[Chain], given: Given, stdin: str | None) -> list[Example]:
     """What is given, for each chain what it knows. Raises InputError for a name that none of them knows."""
     from promptchain import inputs
-    from promptchain.cli.show import typed
+    from promptchain.cli.show_rendered import typed
 
     names = {pair.partition("=")[0] for pair in given.pairs}
     known = {name for chain in chains for name in (*chain.input_type.fields(), *chain.steps)}

@@ -184,7 +184,7 @@ class LiveSteps:
 
     def _says(self, row: _Row) -> Text:
         if row.status is None and row.items is not None:
-            return Text(printable(f"{row.items_done} of {row.items}  {_line(row.doing)}"), style="dim")
+            return Text(printable(f"{row.items_done} of {row.items}  {_line(row.doing)}".rstrip()), style="dim")
         if row.status is None and row.doing and not row.note:
             return Text(printable(_line(row.doing)), style="dim")
         if row.note:

@@ -27,6 +27,7 @@ from promptchain.cli.output import (
 if TYPE_CHECKING:
     from promptchain.batch import Tally
     from promptchain.chain import Chain
+    from promptchain.cli.consent import Consent
     from promptchain.errors import PromptChainError
     from promptchain.lm.budget import Spent
     from promptchain.recording import Recorder
@@ -46,6 +47,7 @@ def run(
     resume: options.Resume = False,
     source: options.Source = False,
     locked: options.Locked = False,
+    yes: options.Yes = False,
     cache: options.Cache = False,
     concurrency: options.Concurrency = None,
     max_cost: options.MaxCost = None,
@@ -64,8 +66,11 @@ def run(
       echo '{"message": "Where is my card?"}' | chain run support --input - --json
 
       chain run support --batch rows.jsonl -o out.jsonl
+
+      chain run support "Pay me back" --yes
     """
     from promptchain.cli import adopted
+    from promptchain.cli.consent import Consent
     from promptchain.errors import UsageError
     from promptchain.project import Ceilings, Project
     from promptchain.recording import Recorder
@@ -73,7 +78,8 @@ def run(
     project = Project.find()
     chain = project.load(name)
     lm = project.lm(cache=cache)
-    bound = adopted.bind(project, name, chain, lm, model or [], source=source, locked=locked)
+    consent = Consent(yes=yes, asks=batch is None)
+    bound = adopted.bind(project, name, chain, lm, model or [], source=source, locked=locked, approve=consent)
     caller = project.caller(lm, bound, Ceilings(max_cost, max_calls, max_tokens), concurrency)
     try:
         if batch is not None:
@@ -95,8 +101,9 @@ def run(
         recorder = Recorder(project, name, chain, any_lock=source)
         if not cache:
             project.warm(lm, bound)
-        _run_once(recorder, bound, caller, values, json=json, save_run=save_run, only=output)
+        _run_once(recorder, bound, caller, values, consent, json=json, save_run=save_run, only=output)
     finally:
+        consent.tell_refused()
         lm.close()
 
 
@@ -149,6 +156,7 @@ def _run_once(
     bound: Any,
     caller: Any,
     values: dict[str, Any],
+    consent: Consent,
     *,
     json: bool,
     save_run: Path | None,
@@ -160,7 +168,7 @@ def _run_once(
 
     kept = _Kept(recorder, save_run)
     try:
-        with step_progress(bound) as (observe, stream):
+        with step_progress(bound, consent) as (observe, stream):
             work = runner.run(bound, values, caller, observe=observe, record=kept.keep, stream=stream)
             result = interrupt.run(work)
     except KeyboardInterrupt:
@@ -242,13 +250,14 @@ def _fail(result: Run, record: str) -> None:
 
 
 @contextmanager
-def step_progress(bound: Any) -> Iterator[tuple[Any, bool]]:
-    """An observer of the run, and whether it wants the replies' text: a live table on a terminal, else lines for what
-    a user should know."""
+def step_progress(bound: Any, consent: Consent) -> Iterator[tuple[Any, bool]]:
+    """An observer of the run, and whether it wants the replies' text: a live table on a terminal, which makes room for
+    questions, else lines for what a user should know."""
     if animated(sys.stderr):
         from promptchain.cli.live import LiveSteps
 
         with LiveSteps(bound.plan) as live:
+            consent.pause = live.paused
             yield live.observe, True
     else:
         yield _tell_retries, False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptchain.cli import complete, options
-from promptchain.cli.output import dollars, note, plural, print_json, printable, say, seconds, table, when, width
+from promptchain.cli.output import dollars, note, print_json, printable, say, seconds, table, when, width
 
 if TYPE_CHECKING:
     from promptchain.history import History

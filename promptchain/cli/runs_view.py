@@ -106,7 +106,8 @@ class View:
             call = shortened(call, max(room - len(result), room // 2))
             result = shortened(result, max(_LEAST // 2, room - len(call)))
         result = style(printable(result), "31", sys.stdout) if tool.error is not None else printable(result)
-        yield f"{space}{style(title, '2', sys.stdout)}{_SPACE}{printable(call)} → {result}{style(took, '2', sys.stdout)}"
+        dim = [style(text, "2", sys.stdout) for text in (title, took)]
+        yield f"{space}{dim[0]}{_SPACE}{printable(call)} → {result}{dim[1]}"
         if tool.run is not None:
             yield from self._inner(tool.run, space + " " * len(title) + _SPACE)
 
@@ -124,22 +125,12 @@ class View:
             return
         found = told.passages(step.value)
         if found is not None:
-            yield from self._passages(found, space)
+            yield from passage_lines(found, space, self.width)
             return
         text = template.to_text(step.value)
         if step.items and self.width is not None and len(space) + len(text) > self.width:
             return  # the items tell it
         yield from _block(text, space)
-
-    def _passages(self, found: Sequence[Mapping[str, Any]], space: str) -> Iterator[str]:
-        places = [told.place(passage) for passage in found]
-        widest = min(40, max(map(len, places)))
-        for passage, place in zip(found, places, strict=True):
-            title = str(passage["title"]) if passage["source"] else ""
-            title = title or " ".join(str(passage["text"]).split())
-            yield self._cut(f"{_score(passage['score'])}  {place.ljust(widest)}  {title}", space)
-            if self.width is None:
-                yield from _block(str(passage["text"]), space + _SPACE)
 
     def _long(self, name: str, text: str, space: str) -> Iterator[str]:
         """A text of which the beginning tells enough, or all of it."""
@@ -150,11 +141,27 @@ class View:
             yield self._cut(f"{name}: {text}", space, "2")
 
     def _cut(self, text: str, space: str, code: str = "") -> str:
-        """A line, as long as there is room for it."""
-        text = printable(" ".join(text.splitlines())).rstrip()
-        if self.width is not None:
-            text = shortened(text, max(_LEAST, self.width - len(space)))
-        return space + (style(text, code, sys.stdout) if code else text)
+        return _line(text, space, self.width, code)
+
+
+def passage_lines(found: Sequence[Mapping[str, Any]], space: str, width: int | None) -> Iterator[str]:
+    """A line for each passage: score, place and title, and where nothing is cut its text."""
+    places = [told.place(passage) for passage in found]
+    widest = min(40, max(map(len, places), default=0))
+    for passage, place in zip(found, places, strict=True):
+        title = str(passage["title"]) if passage["source"] else ""
+        title = title or " ".join(str(passage["text"]).split())
+        yield _line(f"{_score(passage['score'])}  {place.ljust(widest)}  {title}", space, width)
+        if width is None:
+            yield from _block(str(passage["text"]), space + _SPACE)
+
+
+def _line(text: str, space: str, width: int | None, code: str = "") -> str:
+    """A line, as long as there is room for it."""
+    text = printable(" ".join(text.splitlines())).rstrip()
+    if width is not None:
+        text = shortened(text, max(_LEAST, width - len(space)))
+    return space + (style(text, code, sys.stdout) if code else text)
 
 
 def shortened(text: str, room: int) -> str:
