@@ -224,7 +224,7 @@ def test_words_of_a_text_are_told_apart() -> None:
         ({"retry": {"parse": 3}}, [("added", "retry", None, {"parse": 3})]),
         ({"timeout": 3}, [("added", "timeout", None, 3.0)]),
         ({"fallbacks": ["m"]}, [("added", "fallbacks", None, [{"model": "m"}])]),
-        ({"tools": ["m:t"]}, [("added", "tools", None, [{"python": "m:t"}])]),
+        ({"tools": ["m:t"]}, [("added", "tools", None, {"t": {"python": "m:t"}})]),
         ({"format": "json"}, [("added", "format", None, "json")]),
         ({"reasoning": True}, [("added", "reasoning", None, True)]),
         ({"samples": 3}, [("added", "samples", None, 3)]),
