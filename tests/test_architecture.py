@@ -131,6 +131,7 @@ ROWS = (
     "estimate",
     "reports",
     "reports.*",
+    "needs",
     "health",
     "api",
     "",  # the package itself, which offers what `api` has
