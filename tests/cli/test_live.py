@@ -60,9 +60,12 @@ def on_terminal(
     width: int = 100,
     env: Mapping[str, str] | None = None,
     meanwhile: Callable[[subprocess.Popen[bytes], str], bool] = lambda process, text: True,
+    keyboard: Callable[[int], None] = lambda file: None,
 ) -> Terminal:
-    """Run a program on a terminal. meanwhile: is called with what was written so far until it says True."""
+    """Run a program on a terminal of its own. meanwhile: is called with what was written so far until it says True.
+    keyboard: is given the file to type into."""
     ours, theirs = pty.openpty()
+    keyboard(ours)
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
     process = subprocess.Popen(
         words, stdin=theirs, stdout=theirs, stderr=theirs, cwd=root, env={**os.environ, "TERM": "xterm", **(env or {})}
