@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from promptchain import plan
+from promptchain.changes import as_text
 from promptchain.cli.show_rendered import first_item
 from promptchain.errors import InputError, PromptChainError, known_or_nearest
 
 if TYPE_CHECKING:
     from promptchain.chain import Chain, PromptStep, Step
-    from promptchain.lm.protocol import LM
+    from promptchain.lm.protocol import LM, ToolSpec
     from promptchain.lock import Lock
     from promptchain.project import Project
     from promptchain.records import StepVariant
@@ -116,25 +118,63 @@ def messages(
     """
     from promptchain.adopted import choose
     from promptchain.chain import PromptStep
+    from promptchain.cli import interrupt
 
     values = {**_made_up(chain, names), **example.values}
     chosen, lm = project.models(models), project.lm()
     by_step = chosen.by_step(chain)
     variant = choose(chain, lock, chosen.of_lock(chain), by_step, lm).variant
+    tools = interrupt.run(_tools(project, chain, lm)) if _has_tools(chain) else {}
     found: dict[str, tuple[tuple[str, str], ...] | str] = {}
     for name, step in chain.steps.items():
         if not isinstance(step, PromptStep):
             continue
+        own = tools.get(name, ())
+        if isinstance(own, str):
+            found[name] = own
+            continue
         try:
-            found[name] = _messages(lm, step, variant.of(name, step) if variant else None, values, by_step.get(name))
+            parts = variant.of(name, step) if variant else None
+            found[name] = _messages(lm, step, parts, values, by_step.get(name), own)
         except PromptChainError as exc:
             found[name] = f"{exc.message}; give the values with -i NAME=VALUE"
     return found
 
 
+def _has_tools(chain: Chain) -> bool:
+    return any(getattr(step, "tools", ()) for step in chain.steps.values())
+
+
+async def _tools(project: Project, chain: Chain, lm: LM) -> dict[str, tuple[ToolSpec, ...] | str]:
+    """What the models of the steps are told of their tools, as the project's code and servers are now; or why that
+    cannot be had."""
+    from promptchain.chain import PromptStep
+    from promptchain.lm.calls import Caller
+    from promptchain.steps.context import Context
+    from promptchain.steps.toolbox import Toolbox, ToolSource
+
+    context = Context(Caller(lm), project.workshop())
+    found: dict[str, tuple[ToolSpec, ...] | str] = {}
+    for name, step in chain.steps.items():
+        if not isinstance(step, PromptStep) or not step.tools:
+            continue
+        try:
+            sources = tuple(ToolSource(tool, chain.chains.get(tool.chain or "")) for tool in step.tools)
+            found[name] = (await Toolbox.of(sources, context)).specs
+        except PromptChainError as exc:
+            found[name] = f"its tools: {exc.message}"
+    return found
+
+
 def _messages(
-    lm: LM, step: PromptStep, parts: StepVariant | None, values: Mapping[str, Any], model: str | None
+    lm: LM,
+    step: PromptStep,
+    parts: StepVariant | None,
+    values: Mapping[str, Any],
+    model: str | None,
+    tools: tuple[ToolSpec, ...],
 ) -> tuple[tuple[str, str], ...]:
+    """Role and text of each message; tools that are sent beside them stand last."""
     from promptchain import media, render
     from promptchain.lm.protocol import Capabilities
     from promptchain.records import Variant
@@ -146,8 +186,11 @@ def _messages(
         model=model or "",
         params={},
         capabilities=lm.capabilities(model) if model else Capabilities(),
+        tools=tools,
     )
-    return tuple((message.role, media.as_text(message)) for message in request.messages)
+    found = [(message.role, media.as_text(message)) for message in request.messages]
+    listed = [f"{tool.name}: {tool.description}\n  arguments: {as_text(tool.parameters)}" for tool in request.tools]
+    return (*found, *([("tools", "\n".join(listed))] if listed else []))
 
 
 def _made_up(chain: Chain, names: Mapping[str, str]) -> dict[str, Any]:
@@ -156,14 +199,19 @@ def _made_up(chain: Chain, names: Mapping[str, str]) -> dict[str, Any]:
     for name, kind in chain.input_type.fields().items():
         values[name] = _value(kind, name) if name in chain.input_type.required else None
     for name, step in chain.steps.items():
-        value = _step_value(step, names.get(name, name))
+        value = _step_value(step, names.get(name, name), chain)
         values[name] = [value] if step.for_each else value
     return values
 
 
-def _step_value(step: Step, name: str) -> Any:
+def _step_value(step: Step, name: str, chain: Chain) -> Any:
+    from promptchain.chain import ChainStep
+
     if step.kind == "retrieve" and step.output is None:
-        return [{"title": f"«{name}.title»", "text": f"«{name}.text»", "score": 1.0, "source": f"«{name}.source»"}]
+        texts = {key: f"«{name}.{key}»" for key in ("title", "text", "source")}
+        return [{**texts, "line": 1, "score": 1.0, "meta": {}}]
+    if isinstance(step, ChainStep) and step.output is None:
+        return {key: f"«{name}.{key}»" for key in plan.build(chain.chains[step.chain]).outputs}
     return _value(step.type, name)
 
 

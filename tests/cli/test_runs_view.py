@@ -116,7 +116,12 @@ def test_what_is_long_is_cut_to_the_width_and_whole_with_full(empty: Workspace) 
 
 def test_many_items_are_counted(empty: Workspace) -> None:
     empty.chain(
-        'model: MODEL\ninputs: {words(array): string}\nsteps:\n  a: {for_each: "{{ words }}", prompt: "Say {{ item }}"}\n',
+        """
+        model: MODEL
+        inputs: {words(array): string}
+        steps:
+          a: {for_each: "{{ words }}", prompt: "Say {{ item }}"}
+        """,
         name="many",
         replies=[{"reply": "a rather long answer", "always": True}],
     )
