@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from promptchain.chain import Chain, PromptStep, Step
     from promptchain.lm.protocol import LM, ToolSpec
     from promptchain.lock import Lock
+    from promptchain.parts import Tool
     from promptchain.project import Project
     from promptchain.records import StepVariant
+    from promptchain.steps.context import Context
     from promptchain.types import Type
 
 _ROWS_TRIED = 100
@@ -146,24 +148,32 @@ def _has_tools(chain: Chain) -> bool:
 
 
 async def _tools(project: Project, chain: Chain, lm: LM) -> dict[str, tuple[ToolSpec, ...] | str]:
-    """What the models of the steps are told of their tools, as the project's code and servers are now; or why that
-    cannot be had."""
+    """What the models of the steps are told of their tools, as the project's code is now; or why that cannot be had."""
     from promptchain.chain import PromptStep
     from promptchain.lm.calls import Caller
     from promptchain.steps.context import Context
-    from promptchain.steps.toolbox import Toolbox, ToolSource
 
     context = Context(Caller(lm), project.workshop())
     found: dict[str, tuple[ToolSpec, ...] | str] = {}
     for name, step in chain.steps.items():
-        if not isinstance(step, PromptStep) or not step.tools:
-            continue
-        try:
-            sources = tuple(ToolSource(tool, chain.chains.get(tool.chain or "")) for tool in step.tools)
-            found[name] = (await Toolbox.of(sources, context)).specs
-        except PromptChainError as exc:
-            found[name] = f"its tools: {exc.message}"
+        if isinstance(step, PromptStep) and step.tools:
+            try:
+                found[name] = tuple([spec for tool in step.tools for spec in await _specs(tool, chain, context)])
+            except PromptChainError as exc:
+                found[name] = f"its tools: {exc.message}"
     return found
+
+
+async def _specs(tool: Tool, chain: Chain, context: Context) -> tuple[ToolSpec, ...]:
+    """A server's tools are not looked at, for that would start it: a version may come from anybody."""
+    from promptchain.lm.protocol import ToolSpec
+    from promptchain.steps.toolbox import Toolbox, ToolSource
+
+    if tool.mcp is not None:
+        told = f"as the MCP server '{tool.mcp}' describes it"
+        return tuple(ToolSpec(name, told) for name in tool.only or ("any",))
+    sources = (ToolSource(tool, chain.chains.get(tool.chain or "")),)
+    return (await Toolbox.of(sources, context)).specs
 
 
 def _messages(

@@ -515,7 +515,7 @@ def test_git_needs_no_project_with_sound_settings(repo: Workspace) -> None:
 # -- tools, searches and chains in chains ------------------------------------------------------------------------------
 
 
-WAY = "\n# A card\n\nA card is a card, card by card.\n"
+FIRST = "\n# What a card is\n\nA card is plastic.\n"
 
 
 @pytest.fixture
@@ -562,18 +562,35 @@ def test_the_messages_of_tools_are_compared(sold: Workspace) -> None:
     assert "- refund: [-Pay an order-]{+Money+} back." in out
     native = sold.invoke("diff", "shop", "--rendered", "--model", "agent=openai/gpt-4o-mini").out
     assert "(tools)" in native
-    assert "Money back." in native
+    assert "- refund: [-Pay an order-]{+Money+} back." not in native
+    assert "refund: [-Pay an order-]{+Money+} back." in native
 
 
 def test_two_runs_differ_in_calls_of_tools_and_passages(sold: Workspace) -> None:
-    sold.write("chains/docs/cards.md", CARDS.replace("at once", "now") + WAY)
+    sold.write("chains/docs/cards.md", FIRST + CARDS)
     asks = {"contains": "Question:", "reply": calls("lookup", item="tea")}
     others = [rule for rule in REPLIES if not (isinstance(rule, dict) and rule["contains"] == "Question:")]
     sold.model(asks, *others, name="shop")
     assert sold.invoke(*ASKED).code == 0
     new, old = (row["id"] for row in sold.invoke("runs", "--json").json)
     out = sold.invoke("diff", old, new).out
-    assert "chains/docs/cards.md:10 A card" in out
+    assert "\n~   passages:\n-     chains/docs/cards.md:2 Ordering a card\n" in out
+    assert "+     chains/docs/cards.md:2 What a card is\n" in out
     assert '"text"' not in out
     assert "-     refund(order=7) → error: the user did not consent to this call\n" in out
     assert '+     lookup(item="tea") → 12.5\n' in out
+
+
+def test_a_diff_starts_no_server(empty: Workspace) -> None:
+    text = 'model: MODEL\nsteps:\n  a: {prompt: "x", tools: [{mcp: [sh, -c, "touch started"]}]}\n  b: {prompt: "y"}\n'
+    empty.chain(text, name="far")
+    empty.invoke("commit", "far")
+    replace(empty, 'prompt: "x"', 'prompt: "z"', "chains/far.yaml")
+    replace(empty, 'prompt: "y"', 'prompt: "w"', "chains/far.yaml")
+    done = empty.invoke("diff", "far", "--rendered", "--json")
+    assert done.code == 0, done
+    assert [step["kind"] for step in done.json["steps"]] == ["changed", "changed"]
+    system, user = done.json["steps"][0]["messages"]
+    assert (system["kind"], user["kind"]) == ("same", "changed")
+    assert "as the MCP server 'sh -c 'touch started'' describes it" in system["edits"][0]["text"]
+    assert not (empty.root / "started").exists()
