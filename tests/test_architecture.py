@@ -43,6 +43,7 @@ ROWS = (
     "lm.protocol",
     "lm.*",
     "records",
+    "told",
     "plain",
     "signatures",
     "functions",
@@ -137,6 +138,7 @@ ROWS = (
     "estimate",
     "reports",
     "reports.*",
+    "needs",
     "health",
     "api",
     "",  # the package itself, which offers what `api` has

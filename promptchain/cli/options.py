@@ -62,6 +62,7 @@ Source = Annotated[bool, typer.Option("--source", help="Ignore compiled prompts:
 Locked = Annotated[
     bool, typer.Option("--locked", help="Only on compiled prompts that are fresh; exit 101 where there are none.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Consent to every call of a tool that is marked `confirm`.")]
 Cache = Annotated[bool, typer.Option("--cache", help="Take answers from the response cache, and keep new ones there.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Ask the models again for what was asked before.")]
 Trace = Annotated[

@@ -27,6 +27,7 @@ from promptchain.cli.output import (
 if TYPE_CHECKING:
     from promptchain.batch import Tally
     from promptchain.chain import Chain
+    from promptchain.cli.consent import Consent
     from promptchain.cli.traced import Traces
     from promptchain.errors import PromptChainError
     from promptchain.lm.budget import Spent
@@ -50,6 +51,7 @@ def run(
     resume: options.Resume = False,
     source: options.Source = False,
     locked: options.Locked = False,
+    yes: options.Yes = False,
     cache: options.Cache = False,
     concurrency: options.Concurrency = None,
     max_cost: options.MaxCost = None,
@@ -71,8 +73,11 @@ def run(
       chain run support "Where is my card?" --stream | jq -j 'select(.event == "token").text'
 
       chain run support --batch rows.jsonl -o out.jsonl
+
+      chain run support "Pay me back" --yes
     """
     from promptchain.cli import adopted
+    from promptchain.cli.consent import Consent
     from promptchain.cli.traced import traces
     from promptchain.errors import UsageError
     from promptchain.project import Ceilings, Project
@@ -81,9 +86,10 @@ def run(
     project = Project.find()
     chain = project.load(name)
     lm = project.lm(cache=cache)
-    bound = adopted.bind(project, name, chain, lm, model or [], source=source, locked=locked)
+    consent = Consent(yes=yes, asks=batch is None)
+    bound = adopted.bind(project, name, chain, lm, model or [], source=source, locked=locked, approve=consent)
     caller = project.caller(lm, bound, Ceilings(max_cost, max_calls, max_tokens), concurrency)
-    with closing(lm), traces(trace) as traced:
+    with closing(lm), consent, traces(trace) as traced:
         if batch is not None:
             _refuse(text=text, pairs=pairs, input=input, json=json, stream=stream, save_run=save_run)
             if output is None:
@@ -104,7 +110,7 @@ def run(
         if stream:
             _run_streamed(kept, bound, caller, values)
         else:
-            _run_once(kept, bound, caller, values, json=json, only=output)
+            _run_once(kept, bound, caller, values, consent, json=json, only=output)
 
 
 def _refuse(**given: Any) -> None:
@@ -180,12 +186,14 @@ def _run_streamed(kept: _Kept, bound: Any, caller: Any, values: dict[str, Any]) 
         raise kept.error
 
 
-def _run_once(kept: _Kept, bound: Any, caller: Any, values: dict[str, Any], *, json: bool, only: str | None) -> None:
+def _run_once(
+    kept: _Kept, bound: Any, caller: Any, values: dict[str, Any], consent: Consent, *, json: bool, only: str | None
+) -> None:
     from promptchain import runner
     from promptchain.cli import interrupt
 
     try:
-        with step_progress(bound) as (observe, stream):
+        with step_progress(bound, consent) as (observe, stream):
             work = runner.run(bound, values, caller, observe=observe, record=kept.keep, stream=stream)
             result = interrupt.run(work)
     except KeyboardInterrupt:
@@ -282,13 +290,14 @@ def _fail(result: Run, record: str) -> None:
 
 
 @contextmanager
-def step_progress(bound: Any) -> Iterator[tuple[Any, bool]]:
-    """An observer of the run, and whether it wants the replies' text: a live table on a terminal, else lines for what
-    a user should know."""
+def step_progress(bound: Any, consent: Consent) -> Iterator[tuple[Any, bool]]:
+    """An observer of the run, and whether it wants the replies' text: a live table on a terminal, which makes room for
+    questions, else lines for what a user should know."""
     if animated(sys.stderr):
         from promptchain.cli.live import LiveSteps
 
         with LiveSteps(bound.plan) as live:
+            consent.pause = live.paused
             yield live.observe, True
     else:
         yield _tell_retries, False
