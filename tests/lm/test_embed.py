@@ -214,4 +214,4 @@ print(json.dumps([name for name in ("litellm", "numpy", "wordllama") if name in 
 
 def test_retrieval_means_the_same_local_model() -> None:
     """Both spell its name, for `lm` stands alone."""
-    assert parts.LOCAL_EMBEDDER == embed.LOCAL
+    assert parts.LOCAL_EMBEDDER == LOCAL
