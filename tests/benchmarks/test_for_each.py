@@ -13,6 +13,7 @@ import yaml
 from promptchain import binding, loader, plan, runner
 from promptchain.lm.calls import Caller
 from promptchain.lm.scripted import ScriptedLM
+from promptchain.models import Models
 from promptchain.steps.workshop import Workshop
 from tests.benchmarks.measure import say
 
@@ -48,7 +49,7 @@ def test_items_take_their_share_of_the_calls_in_flight(kind: str, tmp_path: Path
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(chain))
     lm = ScriptedLM('{"answer": "much more", "sure": 0.9}', delay=DELAY, keep=0)
     bound = binding.bind(
-        plan.build(loader.load(tmp_path / "outer.yaml", tmp_path)), lm, binding.Models("scripted"),
+        plan.build(loader.load(tmp_path / "outer.yaml", tmp_path)), lm, Models("scripted"),
         workshop=Workshop(tmp_path),
     )  # fmt: skip
     rows = [{"title": f"title {number}"} for number in range(ITEMS)]
