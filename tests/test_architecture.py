@@ -142,6 +142,8 @@ ROWS = (
     "estimate",
     "reports",
     "reports.*",
+    "ci",
+    "ci.*",
     "needs",
     "health",
     "api",
@@ -151,7 +153,7 @@ ROWS = (
 )
 """From the foundation up; where two rows fit a module, the one without a star is its own."""
 
-SIBLINGS = ("lm", "retrieval", "steps", "assertions", "optimizers", "reports", "cli")
+SIBLINGS = ("lm", "retrieval", "steps", "assertions", "optimizers", "reports", "ci", "cli")
 """Rooms whose modules may import each other."""
 
 LM_MAY_IMPORT = {"errors": "*", "document": ("lm.scripted", "lm.settings")}
