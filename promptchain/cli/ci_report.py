@@ -209,9 +209,7 @@ def compiled(job: Job, results: Sequence[Result], told: str, commit: str | None)
         rows = []
         for result in results:
             done, test = result.done, result.done.compiled.test
-            shares = [
-                part(share, test.examples) if test else "" for share in (test and test.before, test and test.after)
-            ]
+            shares = [part(test.before, test.examples), part(test.after, test.examples)] if test else ["", ""]
             why = done.compiled.kept or ", ".join(done.compiled.variants)
             rows.append([done.job.chain.name, done.job.model, *shares, why, dollars(done.spent.cost)])
         header = ["chain", "model", "held out, before", "after", "compiled", "cost"]
