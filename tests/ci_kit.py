@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from tests.cli import compile_kit
 from tests.cli.git_kit import git, make_repo
@@ -130,7 +131,18 @@ class Pull:
         }
 
     def run(self, *words: str, github: GitHub | None = None, env: Mapping[str, str] | None = None) -> Result:
-        """`chain ci pull-request` in the checkout, as the job runs it."""
+        """`chain ci pull-request` in the checkout, or other words of `chain ci`, with the job's variables; in this
+        process, which is faster."""
+        before = Path.cwd()
+        with patch.dict(os.environ, {**self.environment(github), **(env or {})}):
+            os.chdir(self.runner.root)
+            try:
+                return self.runner.invoke("ci", *(words or ("pull-request",)))
+            finally:
+                os.chdir(before)
+
+    def start(self, *words: str, github: GitHub | None = None, env: Mapping[str, str] | None = None) -> Result:
+        """The same in a process of its own, as the job runs it."""
         return self.runner.run("ci", *(words or ("pull-request",)), env={**self.environment(github), **(env or {})})
 
     @property

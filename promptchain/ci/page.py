@@ -63,7 +63,7 @@ def headline(findings: Findings) -> str:
 
 def title(chain: ChainFindings) -> str:
     """What is to be told first of a chain, in half a line."""
-    name, verdict = f"`{chain.name}`", chain.verdict
+    name, verdict = _code(chain.name), chain.verdict
     summary = verdict.evaluation.summary if verdict else None
     score = numbers.part(summary.chain.value, summary.chain.n) if summary and summary.chain else "–"
     failed = f"{summary.failed:,} of {count(summary.tries, 'example')}" if summary else ""
@@ -92,6 +92,12 @@ def title(chain: ChainFindings) -> str:
             return f"{name} {'is new' if chain.new else 'is fine'}, and has no test"
 
 
+def _code(text: str) -> str:
+    """A text as code, which has no escapes; what would end it is no code."""
+    plain = numbers.line(text)
+    return f"`{plain}`" if plain.isprintable() and plain and "`" not in plain and "@" not in plain else escaped(text)
+
+
 def _from_to(chain: ChainFindings) -> str:
     """Both shares, over the examples that could be compared."""
     verdict = chain.verdict
@@ -111,7 +117,7 @@ def reasons(chain: ChainFindings) -> list[str]:
         found += _tested(chain, chain.verdict)
     for one in chain.stale:
         why = "; ".join(stale.message for stale in one.stale) or "it is not compiled for this model"
-        found.append(f"Stale on {escaped(one.model)}: {escaped(why)}. Mend it with `{clean(one.command)}`.")
+        found.append(f"Stale on {escaped(one.model)}: {escaped(why)}. Mend it with {_code(one.command)}.")
     if chain.was:
         found.append(f"It was called {escaped(chain.was)}.")
     if chain.uncompared:
@@ -194,7 +200,7 @@ def _scores(verdict: Verdict) -> str:
         rows = [["chain", percent(now.chain)], *([f"step {one.step}", percent(one.score)] for one in now.steps)]
         rows += [[name, mean(score)] for name, score in now.retrieval.items()]
         rows += [["cost", dollars(now.cost)], ["time (p50)", seconds(now.p50)]]
-        return table(["", "here"], rows)
+        return table(["score", "here"], rows)
     was = before.summary
     scores = {one.step: one.score for one in was.steps}
     told = {name: points(one) for name, one in compared.steps.items()}
@@ -206,7 +212,7 @@ def _scores(verdict: Verdict) -> str:
         rows.append(row)
     rows.append(["cost", dollars(was.cost), dollars(now.cost), ""])
     rows.append(["time (p50)", seconds(was.p50), seconds(now.p50), ""])
-    return table(["", compared.names[0], "here", "difference"], rows)
+    return table(["score", compared.names[0], "here", "difference"], rows)
 
 
 def _diff(lines: Sequence[str]) -> str:
@@ -241,7 +247,7 @@ def _foot(findings: Findings) -> str:
     quiet = [chain.name for chain in findings.chains if not chain.told]
     parts = [f"compared with {escaped(findings.base.name)}"] if findings.base else []
     if quiet:
-        shown = ", ".join(f"`{name}`" for name in quiet[:20]) + (f" and {len(quiet) - 20} more" if quiet[20:] else "")
+        shown = ", ".join(map(_code, quiet[:20])) + (f" and {len(quiet) - 20} more" if quiet[20:] else "")
         parts.append(f"unchanged and passing: {shown}")
     if findings.evaluations:
         parts.append(f"{count(findings.new_calls, 'new call')}, {escaped(dollars(findings.spent))} spent")

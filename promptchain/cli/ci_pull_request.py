@@ -69,7 +69,7 @@ def _findings(project: Project, asked: Options, job: Job) -> Findings:
             base, told = _base(checkout, asked.base, job)
             notes += [told] if told else []
         except PromptChainError as exc:
-            if asked.base is not None and exc.exit_code == 2:
+            if exc.exit_code == 2 and (asked.base is not None or not job.actions):
                 raise
             error = exc  # the checks that need no base are made all the same
         notes += checkout.warnings

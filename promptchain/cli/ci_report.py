@@ -158,6 +158,8 @@ def _plain(found: Findings) -> None:
             say(f"  {_bare(reason)}")
         for line in chain.difference[:40]:
             say(f"    {printable(line)}")
+    if found.error is not None and found.failing:
+        say(f"✗ {printable(found.error.message)}")
     if found.error is not None and found.error.hint:
         note(f"  hint: {found.error.hint}")
     for told_besides in found.notes:

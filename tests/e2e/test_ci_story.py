@@ -29,7 +29,7 @@ def test_worse_is_refused_and_better_is_let_in_with_its_lock(
     pull.replace(GOOD, SEED)
     pull.commit()
     pull.checkout()
-    done = pull.run(github=github)
+    done = pull.start(github=github)
     assert done.code == 100, done
     (comment,) = github.bodies()
     print(comment)
@@ -42,7 +42,7 @@ def test_worse_is_refused_and_better_is_let_in_with_its_lock(
     )
     assert lines[5] == "What changed: intent: instructions."
     assert "-   instructions: Decide with care what the customer wants.\n+   instructions: Decide what" in comment
-    assert f"|  | main ({base}) | here | difference |" in comment.replace("| – | main", "|  | main")
+    assert f"| score | main ({base}) | here | difference |" in comment
     assert "| step intent | 85 % " in comment
     assert "it should be 'refund', and is 'card'" in comment
     assert pull.summary.read_text().startswith(lines[1])
@@ -60,7 +60,7 @@ def test_worse_is_refused_and_better_is_let_in_with_its_lock(
     pull.replace('"Classify: {{ message }}"', '"Goods, classify: {{ message }}"')
     pull.commit()
     pull.checkout()
-    done = pull.run(github=github)
+    done = pull.start(github=github)
     assert done.code == 0, done
     assert len(github.comments) == 1
     assert github.bodies()[0].splitlines()[1].startswith("## ✅ `demo` "), github.bodies()[0]
@@ -74,7 +74,7 @@ def test_what_is_better_passes_and_its_lock_is_committed(
     pull.replace(WORST, SEED)
     before = pull.commit()
     pull.checkout()
-    done = pull.run(github=github)
+    done = pull.start(github=github)
     assert done.code == 0, done
     (comment,) = github.bodies()
     assert comment.splitlines()[1] == "## ✅ `demo` got better: 31 % → 50 %"
@@ -84,7 +84,7 @@ def test_what_is_better_passes_and_its_lock_is_committed(
     pull.checkout(merge=False)
     job = {"GITHUB_EVENT_NAME": "workflow_dispatch", "GITHUB_HEAD_REF": "", "GITHUB_REF_NAME": pull.branch}
     (tmp_path / "empty.json").write_text("{}")
-    done = pull.run("compile", "demo", github=github, env={**job, "GITHUB_EVENT_PATH": str(tmp_path / "empty.json")})
+    done = pull.start("compile", "demo", github=github, env={**job, "GITHUB_EVENT_PATH": str(tmp_path / "empty.json")})
     assert done.code == 0, done
     assert "✓ compiled intent: chains/demo.lock.yaml" in done.out
     after = git(pull.remote, "rev-parse", pull.branch)
@@ -95,7 +95,7 @@ def test_what_is_better_passes_and_its_lock_is_committed(
 
     # The pull request with its lock: better still, and the comment is updated, not repeated.
     pull.checkout()
-    done = pull.run(github=github)
+    done = pull.start(github=github)
     assert done.code == 0, done
     (comment,) = github.bodies()
     assert comment.splitlines()[1] == "## ✅ `demo` got better: 31 % → 81 %", comment
@@ -107,7 +107,7 @@ def test_what_is_better_passes_and_its_lock_is_committed(
     pull.replace(SEED, f"{SEED} Please.")
     pull.commit()
     pull.checkout()
-    done = pull.run(github=github)
+    done = pull.start(github=github)
     assert done.code == 101, done
     (comment,) = github.bodies()
     assert comment.splitlines()[1] == "## ❌ `demo`: its compiled prompts are stale", comment
