@@ -199,3 +199,47 @@ def test_the_action_compiles_and_pushes(tmp_path: Path) -> None:
     assert done.returncode == 0, done
     assert git(pull.remote, "show", f"{pull.branch}:chains/demo.lock.yaml").startswith("#")
     assert pull.outputs["commit"] == git(pull.remote, "rev-parse", pull.branch)
+
+
+PAGES = {name: (GITHUB.parent / name).read_text() for name in ("README.md", ".github/CI.md")}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_workflow_that_a_page_shows_is_one(name: str) -> None:
+    [text] = re.findall(r"```yaml\n(# \.github/workflows/.*?)```", PAGES[name], re.DOTALL)
+    found = document.parse(text, name).value
+    jsonschema.validate(found, WORKFLOW_SCHEMA)
+    for job in found["jobs"].values():
+        [step] = [step for step in job["steps"] if "actions/chain@" in step.get("uses", "")]
+        assert {*step["with"]} <= {*read(ACTION)["inputs"]}
+
+
+def test_the_page_names_every_input_and_output() -> None:
+    action = read(ACTION)
+    [told] = re.findall(r"^Inputs: (.*?)\[action", PAGES[".github/CI.md"], re.DOTALL | re.MULTILINE)
+    assert re.findall(r"`([\w-]+)`", told) == [*action["inputs"], *action["outputs"]]
+
+
+def test_the_commands_that_the_pages_show_for_other_ci_run(tmp_path: Path) -> None:
+    pull = Pull(tmp_path, branch="better-prompts")
+    pull.replace("Decide what", "Guess what")
+    pull.commit()
+    pull.checkout(merge=False)
+    base = git(pull.remote, "rev-parse", "main")
+    environment = {name: value for name, value in pull.environment(None).items() if not name.startswith("GITHUB_")}
+    environment |= {"CI_MERGE_REQUEST_DIFF_BASE_SHA": base, "CHANGE_TARGET": "main"}
+    commands = re.findall(r"^ *(?:- |sh ')?(chain ci [^'\n]*)'?$", PAGES[".github/CI.md"], re.MULTILINE)
+    commands += re.findall(r"`(chain ci [^`\n]* [^`\n]*)`", PAGES["README.md"])
+    assert len(commands) == 4, commands
+    for command in commands:
+        words = command.replace(" support ", " demo ")
+        done = subprocess.run(
+            ["bash", "-c", words], cwd=pull.runner.root, env={**os.environ, **environment},
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == (0 if "compile" in words else 100), (words, done)
+        if "pull-request" in words:
+            assert done.stdout.startswith("❌ demo got worse: 50 % → 31 %\n"), done
+        if "--output" in words:
+            assert (pull.runner.root / "reports/junit.xml").is_file()
+    assert git(pull.remote, "log", "-1", "--format=%s", pull.branch) == "Compile demo"

@@ -30,7 +30,9 @@ _TOO_LONG = 600
 def page(findings: Findings, *, limit: int, whole: bool = False) -> str:
     """The text, of at most `limit` bytes in UTF-8. whole: with every step's figures and every failing example."""
     told = findings.told
-    sections = [Section(0, ("headline", "headlines"), _head(findings))]
+    sections = [Section(0, ("headline", "headlines"), f"## {headline(findings)}")]
+    if why := _head(findings):
+        sections.append(Section(0, ("list of reasons", "lists of reasons"), why))
     for chain in told:
         sections += _chain(chain, titled=len(told) > 1)
     sections += _notes(findings)
@@ -149,8 +151,9 @@ def _tested(chain: ChainFindings, verdict: Verdict) -> Iterator[str]:
 
 
 def _head(findings: Findings) -> str:
+    """What follows the headline: why."""
     told = findings.told
-    lines = [f"## {headline(findings)}"]
+    lines: list[str] = []
     if findings.error is not None and findings.failing:
         lines.append(f"❌ {escaped(findings.error.message)}")
     if findings.error is not None and findings.error.hint:

@@ -121,6 +121,7 @@ def _comment(found: Findings, asked: Options, job: Job, text: str) -> tuple[str 
 
 def _files(found: Findings, folder: Path, text: str) -> dict[str, str]:
     """Write the reports; their paths by what they are called in GITHUB_OUTPUT."""
+    from promptchain.cli import test
     from promptchain.reports.junit import junit
 
     written = {"markdown": folder / "comment.md"}
@@ -128,21 +129,10 @@ def _files(found: Findings, folder: Path, text: str) -> dict[str, str]:
     if found.verdicts:
         written["junit"] = folder / "junit.xml"
         _write(written["junit"], junit(found.verdicts))
-        if (html := _html(found)) is not None:
+        if write := getattr(test, "_write_html", None):  # of `chain test --html`
             written["html"] = folder / "report.html"
-            _write(written["html"], html)
+            write(written["html"], found.verdicts)
     return {name: str(path) for name, path in written.items()}
-
-
-def _html(found: Findings) -> str | None:
-    """The tests as a page, by the same function as `chain test --html`."""
-    from importlib import import_module
-    from importlib.util import find_spec
-
-    if find_spec("promptchain.reports.html") is None:
-        return None
-    page: str = import_module("promptchain.reports.html").html(found.verdicts)
-    return page
 
 
 def _plain(found: Findings) -> None:
