@@ -229,7 +229,7 @@ def test_the_commands_that_the_pages_show_for_other_ci_run(tmp_path: Path) -> No
     environment = {name: value for name, value in pull.environment(None).items() if not name.startswith("GITHUB_")}
     environment |= {"CI_MERGE_REQUEST_DIFF_BASE_SHA": base, "CHANGE_TARGET": "main"}
     commands = re.findall(r"^ *(?:- |sh ')?(chain ci [^'\n]*)'?$", PAGES[".github/CI.md"], re.MULTILINE)
-    commands += re.findall(r"`(chain ci [^`\n]* [^`\n]*)`", PAGES["README.md"])
+    commands = [*re.findall(r"`(chain ci [^`\n]* [^`\n]*)`", PAGES["README.md"]), *commands]
     assert len(commands) == 4, commands
     for command in commands:
         words = command.replace(" support ", " demo ")
