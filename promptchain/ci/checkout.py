@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -16,6 +17,8 @@ from promptchain.store.repo import REMOTE, Repository
 _OPTIONS = ("core.hooksPath=/dev/null", "core.fsmonitor=false", "gc.auto=0", "maintenance.auto=false")
 _BOT = ("user.name=github-actions[bot]", "user.email=41898282+github-actions[bot]@users.noreply.github.com")
 """Who commits where git knows nobody: the account of a workflow's token."""
+
+_REMOTE = {**REMOTE, "GIT_NO_LAZY_FETCH": "0"}
 
 _HUNK = re.compile(r"@@ -\S+ \+(\d+)(?:,(\d+))? @@")
 _FULL = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -40,7 +43,7 @@ class Checkout:
     def git(self, *words: str, remote: bool = False, options: Sequence[str] = ()) -> str:
         """What a git command prints. remote: it may use the network. Raises StoreError."""
         base = ["--no-pager", "-C", str(self._root), *(word for option in _OPTIONS for word in ("-c", option))]
-        return self._repo.run(*words, base=base, options=options, **({"env": REMOTE} if remote else {}))
+        return self._repo.run(*words, base=base, options=options, **({"env": _REMOTE} if remote else {}))
 
     def commit(self, name: str) -> str | None:
         """The commit that a revision means; None where it is not here."""
@@ -66,6 +69,7 @@ class Checkout:
             found = self._here(parents[0], ref)
         else:
             found = self._where_left(self._here(commit, ref), ref)
+        self._complete(found)
         return Base(found, f"{ref} ({found[:7]})")
 
     def base_of_ref(self, name: str) -> Base:
@@ -77,6 +81,7 @@ class Checkout:
         if found is None:
             found = self._here(name if _FULL.fullmatch(name) else None, name.removeprefix("origin/"))
         found = self._where_left(found, name)
+        self._complete(found)
         told = name[:7] if _FULL.fullmatch(name) else f"{name} ({found[:7]})"
         return Base(found, told)
 
@@ -104,6 +109,14 @@ class Checkout:
         hint = "check out the whole history: actions/checkout with `fetch-depth: 0`"
         why = f": {reasons[-1]}" if reasons else ""
         raise PromptChainError(f"the commit to compare with, {commit or ref}, is not in this clone{why}", hint=hint)
+
+    def _complete(self, commit: str) -> None:
+        """Fetch the chains of a commit, where the clone is one that has files only once they are asked for."""
+        if not self._known("extensions.partialclone") and not self._known(f"remote.{self._remote()}.promisor"):
+            return
+        with suppress(StoreError):  # one without the folder; what cannot be fetched is told where it is missed
+            words = ("archive", "--format=tar", f"--output={os.devnull}", commit, "--", CHAINS)
+            self.git(*words, remote=True)
 
     def _where_left(self, base: str, name: str) -> str:
         head = self.head

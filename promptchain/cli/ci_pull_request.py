@@ -47,7 +47,11 @@ class Options:
 def run(project: Project, asked: Options) -> tuple[int, dict[str, Any]]:
     """The exit code, and all that was found as data. Raises UsageError for what is wrong with the command itself."""
     from promptchain.ci import github
+    from promptchain.errors import UsageError
+    from promptchain.models import is_of_step
 
+    if len([word for word in asked.models if not is_of_step(word)]) > 1:
+        raise UsageError("a pull request is judged on one model", hint="chain test compares several")
     job = github.job(os.environ)
     with ci_report.guarded(job):
         found = _findings(project, asked, job)
@@ -88,13 +92,16 @@ def _findings(project: Project, asked: Options, job: Job) -> Findings:
 
 def _base(checkout: Checkout, asked: str | None, job: Job) -> tuple[Base | None, str | None]:
     """What to compare with; None, and why, where there is nothing. Raises UsageError, PromptChainError."""
-    from promptchain.errors import StoreError, UsageError
+    from promptchain.errors import PromptChainError, StoreError, UsageError
 
     try:
-        inside = checkout.git("rev-parse", "--is-inside-work-tree").strip() == "true"
-    except StoreError:
-        inside = False
-    if not inside:
+        checkout.git("rev-parse", "--is-inside-work-tree")
+    except StoreError as exc:
+        if "not a git repository" not in exc.message:
+            raise  # one that belongs to somebody else, say, and git will not work in
+        if asked is not None or job.pull is not None:
+            message = "this is no work tree of git, so nothing can be compared"
+            raise PromptChainError(message, hint="check it out first: actions/checkout") from None
         return None, "this is no work tree of git, so there is nothing to compare with"
     if checkout.head is None:
         return None, "the repository has no commits yet, so there is nothing to compare with"

@@ -138,6 +138,7 @@ def _files(found: Findings, folder: Path, text: str) -> dict[str, str]:
 def _plain(found: Findings) -> None:
     """The same for people who see a log."""
     from promptchain.ci.page import headline, reasons, title
+    from promptchain.lm.secrets import redact
 
     say(_bare(headline(found)))
     told = found.told
@@ -147,7 +148,7 @@ def _plain(found: Findings) -> None:
         for reason in reasons(chain):
             say(f"  {_bare(reason)}")
         for line in chain.difference[:40]:
-            say(f"    {printable(line)}")
+            say(f"    {printable(redact(line))}")
     if found.error is not None and found.failing:
         say(f"✗ {printable(found.error.message)}")
     if found.error is not None and found.error.hint:

@@ -96,6 +96,35 @@ def test_a_base_that_cannot_be_fetched_fails_and_the_rest_is_checked(pull: Pull,
     assert "`fetch-depth: 0`".replace("`", "&#96;") in comment
 
 
+def test_a_clone_that_has_files_only_once_they_are_asked_for(pull: Pull, github: GitHub) -> None:
+    git(pull.remote, "config", "uploadpack.allowFilter", "true")
+    pull.replace(SEED, WORST)
+    pull.commit()
+    pull.checkout("--filter=blob:none")
+    done = pull.run(github=github)
+    assert done.code == 100, done
+    assert github.bodies()[0].splitlines()[1] == "## ❌ `demo` got worse: 50 % → 31 %"
+
+
+def test_a_repository_that_git_will_not_work_in_is_no_reason_to_pass(pull: Pull, github: GitHub) -> None:
+    pull.commit()
+    pull.checkout()
+    (pull.runner.root / ".git/HEAD").write_text("nonsense\n")
+    done = pull.run(github=github)
+    assert done.code != 0, done
+    pull.checkout()
+    (pull.runner.root / ".git").rename(pull.folder / "away")
+    done = pull.run(github=github)
+    assert (done.code, "no work tree of git, so nothing can be compared" in done.out) == (1, True)
+
+
+def test_several_models_are_for_chain_test(pull: Pull) -> None:
+    pull.commit()
+    pull.checkout()
+    done = pull.run("pull-request", "--model", "a/b", "--model", "a/c")
+    assert (done.code, "a pull request is judged on one model" in done.err) == (2, True)
+
+
 def test_a_new_chain_and_a_renamed_one(pull: Pull, github: GitHub) -> None:
     git(pull.author.root, "mv", "chains/demo.yaml", "chains/sort.yaml")
     pull.replace(SEED, WORST, "chains/sort.yaml")
