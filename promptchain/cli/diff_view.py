@@ -93,7 +93,7 @@ def change_lines(change: Change, indent: int = 0) -> Iterator[Line]:
         yield Line(PARTLY, (Edit(Op.EQUAL, f"{name}: moved, it was [{change.before}]"),), indent)
     elif change.kind in _SIGNS:
         value = change.after if change.kind is Kind.ADDED else change.before
-        if change.path[0] == "tools":
+        if change.path[0] == "tools" and not isinstance(value, str):  # of runs they are told in words already
             name, value = _tools_in_words(name, change.path, value)
         yield from _value_lines(_SIGNS[change.kind], name, value, indent)
     elif _is_replaced(change):

@@ -81,7 +81,7 @@ def replay(
         caller = project.caller(lm, bound, Ceilings(max_cost, max_calls, max_tokens))
         recorder = Recorder(project, reference, chain)
         after = _run_again(recorder, bound, values, caller, given, before, traced, consent)
-    difference = compare_runs(before, after)
+    difference = compare_runs(before, after).without(given)
     if json:
         print_json({"run": after.model_dump(mode="json"), "taken_over": sorted(given), "diff": difference.to_json()})
     else:
@@ -171,7 +171,12 @@ def _models(project: Project, run: Run, wanted: list[str], chain: Chain, at: str
             cited = project.load(_reference(project, run, None))
             recorded = {step: name for step, name in recorded.items() if name not in replay.own_models(cited, step)}
             whole = None if whole == cited.model else whole
-    kept = {name for name, step in chain.steps.items() if isinstance(step, PromptStep)} - steps
+    prompts = {name: step for name, step in chain.steps.items() if isinstance(step, PromptStep)}
+    if at is None and chain.chains and whole and (whole == chain.model or replay.inner_models(run) - {whole}):
+        # It was not given for all of it: the chains in it ran on models of their own.
+        recorded = {**{name: whole for name, step in prompts.items() if step.model is None}, **recorded}
+        whole = None
+    kept = prompts.keys() - steps
     return [*wanted, *filter(None, [whole]), *(f"{step}={name}" for step, name in recorded.items() if step in kept)]
 
 

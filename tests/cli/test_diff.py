@@ -581,6 +581,18 @@ def test_two_runs_differ_in_calls_of_tools_and_passages(sold: Workspace) -> None
     assert '+     lookup(item="tea") → 12.5\n' in out
 
 
+def test_what_a_replay_takes_over_is_no_difference(sold: Workspace) -> None:
+    sold.write("chains/docs/cards.md", FIRST + CARDS)  # what is taken over is not searched again
+    first = sold.invoke("runs", "show", "last", "--json").json
+    done = sold.invoke("replay", "last", "--from", [*first["steps"]][-1])
+    assert (done.code, done.out) == (0, ""), done
+    assert "nothing came out differently" in done.err
+    again = sold.invoke("runs", "show", "last", "--json").json
+    assert again["steps"]["help"]["fingerprint"] == first["steps"]["help"]["fingerprint"] is not None
+    out = sold.invoke("diff", first["id"], again["id"]).out
+    assert '-   tools:\n-     lookup(item="tea") → 12.5\n' in out
+
+
 def test_a_diff_starts_no_server(empty: Workspace) -> None:
     text = 'model: MODEL\nsteps:\n  a: {prompt: "x", tools: [{mcp: [sh, -c, "touch started"]}]}\n  b: {prompt: "y"}\n'
     empty.chain(text, name="far")
