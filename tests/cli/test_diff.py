@@ -346,6 +346,7 @@ def test_rendered_makes_up_what_each_type_takes(two: Workspace) -> None:
       each: {for_each: "{{ tags }}", prompt: "WORD {{ item }}, {{ say }}"}
       odd: {prompt: "WORD {{ say[0].nothing.here }}"}
     """
+    two.write("chains/x/one.md", "# One\n")
     for name, word in (("x", "Old"), ("y", "New")):
         two.write(f"chains/{name}.yaml", text.replace("WORD", word))
     shown = two.invoke("diff", "x", "y", "--rendered").out
