@@ -29,7 +29,8 @@ def load(path: Path, root: Path, project: Path | None = None) -> Chain:
     below `root`.
 
     project: the project's folder, where code and passages are; `root` without it. The two differ for a version, which
-    has its prompts alone: it can be read where what it uses is gone, so that is left to who runs it (`trust`). Raises InvalidFileError with every problem found, each with its line and column.
+    has its prompts alone: it can be read where what it uses is gone, so that is left to who runs it (`trust`).
+    Raises InvalidFileError with every problem found, each with its line and column.
     """
     return _load(path, root, project or root, (), {})
 
