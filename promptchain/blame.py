@@ -33,7 +33,11 @@ blame     what the chain's score would gain were this step perfect.
 loss      blame as a share of all that the chain loses. Steps may each mend the same example, so the shares may add up
           to more than 100 %; examples that no single step mends are in the line 'several steps'.
 chain     the share of examples in which everything held, with Wilson's 95 % interval; 'product' is what the steps'
-          scores multiply to: the chain's score if their failures were independent."""
+          scores multiply to: the chain's score if their failures were independent.
+retrieval the means of `recall`, `mrr` and `ndcg`, apart from what models made of the passages: the share of the
+          expected sources that was found, one divided by the rank of the first of them, and how near the order is to
+          the best one; `@k` looks at the first k sources. In the table of steps a retrieval's score is, as any other,
+          the share of examples that passed: from the assertion's threshold on, or without one where it is 1."""
 
 
 class Method(StrEnum):

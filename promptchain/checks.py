@@ -288,9 +288,17 @@ class _Check:
     def _gate(self) -> Iterator[Fault]:
         if self.chain.test is None or not self.sure or set(self.steps) - set(self.chain.steps):
             return
-        metrics = {part.metric for part in flattened(self.chain.test.assert_) if part.metric}
+        metrics = {part.metric for part in flattened(self._all_assertions()) if part.metric}
+        metrics |= {assertion.measure for assertion in self._all_assertions() if assertion.measure}
         for flaw in gate_flaws(self.chain.test.gate, self.chain, metrics):
             yield Fault(("test", "gate", *flaw.path), flaw.message, flaw.hint, key=flaw.key)
+
+    def _all_assertions(self) -> Iterator[Assertion]:
+        """Those of the steps, which say then which step it is, and those of the whole chain."""
+        for name, step in self.chain.steps.items():
+            for assertion in step.assert_:
+                yield assertion.model_copy(update={"step": name})
+        yield from self.chain.test.assert_ if self.chain.test else ()
 
     def _cycles(self) -> Iterator[Fault]:
         """One circle after another, at most ten, of the steps whose templates can be read."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from promptchain.results import ExampleResult, State, StepResult
 from promptchain.statistics import Difference, paired
-from promptchain.summary import by_example
+from promptchain.summary import by_example, found_well
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,15 @@ class Flip:
 
 @dataclass(frozen=True)
 class Comparison:
-    """after less before, over the examples that both could be scored on. names: of the two sides. steps: by step."""
+    """after less before, over the examples that both could be scored on. names: of the two sides. steps: by step.
+    retrieval: of the scores of passages, by the names of `Summary.retrieval`."""
 
     names: tuple[str, str]
     chain: Difference | None
     steps: dict[str, Difference]
     flips: tuple[Flip, ...]
     left_out: int
+    retrieval: dict[str, Difference] = field(default_factory=dict)
 
     @property
     def worse(self) -> tuple[Flip, ...]:
@@ -62,6 +64,7 @@ def compare(names: tuple[str, str], before: Sequence[ExampleResult], after: Sequ
         steps=_steps(before, after),
         flips=tuple(flips),
         left_out=len(everything) - len(both),
+        retrieval=_retrieval(before, after),
     )
 
 
@@ -75,6 +78,16 @@ def _steps(before: Sequence[ExampleResult], after: Sequence[ExampleResult]) -> d
     for name in names:
         sides = [_step_passes(side, name) for side in (before, after)]
         difference = paired([sides[1][id] - sides[0][id] for id in sides[0] if id in sides[1]])
+        if difference:
+            found[name] = difference
+    return found
+
+
+def _retrieval(before: Sequence[ExampleResult], after: Sequence[ExampleResult]) -> dict[str, Difference]:
+    was, now = (found_well(result for result in side if result.state is not State.ERROR) for side in (before, after))
+    found = {}
+    for name in (name for name in was if name in now):
+        difference = paired([now[name][id] - value for id, value in was[name].items() if id in now[name]])
         if difference:
             found[name] = difference
     return found
@@ -97,6 +110,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "after": comparison.names[1],
         "chain": difference_json(comparison.chain),
         "steps": {name: difference_json(step) for name, step in comparison.steps.items()},
+        "retrieval": {name: difference_json(mean) for name, mean in comparison.retrieval.items()},
         "flipped": [
             {"id": flip.id, "where": flip.where, "to": "passed" if flip.better else "failed", "step": flip.first}
             for flip in comparison.flips

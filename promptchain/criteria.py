@@ -28,8 +28,12 @@ _LIST = Takes(("a list", "a text"), needed=True)
 _SCHEMA = Takes(("a mapping", "a text"))
 _TEXTS = Takes(("a text", "a list"), needed=True)
 _QUESTION = Takes(("a text", "a mapping", "a list"), needed=True)
+_SOURCES = Takes(("a text", "a list"), needed=True)
 _LIMIT = Takes(threshold=True)
 _NOTHING = Takes()
+
+RETRIEVAL = ("recall", "mrr", "ndcg")
+"""How good a ranking of passages is. Their means are told apart from the scores of what models write."""
 
 _FUNCTION_CALLS = ("is-valid-function-call", "is-valid-openai-function-call", "is-valid-openai-tools-call")
 
@@ -49,6 +53,7 @@ ASSERTIONS: Mapping[str, Takes] = {
     "tool-call-f1": Takes(("a list", "a text"), needed=True),
     **dict.fromkeys(("llm-rubric", "model-graded-closedqa", "g-eval", "context-recall", "select-best"), _QUESTION),
     **dict.fromkeys(("factuality", "model-graded-factuality"), _QUESTION),
+    **dict.fromkeys(RETRIEVAL, _SOURCES),
     "assert-set": _NOTHING,
 }
 """The names an assertion's `type` may have; any of them may be negated with `not-`."""
@@ -59,11 +64,16 @@ JUDGED = frozenset(
 )
 """Those that a model decides: the assertion's `provider`, or the test's `judge`."""
 
-OPTIONS = frozenset({"provider", "context", "query", "config", "timeout", "factuality", "rubricPrompt", "description"})
-"""The keys that assertions may have beside those of the model."""
+OPTIONS = frozenset(
+    {"provider", "context", "query", "config", "timeout", "factuality", "rubricPrompt", "description", "k"}
+)
+"""The keys that assertions may have beside those of the model. k: of `RETRIEVAL`, how many of the first count."""
 
 CHAIN = "chain"
 """The word that stands for the chain as a whole where a gate names steps."""
+
+OUTPUTS = "outputs"
+"""The word that stands for all that a chain gives."""
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -95,6 +105,21 @@ class Assertion(Model):
     @property
     def negated(self) -> bool:
         return self.type.startswith("not-")
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it is about how well passages are found."""
+        return self.name in RETRIEVAL
+
+    @property
+    def measure(self) -> str | None:
+        """The name under which the mean of its scores is told, and by which a gate names it: `metric`; without it, for
+        passages, where it looks and what it is, as `help recall@2`; else None."""
+        if self.metric or not self.ranks:
+            return self.metric
+        cut = self.options.get("k")
+        kind = self.type if cut is None else f"{self.type}@{cut}"
+        return f"{self.step or self.output or OUTPUTS} {kind}"
 
     @property
     def options(self) -> Mapping[str, Any]:

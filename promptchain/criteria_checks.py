@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from promptchain import template
-from promptchain.chain import Chain, PromptStep
-from promptchain.criteria import ASSERTIONS, CHAIN, JUDGED, OPTIONS, Assertion, Gate
+from promptchain.chain import Chain, PromptStep, RetrieveStep
+from promptchain.criteria import ASSERTIONS, CHAIN, JUDGED, OPTIONS, RETRIEVAL, Assertion, Gate
 from promptchain.errors import known_or_nearest
 from promptchain.model import describe
 from promptchain.template import TemplateFault
@@ -65,6 +65,7 @@ def assertion_flaws(assertion: Assertion, chain: Chain, *, on: str | None = None
     if assertion.name in JUDGED and chain.test is not None and not (chain.test.judge or _names_judge(assertion)):
         hint = "test: {judge: openai/gpt-5-mini}, or the assertion's `provider`"
         yield Flaw(("type",), f"'{assertion.type}' asks a judge, and no model is named as one", hint)
+    yield from _cut_off(assertion)
     yield from _templates(assertion)
     yield from _applies(assertion, chain, on or assertion.step)
 
@@ -117,6 +118,18 @@ def is_template(value: Any) -> bool:
     return isinstance(value, str) and ("{{" in value or "{%" in value or value.startswith("file://"))
 
 
+def _cut_off(assertion: Assertion) -> Iterator[Flaw]:
+    """Whether `k` stands where it says something, and is a number of passages."""
+    if "k" not in assertion.options:
+        return
+    cut = assertion.options["k"]
+    if not assertion.ranks:
+        yield Flaw(("k",), f"'{assertion.type}' has no cut-off", f"'k' is for {', '.join(RETRIEVAL)}", key=True)
+    elif isinstance(cut, bool) or not isinstance(cut, int) or cut < 1:
+        shown = cut if isinstance(cut, int | float) and not isinstance(cut, bool) else describe(cut)
+        yield Flaw(("k",), f"must be a whole number from 1 up, not {shown}", "k: 3 looks at the first three found")
+
+
 def _measures(assertion: Assertion) -> bool:
     """Whether it only reports a number, as promptfoo's cost does with a metric and no weight."""
     return assertion.metric is not None and assertion.weight == 0
@@ -160,6 +173,11 @@ def _applies(assertion: Assertion, chain: Chain, name: str | None) -> Iterator[F
     if not isinstance(step, PromptStep) and assertion.name in _OF_TOKENS:
         yield Flaw(("type",), f"'{assertion.type}' is for steps that call a model, and '{name}' does not")
     kind = _type(step)
+    if assertion.ranks and assertion.transform is None and not _may_rank(step, kind):
+        gives = kind.describe() if kind else "no passages"
+        hint = "name a retrieve step, or one that gives a list of passages or of sources"
+        yield Flaw(("type",), f"'{assertion.type}' is for passages, and step '{name}' gives {gives}", hint)
+        return
     if kind is None or step.for_each is not None or assertion.transform is not None:
         return
     if kind.kind in ("scalar", "enum") and assertion.name in _PROSE:
@@ -169,6 +187,14 @@ def _applies(assertion: Assertion, chain: Chain, name: str | None) -> Iterator[F
         labels, wanted = [str(choice) for choice in kind.choices], str(assertion.value)
         if assertion.value not in kind.choices and wanted not in labels:
             yield Flaw(("value",), f"step '{name}' never gives {_short(wanted)!r}", _known(wanted, labels, "values"))
+
+
+def _may_rank(step: Any, kind: Type | None) -> bool:
+    """Whether a step may give passages: a retrieval, or what gives a list. What code gives without a type shows only
+    when it runs."""
+    if isinstance(step, RetrieveStep) or kind is None:
+        return True
+    return kind.kind in ("array", "any") or step.for_each is not None
 
 
 def _type(step: Any) -> Type | None:

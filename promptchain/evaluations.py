@@ -71,7 +71,8 @@ class EvaluationRecord(Record):
 
     chain: its name. score: the share of examples in which everything held; product: of the steps' scores. passed,
     failed, errors: tries. cost: US dollars for all answers, also those from the cache; None where a price is unknown.
-    misses: what of the gate was not met, in words. stopped: why it ended early. compiled: whether prompts of the
+    misses: what of the gate was not met, in words. stopped: why it ended early. retrieval: the mean scores of passages,
+    see `summary.Summary`. compiled: whether prompts of the
     chain's lock were tested; else the words of the chain file were.
     """
 
@@ -99,6 +100,7 @@ class EvaluationRecord(Record):
     misses: tuple[str, ...] = ()
     stopped: str | None = None
     compiled: Annotated[bool, Field(exclude_if=lambda compiled: not compiled)] = False
+    retrieval: Annotated[dict[str, Score], Field(default_factory=dict, exclude_if=lambda means: not means)]
     examples: tuple[ExampleScore, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -120,6 +122,7 @@ def record_of(
         "dataset": Dataset(files=tuple(map(_shared, data.files)), digest=data.digest, examples=data.count).model_dump(),
         "words": list(words),
         "steps": {step.step: _step(step).model_dump() for step in summary.steps},
+        "retrieval": {name: mean.model_dump() for name, own in summary.retrieval.items() if (mean := _score(own))},
         "misses": [miss.message for miss in misses],
         # Behind that, `evaluate` cites what a model or a server said.
         "stopped": evaluation.stopped and evaluation.stopped.partition("; the last: ")[0],

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from promptchain import dataset, inputs, promptfoo
-from promptchain.chain import Chain
+from promptchain.chain import Chain, RetrieveStep
 from promptchain.criteria import Assertion
 from promptchain.criteria_checks import assertion_flaws
 from promptchain.dataset import Row
@@ -46,9 +46,11 @@ class Example:
     description: str = ""
 
     def gold(self, chain: Chain) -> dict[str, Any]:
-        """The expected values of steps."""
+        """The expected values of steps. Of a retrieval the sources are expected that it should find, and those are not
+        what it gives."""
         expected = self.expected if isinstance(self.expected, Mapping) else {}
-        return {name: expected[name] for name in chain.steps if name in expected}
+        own = (name for name, step in chain.steps.items() if not isinstance(step, RetrieveStep))
+        return {name: expected[name] for name in own if name in expected}
 
 
 @dataclass(frozen=True)
@@ -308,7 +310,7 @@ def _expected(chain: Chain, row: Row) -> Any:
 def _gold(chain: Chain, name: str, value: Any, *, text: bool) -> Any:
     """An expected value; of a step it must be one that the step can give."""
     step = chain.steps.get(name)
-    if step is None or step.output is None:
+    if step is None or step.output is None or isinstance(step, RetrieveStep):
         return value
     kind = step.type
     if step.for_each is not None:

@@ -27,8 +27,8 @@ class StepResult:
     passed: all that decides about it held, on what the steps before really gave; None where nothing decides, or it
     was not run. gold: likewise, on expected values in place of what they gave. mends: the example would pass were this
     step's output the expected one; None where that was not tried.
-    seconds, cost, tokens: of its calls, also of those whose answer came from the cache; new_calls are those that did
-    not. retries: replies that did not fit.
+    seconds, cost, tokens: of its calls, also of those whose answer came from the cache; seconds of a step without calls
+    are those that it took. new_calls are those that were not in the cache. retries: replies that did not fit.
     """
 
     status: Status
@@ -79,8 +79,31 @@ class ExampleResult:
 
 
 def seconds(step: StepRun) -> float:
-    """The model's time in a step: its tries one after the other; of the items of a `for_each`, the longest."""
-    return sum(call.seconds for call in step.calls) + max((seconds(item) for item in step.items), default=0.0)
+    """What a step takes whose answers do not come from the cache: its model's tries one after the other, between them
+    its tools, those of one turn side by side; of the items of a `for_each` the longest; of a chain in it the longest
+    way through that. Where no model was asked, what it took."""
+    if step.status not in (Status.DONE, Status.FAILED):
+        return 0.0
+    if step.items:
+        return max(map(seconds, step.items))
+    if step.run is None and not step.calls:
+        return step.seconds
+    turns: dict[int, float] = {}
+    for tool in step.tools:
+        took = tool.seconds if tool.run is None else _longest_way(tool.run.steps)
+        turns[tool.turn] = max(turns.get(tool.turn, 0.0), took)
+    own = sum(call.seconds for call in step.calls) + sum(turns.values())
+    return own + (_longest_way(step.run.steps) if step.run else 0.0)
+
+
+def _longest_way(steps: Mapping[str, StepRun]) -> float:
+    """Seconds along the slowest way through a run whose plan is not at hand: a step that began when another had ended
+    is taken to have waited for it."""
+    ends: list[tuple[float, float]] = []
+    for step in sorted(steps.values(), key=lambda step: step.started):
+        waited = max((end for ended, end in ends if ended <= step.started), default=0.0)
+        ends.append((step.started + step.seconds, waited + seconds(step)))
+    return max((end for _, end in ends), default=0.0)
 
 
 def cost(step: StepRun) -> float | None:

@@ -101,7 +101,9 @@ def _failed(error: PromptChainError) -> StepRun:
     if isinstance(error, StepError):
         cause = error.__cause__
         done = {"calls": error.calls, "tools": error.tools, "run": error.run}
-    fault = cause.fault if isinstance(cause, ModelError) else _fault_of(done.get("run"))
+    while cause is not None and not isinstance(cause, ModelError):  # a judge that could not be asked, say
+        cause = cause.__cause__
+    fault = cause.fault if cause else _fault_of(done.get("run"))
     return StepRun(status=Status.FAILED, error=error.message, hint=error.hint, fault=fault, **done)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from promptchain.assertions.apply import Checked, apply
 from promptchain.assertions.protocol import AssertionFault, Subject
 from promptchain.criteria import Assertion
+from promptchain.errors import ModelError
 from promptchain.plan import AnyStep
 from promptchain.records import Call
 from promptchain.steps.outcome import Outcome
@@ -39,7 +40,7 @@ class StepJudge:
             return "; ".join(check.verdict.reason for check in failed if check.verdict)
         lost = next((check for check in checks if check.counts and check.error), None)
         if lost is not None:
-            raise AssertionFault(f"its assertion '{lost.assertion.type}' could not be told: {lost.error}")
+            raise _untold(lost)
         return None
 
     async def score(self, outcome: Outcome, by: Assertion | None) -> float:
@@ -47,7 +48,7 @@ class StepJudge:
         checks = await self._applied((by,) if by else self._step.assert_, outcome)
         lost = next((check for check in checks if check.error), None)
         if lost is not None:
-            raise AssertionFault(f"its assertion '{lost.assertion.type}' could not be told: {lost.error}")
+            raise _untold(lost)
         said = [(check.assertion.weight, check.verdict.score) for check in checks if check.verdict]
         weight = sum(each for each, _ in said)
         return sum(each * score for each, score in said) / weight if weight else 0.0
@@ -62,6 +63,15 @@ class StepJudge:
         finally:
             sample = outcome.calls[-1].sample if outcome.calls else 0
             self._calls.extend(call.model_copy(update={"sample": sample}) for call in grader.calls)
+
+
+def _untold(check: Checked) -> AssertionFault:
+    """What to raise for an assertion that could not be told; its cause says where a model was the reason, so that the
+    step is not held to have failed by itself."""
+    error = AssertionFault(f"its assertion '{check.assertion.type}' could not be told: {check.error}")
+    if check.fault is not None:
+        error.__cause__ = ModelError(check.error or "", fault=check.fault, model="")
+    return error
 
 
 def _subject(outcome: Outcome, values: Mapping[str, Any]) -> Subject:

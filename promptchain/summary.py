@@ -41,8 +41,9 @@ class StepSummary:
 class Summary:
     """An evaluation in numbers. chain: the share of examples in which everything held. product: of the steps' scores.
     several: the share of the loss that no single step is to blame for. metrics: the mean score of the assertions of
-    that name. flaky: the ids of examples that passed in some tries and not in others. errors: tries that could not be
-    scored, which are in no other number. unused: assertions that applied to no example, and why."""
+    that name; retrieval: likewise of those on passages (`Assertion.measure`), which say nothing of what models write.
+    flaky: the ids of examples that passed in some tries and not in others. errors: tries that could not be scored,
+    which are in no other number. unused: assertions that applied to no example, and why."""
 
     examples: int
     tries: int
@@ -57,6 +58,7 @@ class Summary:
     p50: float | None
     p95: float | None
     metrics: dict[str, Interval] = field(default_factory=dict)
+    retrieval: dict[str, Interval] = field(default_factory=dict)
     flaky: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
 
@@ -78,7 +80,7 @@ class Summary:
         if name == "chain":
             return self.chain
         found = next((step.score for step in self.steps if step.step == name), None)
-        return found or self.metrics.get(name)
+        return found or self.metrics.get(name) or self.retrieval.get(name)
 
 
 def summarise(plan: Plan, results: Sequence[ExampleResult]) -> Summary:
@@ -105,6 +107,7 @@ def summarise(plan: Plan, results: Sequence[ExampleResult]) -> Summary:
         p50=quantile([result.seconds for result in scored], 0.5),
         p95=quantile([result.seconds for result in scored], 0.95),
         metrics=_metrics(scored),
+        retrieval=_retrieval(scored),
         flaky=tuple(id for id, mean in passes.items() if 0 < mean < 1),
         unused=tuple(_unused(results)),
     )
@@ -122,7 +125,7 @@ def _step(
     name: str, results: Sequence[ExampleResult], scored: Sequence[ExampleResult], blamed: Sequence[int], lost: int
 ) -> StepSummary:
     own = [result.steps[name] for result in results]
-    seconds = [step.seconds for step in own if step.calls]
+    seconds = [step.seconds for step in own if step.calls or step.seconds]
     real, gold = _share(name, scored, lambda step: step.passed), _share(name, scored, lambda step: step.gold)
     tested = real is not None or any(result.steps[name].mends is not None for result in scored)
     counterfactual = any(result.steps[name].mends is not None for result in scored)
@@ -153,10 +156,27 @@ def _metrics(scored: Iterable[ExampleResult]) -> dict[str, Interval]:
     found: dict[str, list[float]] = {}
     for result in scored:
         for check in result.checks:
-            if check.assertion.metric and check.verdict:
+            if check.assertion.metric and check.verdict and not check.assertion.ranks:
                 found.setdefault(check.assertion.metric, []).append(check.verdict.score)
     means = {name: share(scores) for name, scores in found.items()}
     return {name: mean for name, mean in means.items() if mean}
+
+
+def _retrieval(scored: Iterable[ExampleResult]) -> dict[str, Interval]:
+    """The mean score of each measure of passages, in the order of the names."""
+    means = {name: share(list(scores.values())) for name, scores in found_well(scored).items()}
+    return {name: mean for name, mean in means.items() if mean}
+
+
+def found_well(results: Iterable[ExampleResult]) -> dict[str, dict[str, float]]:
+    """How well passages were found: by the measure's name, the mean score of each example over its tries."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for result in results:
+        for check in result.checks:
+            name = check.assertion.measure
+            if name and check.verdict and check.assertion.ranks:
+                found.setdefault(name, {}).setdefault(result.id, []).append(check.verdict.score)
+    return {name: {id: math.fsum(own) / len(own) for id, own in by.items()} for name, by in found.items()}
 
 
 def _unused(results: Sequence[ExampleResult]) -> Iterable[str]:

@@ -326,6 +326,7 @@ _DECISIVE = (
     "repeat",
     "words",
     "score",
+    "retrieval",
     "passed",
     "failed",
     "errors",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from statistics import fmean
 from typing import Any
 
@@ -160,16 +160,24 @@ def _question(subject: Subject, spec: Spec) -> str:
 
 def _context(subject: Subject, spec: Spec) -> list[str]:
     """The passages: the option `context`, else the input `context`; a text, or a list of texts or of mappings with
-    `text`, as a retrieval gives them. Raises AssertionFault where there are none."""
+    `text`, as a retrieval gives them, or of such lists, as a `for_each` does; each passage once. Raises
+    AssertionFault where there are none."""
     given = spec.options.get("context", subject.values.get("context"))
-    items = given if isinstance(given, list | tuple) else [] if given is None else [given]
-    passages = [text for item in items if (text := _passage(item).strip())]
+    passages = list(dict.fromkeys(text for item in _items(given) if (text := _passage(item).strip())))
     if not passages:
         hint = 'say what the passages are, for example `context: "{{ help }}"`'
         if "contextTransform" in spec.options:
             hint = "`contextTransform` is not understood; " + hint
         raise AssertionFault(f"{spec.type} needs passages", hint=hint)
     return passages
+
+
+def _items(given: Any) -> Iterator[Any]:
+    if isinstance(given, list | tuple):
+        for item in given:
+            yield from _items(item)
+    elif given is not None:
+        yield given
 
 
 def _passage(item: Any) -> str:

@@ -10,6 +10,7 @@ from promptchain.assertions.functions import FUNCTIONS
 from promptchain.assertions.judged import JUDGED
 from promptchain.assertions.protocol import AskingCheck, Check, Spec, Subject, Verdict
 from promptchain.assertions.rag import RAG
+from promptchain.assertions.retrieval import RETRIEVAL
 from promptchain.assertions.similarity import SIMILARITY
 from promptchain.assertions.structure import STRUCTURE
 from promptchain.assertions.text import TEXT, compiled
@@ -45,5 +46,5 @@ def check_value(kind: str, value: Any) -> None:
         expressions.syntax(value)
 
 
-CHECKS: dict[str, Check] = {**TEXT, **STRUCTURE, **SIMILARITY, **USAGE, **FUNCTIONS}
+CHECKS: dict[str, Check] = {**TEXT, **STRUCTURE, **SIMILARITY, **USAGE, **FUNCTIONS, **RETRIEVAL}
 ASKING: dict[str, AskingCheck] = {**JUDGED, **RAG, **code.CODE, "python": python}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from promptchain.cli import test_view
 from promptchain.cli.diff_lines import GONE, NEW, PARTLY, SAME, Line
 from promptchain.cli.output import plural
+from promptchain.reports.numbers import change
 from promptchain.words import Edit, Op
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ def lines(compared: Comparison) -> Iterator[Line]:
         if step.better or step.worse:
             told = f"{name}: {test_view.points(step.value)} ({step.better} better, {step.worse} worse)"
             yield _line(_sign(step.value), told, 2)
+    for name, measure in compared.retrieval.items():
+        if measure.better or measure.worse:
+            told = f"{name}: {change(measure)} ({measure.better} better, {measure.worse} worse)"
+            yield _line(_sign(measure.value), told, 2)
     for title, sign, flips in (("now fail", GONE, compared.worse), ("now pass", NEW, compared.better)):
         if flips:
             yield _line(SAME, f"{title}: {len(flips)}")

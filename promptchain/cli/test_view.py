@@ -23,7 +23,7 @@ from promptchain.cli.output import (
     warn,
 )
 from promptchain.diff_lock import figures
-from promptchain.reports.numbers import firsts
+from promptchain.reports.numbers import change, firsts, mean
 from promptchain.results import State
 
 if TYPE_CHECKING:
@@ -92,9 +92,12 @@ def _show(verdict: Verdict) -> None:
         _table([*map(_row, summary.steps), *_last_rows(summary)], ("step", *_COLUMNS))
         for line in _laggard(summary):
             say(line)
+        if summary.retrieval:
+            rows = [(name, mean(own), str(own.n)) for name, own in summary.retrieval.items()]
+            _table(rows, ("retrieval", "mean", "examples"))
         _failures(evaluation)
-        for name, mean in summary.metrics.items():
-            say(f"metric {name}: {mean.value:.3f}")
+        for name, metric in summary.metrics.items():
+            say(f"metric {name}: {metric.value:.3f}")
     if summary.flaky:
         say_folded(f"flaky: {_some(summary.flaky)}")
     if verdict.comparison:
@@ -202,6 +205,9 @@ def _comparison(compared: Comparison) -> None:
     for name, step in compared.steps.items():
         if step.value:
             say(f"  {name}: {points(step.value)} ({step.better} better, {step.worse} worse)")
+    for name, measure in compared.retrieval.items():
+        if measure.value:
+            say(f"  {name}: {change(measure)} ({measure.better} better, {measure.worse} worse)")
     for title, flips in (("now fail", compared.worse), ("now pass", compared.better)):
         if flips:
             say_folded(
@@ -272,6 +278,8 @@ def _matrix(verdicts: Sequence[Verdict]) -> None:
     rows = []
     for name in (*(step.step for step in summaries[0].steps), "chain"):
         rows.append((name, *(share(summary.score_of(name)) for summary in summaries)))
+    for name in dict.fromkeys(name for summary in summaries for name in summary.retrieval):
+        rows.append((name, *(mean(summary.retrieval.get(name)) for summary in summaries)))
     rows.append(("cost", *(dollars(summary.cost) for summary in summaries)))
     rows.append(("p50", *(_time(summary.p50) for summary in summaries)))
     _table(rows, header)

@@ -57,7 +57,8 @@ def log(
 ) -> None:
     """List the versions of a chain, the newest first: when, labels, what changed, the message, and its scores.
 
-    A score is the share of examples in which everything held, with its 95 % interval, as `chain test` found it last.
+    A score is the share of examples in which everything held, with its 95 % interval, as `chain test` found it last;
+    behind it the mean scores of retrieval.
 
     Example: chain log support -n 5
     """
@@ -117,7 +118,7 @@ def _scores(evaluations: Sequence[Mapping[str, Any]], version: Version) -> list[
         part = bool(evaluation.get("words") or evaluation.get("stopped"))
         if name not in found or not (part or name in whole):
             share, examples = told
-            found[name] = f"{share} {name}, {examples}" + " (a part)" * part
+            found[name] = f"{share} {name}, {examples}" + " (a part)" * part + _retrieval(evaluation)
             whole |= set() if part else {name}
     return list(found.values())
 
@@ -134,6 +135,17 @@ def _score(score: Mapping[str, Any]) -> tuple[str, str] | None:
         value = min(99, max(1, value))  # not quite all, or nearly none
     dash = "–" if takes_unicode(sys.stdout) else "-"
     return f"{value} % [{low}{dash}{high}]", plural(count, "example")
+
+
+def _retrieval(evaluation: Mapping[str, Any]) -> str:
+    """As ", help recall@2 0.875": how well passages were found."""
+    means = evaluation.get("retrieval")
+    told = ""
+    for name, mean in means.items() if isinstance(means, dict) else ():
+        value = mean.get("value") if isinstance(mean, dict) else None
+        if isinstance(value, int | float) and 0 <= value <= 1:
+            told += f", {_cell(str(name))} {value:.3f}"
+    return told
 
 
 def _row(version: Version, *, with_chain: bool) -> tuple[str, ...]:

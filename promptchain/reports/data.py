@@ -40,6 +40,7 @@ def data(verdict: Verdict) -> dict[str, Any]:
         "steps": {step.step: _step(step) for step in summary.steps},
         "several_steps": summary.several,
         "metrics": {name: _interval(mean) for name, mean in summary.metrics.items()},
+        "retrieval": {name: _interval(mean) for name, mean in summary.retrieval.items()},
         "flaky": list(summary.flaky),
         "unused_assertions": list(summary.unused),
         "calls": summary.calls,
@@ -99,9 +100,10 @@ def _step_of(step: StepResult) -> dict[str, Any]:
 def _check(check: Checked) -> dict[str, Any]:
     assertion, verdict = check.assertion, check.verdict
     found: dict[str, Any] = {"type": assertion.type, "step": assertion.step, "passed": check.passed}
-    for name in ("output", "metric"):
-        if getattr(assertion, name) is not None:
-            found[name] = getattr(assertion, name)
+    if assertion.output is not None:
+        found["output"] = assertion.output
+    if assertion.measure is not None:
+        found["metric"] = assertion.measure
     if verdict:
         found |= {"score": verdict.score, "reason": verdict.reason}
     if check.error:

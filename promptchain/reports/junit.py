@@ -79,6 +79,10 @@ def _properties(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
             yield f"score.{name}", f"{score.value:.6g}"
             yield f"score.{name}.low", f"{score.low:.6g}"
             yield f"score.{name}.high", f"{score.high:.6g}"
+    for name, mean in summary.retrieval.items():
+        yield f"retrieval.{name}", f"{mean.value:.6g}"
+        yield f"retrieval.{name}.low", f"{mean.low:.6g}"
+        yield f"retrieval.{name}.high", f"{mean.high:.6g}"
     if summary.cost is not None:
         yield "cost", f"{summary.cost:.6g}"
 

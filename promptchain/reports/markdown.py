@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from promptchain.blame import Method
 from promptchain.reports import numbers
-from promptchain.reports.numbers import count, dollars, line, part, percent, points, seconds
+from promptchain.reports.numbers import change, count, dollars, line, mean, part, percent, points, seconds
 from promptchain.results import State
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def markdown(verdicts: Sequence[Verdict], *, limit: int = 60_000) -> str:
         if len(group) > 1:
             sections.append(_matrix(group))
         for verdict in group:
-            sections += [_steps(verdict), *_flips(verdict), *_failing(verdict), *_unscored(verdict)]
+            sections += [_steps(verdict), *_retrieval(verdict), *_flips(verdict)]
+            sections += [*_failing(verdict), *_unscored(verdict)]
     return _fitted(sections, limit)
 
 
@@ -163,10 +164,12 @@ def _matrix(group: Sequence[Verdict]) -> _Section:
     """Evaluations of one chain beside each other."""
     summaries = [verdict.evaluation.summary for verdict in group]
     steps = dict.fromkeys(step.step for summary in summaries for step in summary.steps)
+    measures = dict.fromkeys(name for summary in summaries for name in summary.retrieval)
     rows = [
         ["passed", *("yes" if verdict.passed else "no" for verdict in group)],
         ["chain", *(percent(summary.chain) for summary in summaries)],
         *([f"step {name}", *(percent(_step_score(summary, name)) for summary in summaries)] for name in steps),
+        *([name, *(mean(summary.retrieval.get(name)) for summary in summaries)] for name in measures),
         ["cost", *(dollars(summary.cost) for summary in summaries)],
         ["calls", *(f"{summary.calls:,}" for summary in summaries)],
         ["p50", *(seconds(summary.p50) for summary in summaries)],
@@ -215,6 +218,22 @@ def _step(step: StepSummary, summary: Summary) -> list[str]:
         blame = f"~{blame}"
     spent = [f"{step.calls:,}", dollars(step.cost), seconds(step.p50), seconds(step.p95)]
     return [step.step, percent(step.score), percent(step.gold), blame, *spent]
+
+
+def _retrieval(verdict: Verdict) -> Iterator[_Section]:
+    """How well passages were found, apart from what was made of them."""
+    evaluation, compared = verdict.evaluation, verdict.comparison
+    means = evaluation.summary.retrieval
+    if not means:
+        return
+    header = ["retrieval", "mean", "examples"]
+    rows = [[name, mean(own), f"{own.n:,}"] for name, own in means.items()]
+    if compared and compared.retrieval:
+        header.append(f"compared with {compared.names[0]}")
+        for row in rows:
+            row.append(change(compared.retrieval.get(row[0])))
+    text = f"#### Retrieval of {escaped(numbers.name(evaluation))}\n\n{_table(header, rows)}"
+    yield _Section(3, ("table of retrieval", "tables of retrieval"), text)
 
 
 def _flips(verdict: Verdict) -> Iterator[_Section]:

@@ -73,6 +73,36 @@ def points(difference: Difference | None) -> str:
     return f"{signed(difference.value)} points [{signed(difference.low)} to {signed(difference.high)}], {p}"
 
 
+def mean(interval: Interval | None) -> str:
+    """A mean score that is no share of anything, with its interval.
+
+    >>> from promptchain.statistics import Interval
+    >>> mean(Interval(0.5, 0.25, 0.75, 10)), mean(None)
+    ('0.500 [0.25–0.75]', '–')
+    """
+    if interval is None or not math.isfinite(interval.value):
+        return UNKNOWN
+    return f"{interval.value:.3f} [{interval.low:.2f}–{interval.high:.2f}]"
+
+
+def change(difference: Difference | None) -> str:
+    """A difference of mean scores, with its interval and p.
+
+    >>> from promptchain.statistics import Difference
+    >>> change(Difference(-0.125, -0.25, 0.05, 40, 0.125, 0, 4))
+    '−0.125 [−0.25 to +0.05], p = 0.12'
+    """
+    if difference is None or not math.isfinite(difference.value):
+        return UNKNOWN
+
+    def signed(value: float, digits: int) -> str:
+        text = f"{value:+.{digits}f}"
+        return text[1:] if not float(text) else text.replace("-", "−")
+
+    p = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.2g}"
+    return f"{signed(difference.value, 3)} [{signed(difference.low, 2)} to {signed(difference.high, 2)}], {p}"
+
+
 def dollars(cost: float | None) -> str:
     """US dollars.
 

@@ -42,6 +42,7 @@ def condition(where: Mapping[str, Any]) -> Condition:
             message = f"'where' compares the field '{name}' with a value or a list of values, not with"
             what = describe(wanted) + (" of such" if options is wanted else "")
             raise PromptChainError(f"{message} {what}")
+        either = [_test(name, option) for option in options]
         tests.append("(" + (" or ".join(sql for sql, _ in either) or "0") + ")")
         values += [value for _, own in either for value in own]
     return Condition(" and ".join(tests) or "1", tuple(values))
