@@ -29,7 +29,8 @@ on gold   the same, with the dataset's expected values in place of what the step
 blame     what the chain's score would gain were this step perfect.
           With `expected.<step>` in the dataset it is counterfactual: each failed example is run again with the expected
           value in place of the step's output (only the steps after it run again), and it counts if it passes then.
-          Without, it is the share of examples that fail first at this step (marked ~).
+          Without, it is the share of examples that fail first at this step (marked ~). Of a search of files the
+          passages are expected of the sources that its recall, mrr or ndcg names.
 loss      blame as a share of all that the chain loses. Steps may each mend the same example, so the shares may add up
           to more than 100 %; examples that no single step mends are in the line 'several steps'.
 chain     the share of examples in which everything held, with Wilson's 95 % interval; 'product' is what the steps'

@@ -92,9 +92,9 @@ def read(kind: Type, text: str, *, cut_off: bool = False) -> Turn:
 
     A reply without any JSON is an answer where the step's value is a text."""
     for values in jsonish.values(text, mend=not cut_off):
-        found = [turn for value in values if (turn := _turn(kind, value, text)) is not None]
-        if found:  # models that go on by themselves write the results too: what they ask for first is meant
-            return found[0]
+        for value in values:  # models that go on by themselves write the results too: what they say first is meant
+            if (turn := _turn(kind, value, text)) is not None:
+                return turn
     if kind.kind == "text" and text.strip() and not text.lstrip().startswith("{"):
         return Turn(whole_text(text.strip()))
     raise ParseError('the reply is no JSON with "tool" and "arguments", or with "answer"', text=text)

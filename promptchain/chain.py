@@ -293,6 +293,11 @@ class Chain(Model):
             data["chains"] = {name: chain.content_id for name, chain in self.chains.items()}
         return digest(data)
 
+    @cached_property
+    def depth(self) -> int:
+        """How deep chains run each other from here: 1 for one that runs no other."""
+        return 1 + max((chain.depth for chain in self.chains.values()), default=0)
+
     def used_chains(self) -> Iterator[Chain]:
         """Every chain that this one runs, directly or not, each once."""
         found: dict[str, Chain] = {}
@@ -308,8 +313,7 @@ class Chain(Model):
         """The chain with the chains that it names."""
         if not chains:
             return self
-        changed = self.model_copy()
-        changed.__dict__.pop("content_id", None)
+        changed = self.model_copy(update={"steps": self.steps})  # which forgets what was worked out without them
         changed._chains = dict(chains)
         return changed
 

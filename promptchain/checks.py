@@ -306,7 +306,7 @@ class _Check:
         names = frozenset(self.chain.steps)
         for name, step in self.chain.steps.items():
             try:
-                node = plan.node(name, step, names)
+                node = plan.node(name, step, names, self.inputs)
             except TemplateFault:
                 continue
             nodes[name] = plan.Node(name, step, node.after - {name})  # a step that needs itself is told apart

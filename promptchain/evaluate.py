@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from promptchain import blame, results, runner, scorer, template
+from promptchain import blame, gold, results, runner, scorer, template
 from promptchain.assertions.apply import Checked
 from promptchain.binding import BoundPlan
 from promptchain.criteria import Assertion
@@ -165,17 +165,17 @@ class _Tested:
             seconds=scorer.longest_way(self._plan, run.steps),
             description=example.description,
         )
-        gold = example.gold(self._plan.chain)
         if scored.state is State.ERROR or not any(assertion.step for assertion in assertions):
             return result
-        on_gold = await self._on_gold(example, run, result, assertions, gold)
+        expected = await gold.values(self._bound, run, example, assertions, self._caller)
+        on_gold = await self._on_gold(example, run, result, assertions, expected)
         mended = {
-            name: await self._mended(example, run, name, gold[name], assertions)
-            for name in blame.candidates(self._plan, run, result, gold)
+            name: await self._mended(example, run, name, expected[name], assertions)
+            for name in blame.candidates(self._plan, run, result, expected)
         }
         tried: dict[str, bool | None] = {}
         if scored.state is State.FAILED:
-            tried = {**dict.fromkeys(gold, False), **mended}
+            tried = {**dict.fromkeys(expected, False), **mended}
         steps = {
             name: replace(step, gold=on_gold.get(name), mends=tried.get(name)) for name, step in result.steps.items()
         }
@@ -198,17 +198,17 @@ class _Tested:
         run: Run,
         result: ExampleResult,
         assertions: tuple[Assertion, ...],
-        gold: Mapping[str, Any],
+        expected: Mapping[str, Any],
     ) -> dict[str, bool | None]:
         """Whether each step passes when the steps before it give what is expected of them. A step that nothing was
         expected before has no such score, but for those at the beginning."""
-        differ = {name for name, value in gold.items() if run.steps[name].value != value}
+        differ = {name for name, value in expected.items() if run.steps[name].value != value}
         checked = {assertion.step for assertion in assertions}
         passed: dict[str, bool | None] = {}
         again: set[str] = set()
         for name in self._plan.nodes:
             before = self._plan.upstream(name)
-            if not before or before & gold.keys():
+            if not before or before & expected.keys():
                 passed[name] = result.steps[name].passed
                 if before & differ and (name in checked or passed[name] is False):
                     again.add(name)
@@ -217,10 +217,10 @@ class _Tested:
         needed = again.union(*map(self._plan.upstream, again))
         needed = {name for name in needed if name in again or self._plan.upstream(name) & differ}
         stays = {name: step for name, step in run.steps.items() if name not in needed}
-        other = await self._run(example, given=stays, forced=gold)
+        other = await self._run(example, given=stays, forced=expected)
         # Only their own assertions: those on other steps were not run for this.
         own = [assertion for assertion in assertions if assertion.step in again]
-        values = other.model_copy(update={"steps": _with_values(other, gold, again)})
+        values = other.model_copy(update={"steps": _with_values(other, expected, again)})
         scored = await scorer.score(self._plan, values, example, own, self._grader)
         return passed | {name: _step(other.steps[name], scored.checks, name).passed for name in again}
 
@@ -234,11 +234,11 @@ class _Tested:
         return None if scored.state is State.ERROR else scored.state is State.PASSED
 
 
-def _with_values(run: Run, gold: Mapping[str, Any], own: set[str]) -> dict[str, StepRun]:
+def _with_values(run: Run, expected: Mapping[str, Any], own: set[str]) -> dict[str, StepRun]:
     """The steps of a run on expected values, as the assertions of the steps `own` see them."""
     return {
-        name: step.model_copy(update={"value": gold[name], "status": Status.DONE, "fault": None})
-        if name in gold and name not in own
+        name: step.model_copy(update={"value": expected[name], "status": Status.DONE, "fault": None})
+        if name in expected and name not in own
         else step
         for name, step in run.steps.items()
     }

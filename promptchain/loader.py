@@ -18,6 +18,8 @@ from promptchain.types import TypeSyntaxError
 MAX_NESTED = 20
 """How deep chains may run each other."""
 
+_TOO_DEEP = f"chains are nested more than {MAX_NESTED} deep"
+
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 """The size of a prompt file."""
 
@@ -44,6 +46,14 @@ def _load(path: Path, root: Path, project: Path, outer: tuple[str, ...], loaded:
     return _Loading(source, path, root, project, (*outer, path.stem), loaded).chain()
 
 
+class _BrokenError(InvalidFileError):
+    """deepest: the first problem itself where that is one of a chain in the chain, or in one in that."""
+
+    def __init__(self, problems: list[Problem], deepest: Problem) -> None:
+        super().__init__(problems)
+        self.deepest = deepest
+
+
 class _Loading:
     """One file being loaded: collects problems, so that all are reported together."""
 
@@ -63,6 +73,7 @@ class _Loading:
         self.names = names
         self.loaded = loaded
         self.problems: list[Problem] = []
+        self.deepest: dict[Problem, Problem] = {}
 
     def chain(self) -> Chain:
         """The chain. Raises InvalidFileError."""
@@ -78,7 +89,8 @@ class _Loading:
                 self.problems.append(document.problem(fault.message, self._where(fault, path), fault.hint))
             if not self.problems:
                 return chain
-        raise InvalidFileError(self._sorted())
+        problems = self._sorted()
+        raise _BrokenError(problems, self.deepest.get(problems[0], problems[0]))
 
     def _sorted(self) -> list[Problem]:
         """Each problem once: those of the chain file by line, then those of other files."""
@@ -119,8 +131,11 @@ class _Loading:
             circle = " → ".join((*self.names[self.names.index(name) :], name))
             self._problem(at, f"the chain runs itself: {circle}", "break the circle at one of them")
             return None
-        if name in self.loaded:
-            return self.loaded[name]
+        if (known := self.loaded.get(name)) is not None:
+            if len(self.names) + known.depth <= MAX_NESTED:
+                return known
+            self._problem(at, _TOO_DEEP, None)
+            return None
         files = {path.stem: path for path in chain_files(self.path.parent)}
         if name not in files:
             hint = known_or_nearest(checks.short(name), files.keys() - {self.path.stem}, "chains")
@@ -129,14 +144,16 @@ class _Loading:
             self._problem(at, f"there is no chain '{checks.short(name)}'", hint)
             return None
         if len(self.names) >= MAX_NESTED:
-            self._problem(at, f"chains are nested more than {MAX_NESTED} deep", None)
+            self._problem(at, _TOO_DEEP, None)
             return None
         try:
             self.loaded[name] = _load(files[name], self.root, self.project, self.names, self.loaded)
         except InvalidFileError as exc:
             more = f" (and {len(exc.problems) - 1} more)" if len(exc.problems) > 1 else ""
+            first = exc.deepest if isinstance(exc, _BrokenError) else exc.problems[0]
             hint = f"mend that file: chain check {name}"
-            self._problem(at, f"the chain '{name}' has problems: {exc.problems[0]}{more}", hint)
+            self._problem(at, f"the chain '{name}' has problems: {first}{more}", hint)
+            self.deepest[self.problems[-1]] = first
             return None
         return self.loaded[name]
 

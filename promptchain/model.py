@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,6 +12,13 @@ class Model(BaseModel):
     """Data that lives in a file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, but without what was worked out of the old fields and kept: a changed chain is another."""
+        changed = super().model_copy(update=update, deep=deep)
+        for name in changed.__dict__.keys() - type(self).model_fields.keys() if update else ():
+            del changed.__dict__[name]
+        return changed
 
 
 def describe(value: Any) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from promptchain import template
 from promptchain.chain import Chain, ChainStep, PromptStep, PythonStep, RetrieveStep
 from promptchain.errors import PromptChainError
+from promptchain.template import Reference
 
 AnyStep = PromptStep | RetrieveStep | PythonStep | ChainStep
 
@@ -77,23 +78,30 @@ class Plan:
 
 def build(chain: Chain) -> Plan:
     """The plan of a checked chain. Raises CycleError; TemplateFault where a template cannot be parsed."""
-    steps = frozenset(chain.steps)
-    nodes = {name: node(name, step, steps) for name, step in chain.steps.items()}
+    steps, inputs = frozenset(chain.steps), frozenset(chain.input_type.fields())
+    nodes = {name: node(name, step, steps, inputs) for name, step in chain.steps.items()}
     return Plan(chain, {name: nodes[name] for name in order(nodes)})
 
 
-def node(name: str, step: AnyStep, steps: frozenset[str]) -> Node:
+def step_read(reference: Reference, steps: Container[str], inputs: Container[str]) -> str | None:
+    """The step whose value a reference reads, or what it thought; None where it reads something else."""
+    name = reference.name
+    if name == template.REASONING and name not in steps and name not in inputs:
+        name = next(iter(reference.path), "")
+    return name if name in steps else None
+
+
+def node(name: str, step: AnyStep, steps: frozenset[str], inputs: Container[str] = ()) -> Node:
     """The node of one step: its edges are the steps that its templates refer to, and `needs`."""
     strict = {other for other in step.needs if other in steps}
     tolerant: set[str] = set()
     for text in step.texts():
         parsed = template.expression(text.text) if text.expression else template.parse(text.text)
         for reference in parsed.references:
-            if reference.name == template.REASONING and template.REASONING not in steps:
-                tolerant |= {part for part in reference.path[:1] if part in steps}
-            if reference.name in steps:
-                quiet = reference.tolerant or text.path == ("when",)
-                (tolerant if quiet else strict).add(reference.name)
+            if (other := step_read(reference, steps, inputs)) is not None:
+                # What a step thought may be null.
+                quiet = reference.tolerant or text.path == ("when",) or other != reference.name
+                (tolerant if quiet else strict).add(other)
     return Node(name, step, frozenset(strict), frozenset(tolerant - strict))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -27,12 +27,13 @@ from promptchain.events import (
 )
 from promptchain.lm.calls import Caller
 from promptchain.model import describe
-from promptchain.plan import Node
+from promptchain.plan import Node, step_read
 from promptchain.records import Call, Run, Status, StepRun, ToolRun, new_run_id, now, storable, total
 from promptchain.step_judge import StepJudge
 from promptchain.steps import python, retrieve, samples, subchain
-from promptchain.steps.context import Context
+from promptchain.steps.context import Context, in_order
 from promptchain.steps.outcome import Outcome, StepError
+from promptchain.steps.together import together
 from promptchain.template import Template, TemplateFault
 
 if TYPE_CHECKING:
@@ -107,6 +108,13 @@ def _failed(error: PromptChainError) -> StepRun:
     return StepRun(status=Status.FAILED, error=error.message, hint=error.hint, fault=fault, **done)
 
 
+def _in_vain(runs: Iterable[Run], problem: str) -> Iterator[Call]:
+    """The calls in runs of a chain whose result did not count."""
+    for run in runs:
+        for step in run.steps.values():
+            yield from (call.model_copy(update={"error": call.error or problem}) for call in step.all_calls())
+
+
 def _fault_of(run: Run | None) -> Fault | None:
     """Why a model failed the run of a chain in a step."""
     return next((step.fault for step in run.steps.values() if step.fault), None) if run else None
@@ -152,8 +160,7 @@ class _Execution:
         self._began: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._items: dict[str, list[StepRun | None]] = {}
-        self._made: dict[tuple[str, int | None], tuple[list[Call], list[ToolRun]]] = {}
-        self._inner: dict[tuple[str, int | None], Run] = {}
+        self._made: dict[tuple[str, int | None], tuple[list[Call], list[ToolRun], list[Run]]] = {}
         self._started = now()
         self._start = perf_counter()
 
@@ -218,9 +225,9 @@ class _Execution:
         )
 
     def _interrupted(self, name: str, item: int | None) -> StepRun:
-        calls, tools = self._made.get((name, item), ((), ()))
-        run = self._inner.get((name, item))
-        return StepRun(status=Status.INTERRUPTED, calls=tuple(calls), tools=tuple(tools), run=run)
+        calls, tools, runs = self._made.get((name, item), ((), (), ()))
+        run = runs[-1] if runs else None
+        return StepRun(status=Status.INTERRUPTED, calls=tuple(calls), tools=in_order(tools), run=run)
 
     def _outputs(self) -> tuple[dict[str, Any], str | None, str | None]:
         """The chain's outputs, as far as the steps they use have run; null where a step they use was skipped.
@@ -231,7 +238,8 @@ class _Execution:
         problem, hint = None, None
         for name, text in self._bound.plan.outputs.items():
             parsed = template.parse(text)
-            used = {ref.name: self._steps[ref.name].status for ref in parsed.references if ref.name in self._steps}
+            read = (step_read(ref, self._steps, self._inputs) for ref in parsed.references)
+            used = {name: self._steps[name].status for name in read if name is not None}
             strictly = {ref.name for ref in parsed.references if not ref.tolerant}
             if any(status in (Status.FAILED, Status.BLOCKED) for status in used.values()):
                 continue
@@ -259,7 +267,8 @@ class _Execution:
         )
         self._steps[node.id] = result
         self._values[node.id] = self._forced.get(node.id, result.value)
-        self._reasoning[node.id] = [item.reasoning for item in result.items] if result.items else result.reasoning
+        items = result.items or node.step.for_each is not None
+        self._reasoning[node.id] = [item.reasoning for item in result.items] if items else result.reasoning
         self._emit(StepEnded(node.id, result))
 
     def _without_running(self, node: Node) -> StepRun | None:
@@ -305,12 +314,8 @@ class _Execution:
         self._emit(StepStarted(node.id, model, len(items)))
         self._items[node.id] = [None] * len(items)
         gate = asyncio.Semaphore(loop.concurrency or max(1, len(items)))
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._item(node, {loop.as_: item, "index": index}, gate))
-                for index, item in enumerate(items)
-            ]
-        runs = tuple(task.result() for task in tasks)
+        work = (self._item(node, {loop.as_: item, "index": index}, gate) for index, item in enumerate(items))
+        runs = tuple(await together(work))
         failed = [(index, item) for index, item in enumerate(runs) if item.status is Status.FAILED]
         # A ceiling that is reached is not the fault of an item, and what comes of it is not to be taken for a result.
         if failed and (loop.on_error == "fail" or self._caller.exhausted):
@@ -344,21 +349,28 @@ class _Execution:
             return await run(bound, values, context)
         left = step.retry.assert_
         while True:
-            outcome = await run(bound, values, context)
-            problem = await context.judge.problem(outcome)
-            outcome = replace(outcome, calls=tuple(context.calls))
-            if problem is None:
-                return outcome
-            if left == 0:
-                raise StepError(problem, calls=outcome.calls, run=outcome.run) from UnmetError(problem)
+            try:
+                outcome = await run(bound, values, context)
+                problem = await context.judge.problem(outcome)
+                if problem is None:
+                    return replace(outcome, calls=tuple(context.calls))
+                if left == 0:
+                    raise UnmetError(problem)
+            except PromptChainError as exc:
+                cause = exc.__cause__ if isinstance(exc, StepError) else exc
+                inner = context.runs[-1] if context.runs else None
+                raise StepError(exc.message, hint=exc.hint, calls=tuple(context.calls), run=inner) from cause
             left -= 1
             context.on_retry(problem, 0.0)
+            context.calls.extend(_in_vain(context.runs, problem))
+            context.runs.clear()
 
     def _context(self, node: Node, values: Mapping[str, Any], item: int | None) -> Context:
         name, step = node.id, node.step
         calls: list[Call] = []
         tools: list[ToolRun] = []
-        self._made[name, item] = calls, tools  # not the context: it refers to this, and would keep it in a circle
+        runs: list[Run] = []
+        self._made[name, item] = calls, tools, runs  # not the context: it knows this run, which would be a circle
         chosen = isinstance(step, PromptStep) and step.select is not None and step.select.by is not None
         return Context(
             self._caller,
@@ -368,20 +380,20 @@ class _Execution:
             on_retry=lambda reason, wait: self._emit(StepRetried(name, reason, wait, item)),
             on_tool=lambda tool, ended: self._emit((ToolEnded if ended else ToolStarted)(name, tool, item)),
             judge=StepJudge(step, values, self._grader, calls) if step.assert_ or chosen else None,
-            run_chain=lambda plan, inputs: self._run_chain(plan, inputs, name, item),
+            run_chain=lambda plan, inputs, record: self._run_chain(plan, inputs, record, name),
             clock=lambda: perf_counter() - self._start,
             calls=calls,
             tools=tools,
+            runs=runs,
         )
 
-    async def _run_chain(self, plan: BoundPlan, inputs: Mapping[str, Any], name: str, item: int | None) -> Run:
+    async def _run_chain(
+        self, plan: BoundPlan, inputs: Mapping[str, Any], record: Callable[[Run], None], name: str
+    ) -> Run:
         """Run the chain of a step; its events are told as those of `step.inner`."""
 
         def observe(event: Event) -> None:
             self._emit(replace(event, step=f"{name}.{event.step}"))
-
-        def record(run: Run) -> None:
-            self._inner[name, item] = run
 
         return await run(
             plan, inputs, self._caller, observe=observe if self._observe else None, record=record, stream=self._stream

@@ -10,7 +10,7 @@ from promptchain.assertions.protocol import AssertionFault, Subject
 from promptchain.criteria import Assertion
 from promptchain.errors import ModelError
 from promptchain.plan import AnyStep
-from promptchain.records import Call
+from promptchain.records import Call, Totals
 from promptchain.steps.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -75,13 +75,14 @@ def _untold(check: Checked) -> AssertionFault:
 
 
 def _subject(outcome: Outcome, values: Mapping[str, Any]) -> Subject:
-    costs = [call.cost for call in outcome.calls if call.error is None or call.cost is not None]
+    inner = outcome.run.totals if outcome.run else Totals()  # of a step that is a chain
+    costs = [inner.cost, *(call.cost for call in outcome.calls if call.error is None or call.cost is not None)]
     return Subject(
         output=outcome.value,
         values={**values, "expected": None, "outputs": {}},
-        seconds=sum(call.seconds for call in outcome.calls),
+        seconds=sum(call.seconds for call in outcome.calls) + (outcome.run.seconds if outcome.run else 0.0),
         cost=None if None in costs else sum(cost for cost in costs if cost is not None),
-        tokens=sum(call.prompt_tokens + call.completion_tokens for call in outcome.calls),
+        tokens=inner.tokens + sum(call.prompt_tokens + call.completion_tokens for call in outcome.calls),
         logprobs=tuple(logprob for call in outcome.calls if call.error is None for logprob in call.logprobs),
         retries=sum(call.error is not None and call.finish is not None for call in outcome.calls),
         called=tuple(tool.name for tool in outcome.tools),

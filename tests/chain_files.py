@@ -48,6 +48,7 @@ steps:
     when: intent == "yes" and each[0].price > 3
   reply:
     prompt: {file: reply.md}
+    params: {temperature: 0.7}
     samples: 3
     select: majority
     reasoning: true
@@ -208,6 +209,14 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
      "20:8: an assertion looks at a step or at an output, not at both; remove one\n"
      "21:32: only an assert-set has assertions of its own; type: assert-set\n"
      "22:16: unknown step or metric 'b'; known names: a, chain, n"),
+    ("scores of passages that cannot be", S + "  h:\n    retrieve: {from: '*.md', query: '{{ m }}'}\n  a:\n    prompt: x\n  n:\n    prompt: y\n    output: integer\n  l:\n    prompt: z\n    output: {type: array, items: {type: string}}\ntest:\n  assert:\n    - {step: h, type: recall}\n    - {step: h, type: mrr, value: 3}\n    - {step: h, type: ndcg, value: a.md, k: 0}\n    - {step: h, type: recall, value: a.md, k: two}\n    - {step: h, type: contains, value: x, k: 2}\n    - {step: a, type: recall, value: a.md}\n    - {step: n, type: not-mrr, value: a.md}\n    - {step: l, type: recall, value: [a.md]}\n    - {step: a, type: recall, value: a.md, transform: '{{ h }}'}\n  gate: {min: {h recall: 1, l recall: 1}}\n",
+     "16:23: 'recall' needs a value; value: a text or a list\n"
+     "17:35: 'mrr' takes a text or a list, not a number\n"
+     "18:45: must be a whole number from 1 up, not 0; k: 3 looks at the first three found\n"
+     "19:47: must be a whole number from 1 up, not a text; k: 3 looks at the first three found\n"
+     "20:43: 'contains' has no cut-off; 'k' is for recall, mrr, ndcg\n"
+     "21:23: 'recall' is for passages, and step 'a' gives string; name a retrieve step, or one that gives a list of passages or of sources\n"
+     "22:23: 'not-mrr' is for passages, and step 'n' gives integer; name a retrieve step, or one that gives a list of passages or of sources"),
     ("gate out of range", S + "  a:\n    prompt: x\ntest:\n  gate: {min: {chain: 2}, margin: -1}\n",
      "7:23: 'chain' must be at most 1, not 2\n7:35: 'margin' must be at least 0, not -1"),
     ("test a text", "steps:\n  a:\n    prompt: x\ntest: rows.jsonl\n",

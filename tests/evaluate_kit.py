@@ -20,6 +20,7 @@ from promptchain.lm.protocol import LM, Request
 from promptchain.lm.scripted import ScriptedLM
 from promptchain.plan import Plan
 from promptchain.results import ExampleResult
+from promptchain.steps.workshop import Workshop
 
 
 def chain_of(steps: Mapping[str, Any], **rest: Any) -> Chain:
@@ -58,12 +59,13 @@ def try_all(
     *,
     budget: Budget | None = None,
     judge: str | None = None,
+    workshop: Workshop | None = None,
     **options: Any,
 ) -> Progress:
     """Evaluate a chain."""
     caller = caller_of(lm, budget)
     progress = Progress(len(examples) * options.get("repeat", 1))
-    bound = binding.bind(plan.build(chain), lm)
+    bound = binding.bind(plan.build(chain), lm, workshop=workshop)
     return asyncio.run(
         evaluate(bound, tuple(assertions), examples, caller, grader_of(lm, caller, judge=judge), progress, **options)
     )

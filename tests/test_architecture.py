@@ -94,6 +94,7 @@ ROWS = (
     "results",
     "scorer",
     "blame",
+    "gold",
     "evaluate",
     "selection",
     "summary",

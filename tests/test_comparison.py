@@ -13,7 +13,7 @@ from promptchain.results import ExampleResult
 from promptchain.statistics import sign_test
 from promptchain.summary import summarise
 from tests.evaluate_kit import plan_of
-from tests.test_summary import CHAIN, checked, result
+from tests.test_summary import CHAIN, checked, ranked, result
 
 P, F, E = "passed", "failed", "error"
 
@@ -153,3 +153,16 @@ def test_rounding_misses_no_gate() -> None:
     assert len(gates.regressions(compare(("old", "new"), before, after), 0.299)) == 1
     found = summarise(plan_of(CHAIN), [result("x", checks=(checked(0.7, "m"), checked(0.1, "m")))])
     assert gates.misses(Gate(min={"m": 0.4}), found) == []
+
+
+def test_retrieval_is_paired_by_example() -> None:
+    def side(*scores: float | None) -> list[ExampleResult]:
+        return [result(f"e{n}", checks=(ranked(score), checked(1.0, "m"))) for n, score in enumerate(scores)]
+
+    before = [*side(1.0, 0.5, 1.0, None), result("e9", "error", checks=(ranked(1.0),))]
+    found = compare(("old", "new"), before, side(0.5, 0.5, 0.0, 1.0))
+    assert list(found.retrieval) == ["a recall"]
+    recall = found.retrieval["a recall"]
+    assert (recall.value, recall.n, recall.better, recall.worse) == (-0.5, 3, 0, 2)
+    assert comparison.to_json(found)["retrieval"]["a recall"]["difference"] == -0.5
+    assert compare(("old", "new"), before, []).retrieval == {}

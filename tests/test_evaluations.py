@@ -22,6 +22,7 @@ from promptchain.lm.budget import Spent
 from promptchain.loader import load
 from promptchain.records import Status, now
 from promptchain.results import ExampleResult, State, StepResult
+from promptchain.statistics import Interval
 from promptchain.steps.workshop import Workshop
 from promptchain.summary import summarise
 from promptchain.testing import Case, Evaluation
@@ -115,6 +116,14 @@ def test_what_is_kept(evaluation: Evaluation) -> None:
         ("e3", 0.0, "intent", {"intent": 0.0}),
         ("e4", None, None, {}),
     ]
+
+
+def test_scores_of_retrieval_are_kept_where_there_are_any(evaluation: Evaluation) -> None:
+    assert "retrieval" not in record_of(evaluation, started=now()).to_json()
+    summary = replace(evaluation.summary, retrieval={"help recall@2": Interval(0.5, 0.25, 0.75, 4)})
+    record = record_of(replace(evaluation, summary=summary), started=now())
+    assert record.to_json()["retrieval"] == {"help recall@2": {"value": 0.5, "low": 0.25, "high": 0.75, "n": 4}}
+    assert evaluations.checked(record.to_json()) == record
 
 
 def test_no_inputs_outputs_or_reasons_are_kept(evaluation: Evaluation) -> None:

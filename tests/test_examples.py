@@ -155,6 +155,14 @@ def test_expected_as_a_mapping_and_as_columns_is_one(survey: Callable[..., Examp
     assert found.expected == {"kind": "card"}
 
 
+def test_what_a_search_should_find_is_not_what_it_gives(survey: Callable[..., Examples]) -> None:
+    help = {"retrieve": {"from": "*.md", "query": "{{ q }}"}, "output": {"passages(array)": "object"}}
+    chain = chain_of({"help": help, "clean": {"python": "m:f"}, "reply": "{{ help }} {{ clean }}"})
+    expected = {"help": ["a.md"], "clean": "hi", "reply": "x"}
+    [found] = survey([{"q": "a", "expected": expected}], chain=chain)
+    assert (found.expected, found.gold(chain)) == (expected, {"clean": "hi", "reply": "x"})
+
+
 @pytest.mark.parametrize(
     ("row", "says"),
     [

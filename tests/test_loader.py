@@ -38,6 +38,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in files.items():
         (folder / name).write_bytes(text.encode())
     (folder / "latin.md").write_bytes(b"caf\n x\xe9")
+    (folder / "other.yaml").write_text("inputs: {message: string}\nsteps: {a: {prompt: '{{ message }}'}}\n")
+    (folder / "look.yaml").write_text("inputs: {what: string}\nsteps: {a: {prompt: '{{ what }}'}}\n")
+    (root / "support").mkdir()
+    (root / "support/tools.py").write_text("def fix(rows, n):\n    return {'x': rows * n}\n")
+    (root / "x.py").write_text("def y(q=None):\n    return q\n")
     return root
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from promptchain import binding, plan, runner
 from promptchain.binding import Models
 from promptchain.chain import Chain
-from promptchain.errors import Fault, ModelError, PromptChainError, UsageError
+from promptchain.errors import Fault, ModelError, UsageError
 from promptchain.events import Event, ItemEnded, StepEnded, StepRetried, StepStarted, StepText
 from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
@@ -290,8 +290,6 @@ def test_an_observer_that_fails_ends_the_run() -> None:
     [
         (chain_of({"a": "x"}, model=None), Models(), UsageError, "step 'a' has no model"),
         (chain_of({"a": "x"}), Models(steps={"b": "m"}), UsageError, "unknown step 'b'; known steps: a"),
-        (chain_of({"a": {"chain": "other"}}), Models(), PromptChainError, "of the kind 'chain' are not built"),
-        (chain_of({"a": {"prompt": "x", "samples": 3}}), Models(), PromptChainError, "'samples' is not built yet"),
     ],
 )  # fmt: skip
 def test_what_cannot_run_is_refused_at_once(chain: Chain, models: Models, kind: type[Exception], message: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from promptchain import scorer
+from promptchain import results, scorer
 from promptchain.assertions.apply import Checked, apply
 from promptchain.assertions.protocol import Subject
 from promptchain.criteria import Assertion
@@ -16,8 +16,9 @@ from promptchain.errors import Fault, ModelError
 from promptchain.lm.cache import CachedLM
 from promptchain.lm.protocol import Response, Usage
 from promptchain.lm.scripted import ScriptedLM
-from promptchain.records import Status
+from promptchain.records import Call, Status, StepRun, ToolRun
 from promptchain.results import ExampleResult, State
+from promptchain.steps.workshop import Workshop
 from tests.evaluate_kit import chain_of, check, example, grader_of, plan_of, try_one
 
 ONE = chain_of({"a": "{{ q }}"})
@@ -337,6 +338,75 @@ def test_seconds_are_along_the_longest_way() -> None:
     })  # fmt: skip
     result = try_one(chain, lm, example(), [])
     assert (result.seconds, result.steps["d"].seconds, result.steps["d"].calls) == (2.5, 0.75, 2)
+
+
+def test_a_step_without_a_model_takes_its_own_time(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time\n\ndef wait(q: str) -> str:\n    time.sleep(0.05)\n    return q\n")
+    (tmp_path / "chains").mkdir()
+    (tmp_path / "chains/a.md").write_text("# A\n\nwords\n")
+    find = {"retrieve": {"from": "*.md", "query": "words"}}
+    chain = chain_of(
+        {
+            "a": {"python": "slow:wait", "inputs": {"q": "{{ q }}"}},
+            "b": find,
+            "c": {"prompt": "C", "when": False},
+            "d": "D {{ a }}",
+        }
+    )
+    lm = ScriptedLM({"D": Response("x", latency=1.0)})
+    found = try_one(chain, lm, example(), [check("latency", threshold=40, step="a")], workshop=Workshop(tmp_path))
+    assert 0.05 <= found.steps["a"].seconds < 1
+    assert found.steps["b"].seconds > 0
+    assert (found.steps["c"].seconds, found.steps["d"].seconds) == (0.0, 1.0)
+    assert found.seconds == pytest.approx(1.0 + found.steps["a"].seconds)
+    assert [each.passed for each in found.checks] == [False]
+    assert [found.steps[name].calls for name in "abcd"] == [0, 0, 0, 1]
+
+
+def test_a_chain_in_a_chain_takes_the_longest_way_through_it() -> None:
+    inner = chain_of({"a": "A", "b": "B", "c": "C {{ a }} {{ b }}"}, name="inner", outputs={"c": "{{ c }}"})
+    chain = chain_of({"i": {"chain": "inner", "inputs": {"q": "{{ q }}"}}}).with_chains({"inner": inner})
+    lm = ScriptedLM({
+        "A": Response("x", latency=1.0, cost=0.25), "B": Response("x", latency=2.0, cost=0.0),
+        "C": Response("x", latency=0.5, cost=0.0),
+    })  # fmt: skip
+    found = try_one(chain, lm, example(), [])
+    assert (found.state, found.steps["i"].seconds, found.steps["i"].calls) == (State.PASSED, 2.5, 3)
+    assert (found.steps["i"].cost, found.seconds) == (0.25, 2.5)
+
+
+def test_calls_of_tools_of_one_turn_are_side_by_side() -> None:
+    call = Call(model="m", seconds=1.0)
+    tools = [ToolRun(name="t", turn=turn, seconds=seconds) for turn, seconds in ((1, 0.25), (1, 0.5), (2, 0.125))]
+    step = StepRun(status=Status.DONE, calls=(call, call), tools=tuple(tools), seconds=9.0)
+    assert results.seconds(step) == 2.625
+
+
+# -- a step's own assertions, which are applied while it runs ----------------------------------------------------------
+
+
+def test_what_its_own_assertion_fails_has_failed_and_tells_its_tries() -> None:
+    own = check("contains", "card")
+    chain = chain_of({"a": {"prompt": "{{ q }}", "assert": [own], "retry": {"assert": 1}}, "b": "B {{ a }}"})
+    checks = (own.model_copy(update={"step": "a"}), check("contains", "x", step="b"))
+    failed = try_one(chain, ScriptedLM(["no", "neither"]), example(), checks)
+    assert (failed.state, failed.first, failed.steps["a"].passed) == (State.FAILED, "a", False)
+    assert (failed.steps["a"].status, failed.steps["a"].calls, failed.steps["a"].retries) == (Status.FAILED, 2, 2)
+    assert [each.passed for each in failed.checks] == [False, False]
+    mended = try_one(chain, ScriptedLM(["no", "a card", "x"]), example(), checks)
+    assert (mended.state, mended.steps["a"].passed, mended.steps["a"].retries) == (State.PASSED, True, 1)
+
+
+@pytest.mark.parametrize("where", [{"prompt": "{{ q }}"}, {"python": "given:text", "inputs": {"q": "{{ q }}"}}])
+def test_a_judge_that_cannot_be_asked_is_no_failure_of_the_step(where: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "given.py").write_text("def text(q: str) -> str:\n    return q\n")
+    own = check("llm-rubric", "kind", provider="judge/x")
+    dead = ModelError("no quota", fault=Fault.AUTH, model="judge/x")
+    lm = ScriptedLM(lambda request: "hello" if request.model == "m" else dead)
+    chain = chain_of({"a": {**where, "assert": [own]}})
+    found = try_one(chain, lm, example(), [own.model_copy(update={"step": "a"})], workshop=Workshop(tmp_path))
+    assert (found.state, found.steps["a"].passed, found.steps["a"].status) == (State.ERROR, None, Status.FAILED)
+    assert "no quota" in str(found.problem)
 
 
 def test_an_unknown_price_is_no_price() -> None:

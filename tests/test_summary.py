@@ -154,3 +154,26 @@ def test_assertions_that_never_applied_are_told() -> None:
 def test_means_by_example_keep_the_order() -> None:
     results = [result("b"), result("a", "failed"), result("b", "failed", sample=1)]
     assert list(by_example(results, lambda one: float(one.state is State.PASSED)).items()) == [("b", 0.5), ("a", 0.0)]
+
+
+def ranked(score: float | None, type: str = "recall", **rest: Any) -> Checked:
+    said = None if score is None else Verdict(score == 1, score, "")
+    return Checked(check(type, "x", step="a", **rest), said, missing=None if said else "expected.pages")
+
+
+def test_retrieval_is_told_apart_and_by_example() -> None:
+    found = summary(
+        result("1", checks=(ranked(1.0, k=2), ranked(0.5, "mrr", weight=0), checked(1.0, "m"))),
+        result("1", "failed", sample=1, checks=(ranked(0.0, k=2), ranked(0.25, metric="mine"))),
+        result("2", checks=(ranked(1.0, k=2), ranked(None, "mrr"))),
+        result("3", "error", checks=(ranked(0.0, k=2),)),
+    )
+    assert found.retrieval == {"a recall@2": share([0.5, 1.0]), "a mrr": share([0.5]), "mine": share([0.25])}
+    assert list(found.metrics) == ["m"]
+    assert found.score_of("a recall@2") == found.retrieval["a recall@2"]
+    assert found.score_of("mine") == found.retrieval["mine"]
+
+
+def test_a_step_without_calls_has_its_time() -> None:
+    found = summary(result("1", a={"seconds": 0.25}, b={"seconds": 0.0}))
+    assert (found.steps[0].p50, found.steps[0].calls, found.steps[1].p50) == (0.25, 0, None)

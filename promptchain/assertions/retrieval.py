@@ -8,8 +8,11 @@ of `retrieval.scores`.
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -21,13 +24,13 @@ _ROUNDING = 1e-9
 _SHOWN = 3
 """Sources that a reason names."""
 
-_PLACE = re.compile(r".+(?::\d+|#.+)", re.DOTALL)
+_PLACE = re.compile(r"(?P<file>.+?)(?::\d+|#.+)", re.DOTALL)
 
 
 def recall(subject: Subject, spec: Spec) -> Verdict:
     """The share of what is expected that is among the first `k` sources; without `k`, among all. It passes from
     `threshold` on; without one where all is found."""
-    found, wanted = _ranked(subject, spec)
+    found, wanted = ranked(subject.output, spec.value)
     first = found[: _cut_off(spec)]
     score = scores.recall_at(max(1, len(first)))(first, wanted)
     lost = [source for source in _worth(wanted) if source not in first]
@@ -38,7 +41,7 @@ def recall(subject: Subject, spec: Spec) -> Verdict:
 def mrr(subject: Subject, spec: Spec) -> Verdict:
     """One divided by the rank of the first source that is expected, 0 where none is among the first `k`. Without a
     `threshold` it passes where that rank is 1. The mean over examples is the MRR."""
-    found, wanted = _ranked(subject, spec)
+    found, wanted = ranked(subject.output, spec.value)
     score = scores.mrr(found[: _cut_off(spec)], wanted)
     if not _worth(wanted):
         return _scored(score, spec, f"it found {len(found)} of {_expected(wanted)}")
@@ -50,7 +53,7 @@ def mrr(subject: Subject, spec: Spec) -> Verdict:
 def ndcg(subject: Subject, spec: Spec) -> Verdict:
     """The normalised discounted cumulated gain of the first `k` sources, or of all. Without a `threshold` it passes
     where no order would be better."""
-    found, wanted = _ranked(subject, spec)
+    found, wanted = ranked(subject.output, spec.value)
     score = scores.ndcg(found, wanted, _cut_off(spec))
     return _scored(score, spec, f"it has {score:.2f} of the gain that the best order of {_expected(wanted)} has")
 
@@ -67,34 +70,49 @@ def _cut_off(spec: Spec) -> int | None:
     raise AssertionFault(f"k must be a whole number from 1 up, not {cut if isinstance(cut, int) else describe(cut)}")
 
 
-def _ranked(subject: Subject, spec: Spec) -> tuple[list[str], dict[str, float]]:
-    """What was found, best first and each once, in the words of what is expected; and that with its grades. Raises
-    AssertionFault."""
-    wanted = dict(_wanted(spec))
-    passages = list(_passages(subject.output))
+def ranked(output: Any, value: Any) -> tuple[list[str], dict[str, float]]:
+    """What was found, best first and each once, in the words of what is expected; and that with its grades. output: of
+    a step. value: of an assertion. Raises AssertionFault."""
+    wanted = expected(value)
+    passages = list(_passages(output))
     if passages and not any(passage["source"] for passage in passages):
         raise AssertionFault("none of the passages has a source", hint='give each as {"text": …, "source": …}')
     exact = any(_PLACE.fullmatch(name) for name in wanted)
     found: dict[str, None] = {}
     for passage in passages:
-        names = [name for name in _names(passage) if name in wanted]
+        own = [name for name in names(passage) if name in wanted]
         other = f"{passage['source']}:{passage.get('line')}" if exact else passage["source"]
-        found[next((name for name in names if name not in found), names[0] if names else other)] = None
+        found[next((name for name in own if name not in found), own[0] if own else other)] = None
     return list(found), wanted
 
 
-def _wanted(spec: Spec) -> Iterator[tuple[str, float]]:
-    """The expected sources with their grades: 1 where none is given. Raises AssertionFault."""
-    given = spec.value if isinstance(spec.value, list | tuple) else [spec.value]
-    for item in given:
+def expected(value: Any) -> dict[str, float]:
+    """The expected sources with their grades: 1 where none is given. A cell of CSV may hold the list as JSON. Raises
+    AssertionFault."""
+    if isinstance(value, str) and value.startswith("["):
+        with suppress(ValueError):
+            value = json.loads(value)
+    found = {}
+    for item in value if isinstance(value, list | tuple) else [value]:
         source, grade = (item.get("source"), item.get("grade", 1)) if isinstance(item, Mapping) else (item, 1)
         if not isinstance(source, str) or not source:
             hint = "a source such as chains/help/refund.md, a list of them, or of {source: …, grade: 2}"
-            raise AssertionFault(f"{spec.type} needs the sources that should be found, not {describe(item)}", hint=hint)
-        if isinstance(grade, bool) or not isinstance(grade, int | float) or not 0 <= grade < float("inf"):
+            raise AssertionFault(f"the value must be sources that should be found, not {describe(item)}", hint=hint)
+        if isinstance(grade, bool) or not isinstance(grade, int | float) or not 0 <= grade < math.inf:
             shown = grade if isinstance(grade, int | float) and not isinstance(grade, bool) else describe(grade)
             raise AssertionFault(f"the grade of '{source}' must be a number from 0 up, not {shown}")
-        yield source.removeprefix("./"), float(grade)
+        found[source.removeprefix("./")] = float(grade)
+    return found
+
+
+def files(source: str) -> tuple[str, ...]:
+    """The files that an expected source may be in: what it says, and that without a line or a heading.
+
+    >>> files("a.md#Lost"), files("a.md")
+    (('a.md#Lost', 'a.md'), ('a.md',))
+    """
+    match = _PLACE.fullmatch(source)
+    return (source, match["file"]) if match else (source,)
 
 
 def _passages(output: Any) -> Iterator[Mapping[str, Any]]:
@@ -118,7 +136,7 @@ def _passages(output: Any) -> Iterator[Mapping[str, Any]]:
             raise AssertionFault(f"number {number} of the list is no passage: {describe(item)}")
 
 
-def _names(passage: Mapping[str, Any]) -> Iterator[str]:
+def names(passage: Mapping[str, Any]) -> Iterator[str]:
     """What a passage may be called by, the most exact name first."""
     source, meta = passage["source"], passage.get("meta")
     section = meta.get("section") if isinstance(meta, Mapping) else None

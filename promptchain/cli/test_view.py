@@ -93,7 +93,7 @@ def _show(verdict: Verdict) -> None:
         for line in _laggard(summary):
             say(line)
         if summary.retrieval:
-            rows = [(name, mean(own), str(own.n)) for name, own in summary.retrieval.items()]
+            rows = [(on_terminal(name), mean(own), str(own.n)) for name, own in summary.retrieval.items()]
             _table(rows, ("retrieval", "mean", "examples"))
         _failures(evaluation)
         for name, metric in summary.metrics.items():
@@ -207,7 +207,7 @@ def _comparison(compared: Comparison) -> None:
             say(f"  {name}: {points(step.value)} ({step.better} better, {step.worse} worse)")
     for name, measure in compared.retrieval.items():
         if measure.value:
-            say(f"  {name}: {change(measure)} ({measure.better} better, {measure.worse} worse)")
+            say(f"  {on_terminal(name)}: {change(measure)} ({measure.better} better, {measure.worse} worse)")
     for title, flips in (("now fail", compared.worse), ("now pass", compared.better)):
         if flips:
             say_folded(
@@ -279,7 +279,7 @@ def _matrix(verdicts: Sequence[Verdict]) -> None:
     for name in (*(step.step for step in summaries[0].steps), "chain"):
         rows.append((name, *(share(summary.score_of(name)) for summary in summaries)))
     for name in dict.fromkeys(name for summary in summaries for name in summary.retrieval):
-        rows.append((name, *(mean(summary.retrieval.get(name)) for summary in summaries)))
+        rows.append((on_terminal(name), *(mean(summary.retrieval.get(name)) for summary in summaries)))
     rows.append(("cost", *(dollars(summary.cost) for summary in summaries)))
     rows.append(("p50", *(_time(summary.p50) for summary in summaries)))
     _table(rows, header)

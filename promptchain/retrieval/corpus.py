@@ -33,6 +33,15 @@ Progress = Callable[[int, int], None]
 """Is told how many of how many are done, on the event loop's thread: first of files, then of texts to embed."""
 _T = TypeVar("_T")
 _LEAST_FUSED = 50
+_TRIES = 3
+
+
+class _Fault(Exception):
+    """The index failed; the cause may be mended."""
+
+    def __init__(self, cause: sqlite3.Error | OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 class Corpus:
@@ -62,21 +71,12 @@ class Corpus:
         """
         if embed is not None:
             dense.require()
-        stop, loop = Event(), asyncio.get_running_loop()
-
-        def told(done: int, total: int) -> None:
-            if progress is not None:
-                loop.call_soon_threadsafe(progress, done, total)
-
-        try:
-            wanting = await self._run(lambda: self._refresh(stop.is_set, told))
-            if embed is not None and wanting:
-                await self._embed(embed, progress)
-            if embed is not None:
-                await self._run(self._look_at_vectors)
-        finally:
-            stop.set()
-        return self.fingerprint
+        for _ in range(_TRIES):
+            try:
+                return await self._refreshed(embed, progress)
+            except _Fault as fault:
+                await self._recover(fault)
+        raise PromptChainError("the index of passages is damaged again and again", hint="is the disk sound?")
 
     async def search(
         self,
@@ -107,12 +107,26 @@ class Corpus:
 
         try:
             return await self._run(ask)
-        except sqlite3.Error as exc:  # where nothing has read before
-            if not index.damaged(exc):
-                raise PromptChainError(f"the index of passages cannot be read: {exc}") from exc
-        await self._run(self._anew)
+        except _Fault as fault:  # damaged where nothing has read before
+            await self._recover(fault)
         await self.refresh(embed if mode != "lexical" else None)
         return await self._run(ask)
+
+    async def of(self, sources: Sequence[str], limit: int = 1000) -> list[Passage]:
+        """The passages of files as they stand there, without a score. Raises PromptChainError."""
+        if self._keeper.view is None:
+            await self.refresh()
+        only = search.condition({"source": list(sources)})
+
+        def ask() -> list[Passage]:
+            db = self._keeper.view
+            assert db is not None
+            return search.passages(db, search.every(db, only, limit))
+
+        try:
+            return await self._run(ask)
+        except sqlite3.Error as exc:
+            raise PromptChainError(f"the index of passages cannot be read: {exc}") from exc
 
     def close(self) -> None:
         """Let go of the index; may be called twice."""
@@ -121,7 +135,42 @@ class Corpus:
         self._thread.shutdown(wait=True)
 
     async def _run(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        """What `work` gives on the thread of the index. Raises _Fault where the index fails."""
+
+        def guarded() -> _T:
+            try:
+                return work()
+            except (sqlite3.Error, OSError) as exc:
+                raise _Fault(exc) from exc
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+
+    async def _recover(self, fault: _Fault) -> None:
+        """Have the index ready to be made anew. Raises PromptChainError."""
+
+        def work() -> None:
+            self._vectors, self.fingerprint = None, ""
+            size = sum(stamp.size for stamp in self._listing().files.values())
+            self._keeper.recover(fault.cause, size)
+
+        await self._run(work)
+
+    async def _refreshed(self, embed: Embed | None, progress: Progress | None) -> str:
+        stop, loop = Event(), asyncio.get_running_loop()
+
+        def told(done: int, total: int) -> None:
+            if progress is not None:
+                loop.call_soon_threadsafe(progress, done, total)
+
+        try:
+            wanting = await self._run(lambda: self._refresh(stop.is_set, told))
+            if embed is not None and wanting:
+                await self._embed(embed, progress)
+            if embed is not None:
+                await self._run(self._look_at_vectors)
+        finally:
+            stop.set()
+        return self.fingerprint
 
     # --- on the thread of its own
 
@@ -163,10 +212,6 @@ class Corpus:
         hashes = sorted((path, known.sha) for path, known in self._keeper.known.items())
         made = [index.FORMAT, self._spec.split.model_dump(), self._spec.embedder, hashes]
         return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
-
-    def _anew(self) -> None:
-        self._keeper.anew(sum(known.stamp.size for known in self._keeper.known.values()))
-        self._vectors, self.fingerprint = None, ""
 
     def _found(
         self,
@@ -218,28 +263,23 @@ class Corpus:
                 lock.release()
 
     def _wanting(self) -> tuple[list[bytes], list[str], int]:
-        def work() -> tuple[list[bytes], list[str], int]:
-            with self._keeper.writing() as db:
-                hashes, texts = dense.wanting(db)
-                if texts:
-                    left = db.execute("select count(*) from passages where vector is null").fetchone()[0]
-                    return hashes, texts, left
-                with index.transaction(db):
-                    index.set_fact(db, "embedded", 1)
-                dense.prune(db)
-            self._keeper.pin()
-            self._vectors = None
-            self.fingerprint = self._fingerprint()
-            return [], [], 0
-
-        return self._keeper.mended(work)
+        """The next texts to embed, and how many passages are without a vector; none when the index is complete."""
+        with self._keeper.writing() as db:
+            hashes, texts = dense.wanting(db)
+            if texts:
+                left = db.execute("select count(*) from passages where vector is null").fetchone()[0]
+                return hashes, texts, left
+            with index.transaction(db):
+                index.set_fact(db, "embedded", 1)
+            dense.prune(db)
+        self._keeper.pin()
+        self._vectors = None
+        self.fingerprint = self._fingerprint()
+        return [], [], 0
 
     def _keep(self, hashes: list[bytes], vectors: list[list[float]]) -> None:
-        def work() -> None:
-            with self._keeper.writing() as db:
-                dense.keep(db, hashes, vectors)
-
-        self._keeper.mended(work)
+        with self._keeper.writing() as db:
+            dense.keep(db, hashes, vectors)
 
     def _look_at_vectors(self) -> None:
         if self._vectors is None and self._keeper.view is not None:

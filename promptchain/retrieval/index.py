@@ -23,13 +23,14 @@ create table passages(id integer primary key, file integer not null, line intege
     meta text, vector integer);
 create index passages_of_file on passages(file);
 create table vectors(id integer primary key, hash blob not null unique, vector blob not null);
-create virtual table fts using fts5(heading, text, content='', tokenize='porter unicode61 remove_diacritics 2');
+create virtual table fts using fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2');
 create table facts(name text primary key, value) without rowid;
 """
 FORMAT = zlib.crc32(_TABLES.encode() + b"2") & 0x7FFFFFFF
 """Tells an index that another release made; to be changed with what readers and splitting give."""
 _WAIT = 20.0
-_INSERTED = 1000
+_INSERTED, _CHARACTERS = 1000, 2_000_000
+"""Passages that are inserted at once, and about how many characters of them at most."""
 _TICK = 50_000_000  # nanoseconds
 _COARSE_TICK = 2_000_000_000
 
@@ -164,15 +165,25 @@ def take(db: sqlite3.Connection, path: str, stamp: Stamp, pieces: Iterable[Piece
     first = following = (db.execute("select max(id) from passages").fetchone()[0] or 0) + 1
     source = iter(pieces)
     # Two inserts of many rows each are a third faster than one of both a row.
-    while some := list(islice(source, _INSERTED)):
+    while some := list(_some(source)):
         rows = [(following + at, file, *_row(piece)) for at, piece in enumerate(some)]
         db.executemany("insert into passages(id, file, line, title, heading, text, meta) values (?,?,?,?,?,?,?)", rows)
-        words = [(row[0], indexed(row[4]), indexed(row[5])) for row in rows]
-        db.executemany("insert into fts(rowid, heading, text) values (?,?,?)", words)
+        words = [(number, indexed(f"{heading}\n{text}")) for number, _, _, _, heading, text, _ in rows]
+        db.executemany("insert into fts(rowid, text) values (?,?)", words)
         following += len(some)
     if following > first:
         set_fact(db, "embedded", 0)
     return following - first
+
+
+def _some(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The next ones, as many as are inserted at once."""
+    characters = 0
+    for piece in islice(pieces, _INSERTED):
+        yield piece
+        characters += len(piece.text)
+        if characters > _CHARACTERS:
+            return
 
 
 def _row(piece: Piece) -> tuple[int, str, str, str, str]:
@@ -193,7 +204,8 @@ def drop(db: sqlite3.Connection, path: str) -> None:
     if row is None:
         return
     # An index that keeps no texts must be told what to take out of it.
-    sql = "insert into fts(fts, rowid, heading, text) select 'delete', id, indexed(heading), indexed(text)"
-    db.execute(f"{sql} from passages where file = ?", row)
+    words = "indexed(heading || char(10) || text)"
+    sql = f"insert into fts(fts, rowid, text) select 'delete', id, {words} from passages where file = ?"
+    db.execute(sql, row)
     db.execute("delete from passages where file = ?", row)
     db.execute("delete from files where id = ?", row)

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -19,7 +18,6 @@ MAX_IN_MEMORY = 256 * 1024 * 1024
 """Bytes of files that are indexed in memory where the disk will not do."""
 _POLL = 0.2
 _PATIENCE = 600.0
-_T = TypeVar("_T")
 
 
 class Keeper:
@@ -38,19 +36,15 @@ class Keeper:
     def refresh(self, job: Job) -> bool:
         """Bring the index up to date and look at it; whether there was anything to do.
 
-        Raises Stopped, PromptChainError."""
+        Raises Stopped, PromptChainError, and sqlite3.Error and OSError, for which there is `recover`."""
         if self.view is None:
             with suppress(sqlite3.Error, OSError):  # not there, or not to be used: it will be made
                 self.pin()
         if self.view is not None and is_current(self.known, job.listing):
             return False
-
-        def work() -> None:
-            with self.writing(job.stop) as db:
-                bring_up(db, job)
-            self.pin()
-
-        self.mended(work, sum(stamp.size for stamp in job.listing.files.values()))
+        with self.writing(job.stop) as db:
+            bring_up(db, job)
+        self.pin()
         return True
 
     def pin(self) -> None:
@@ -82,23 +76,18 @@ class Keeper:
             finally:
                 db.close()
 
-    def mended(self, work: Callable[[], _T], size: int = 0) -> _T:
-        """What `work` gives; where the index is damaged it is made anew, and where there is no place for it, in memory.
+    def recover(self, exc: sqlite3.Error | OSError, size: int) -> None:
+        """Make a damaged index ready to be made anew; where there is no place for it, have it in memory.
 
-        size: bytes of what is indexed. Raises PromptChainError."""
-        for _ in range(3):
-            try:
-                return work()
-            except sqlite3.Error as exc:
-                if index.damaged(exc):
-                    self.anew(size)
-                elif index.unwritable(exc) and self.path is not None:
-                    self._into_memory(str(exc), size)
-                else:
-                    raise self._broken(str(exc)) from exc
-            except OSError as exc:
-                self._into_memory(exc.strerror or str(exc), size)
-        raise self._broken("it is damaged again and again")
+        size: bytes of what is indexed. Raises PromptChainError where neither will help."""
+        if isinstance(exc, OSError):
+            self._into_memory(exc.strerror or str(exc), size)
+        elif index.damaged(exc):
+            self._anew(size)
+        elif index.unwritable(exc):
+            self._into_memory(str(exc), size)
+        else:
+            raise self._broken(str(exc)) from exc
 
     def close(self) -> None:
         self._unpin()
@@ -131,7 +120,7 @@ class Keeper:
         finally:
             lock.release()
 
-    def anew(self, size: int) -> None:
+    def _anew(self, size: int) -> None:
         """Take away what is damaged, unless another process did so meanwhile."""
         self._unpin()
         if self.path is None:

@@ -38,7 +38,9 @@ def indexed(text: str) -> str:
 
 def match(query: str) -> str | None:
     """An FTS5 expression for passages with any word of the query; None where it has no word."""
-    text = unicodedata.normalize("NFC", query[:MAX_CHARACTERS]).replace("\0", " ")
+    if len(query) > MAX_CHARACTERS:
+        query = query[:MAX_CHARACTERS].rpartition(" ")[0] or query[:MAX_CHARACTERS]
+    text = unicodedata.normalize("NFC", query).replace("\0", " ")
     words = _TOKEN.findall(text)
     telling = [word for word in words if word.lower() not in STOP_WORDS] or words
     counts = Counter(term for word in telling for term in _terms(word))

@@ -115,6 +115,12 @@ def ordered(db: sqlite3.Connection, scored: Iterable[tuple[int, float]], limit: 
     return sorted(pairs, key=lambda pair: (-pair[1], places[pair[0]], pair[0]))[:limit]
 
 
+def every(db: sqlite3.Connection, only: Condition, limit: int) -> Ranked:
+    """Passages as they stand in the files, without a score."""
+    sql = f"select p.id from passages p join files f on f.id = p.file where {only.sql} order by f.path, p.line, p.id"
+    return [(number, 0.0) for (number,) in db.execute(f"{sql} limit ?", (*only.values, limit))]
+
+
 def passages(db: sqlite3.Connection, ranked: Ranked) -> list[Passage]:
     """The passages in the order of the ranking."""
     scores, found = dict(ranked), dict[int, Passage]()

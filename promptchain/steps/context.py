@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,21 +39,27 @@ class Judge(Protocol):
         ...
 
 
-RunChain = Callable[[Any, Mapping[str, Any]], Awaitable[Run]]
-"""Runs the plan of a chain in a step (a `binding.BoundPlan`) on its inputs."""
+RunChain = Callable[[Any, Mapping[str, Any], Callable[[Run], None]], Awaitable[Run]]
+"""Runs the plan of a chain in a step (a `binding.BoundPlan`) on its inputs. The last argument receives the record, also
+when the run is cancelled."""
 
 
-async def _no_chain(plan: Any, inputs: Mapping[str, Any]) -> Run:
+async def _no_chain(plan: Any, inputs: Mapping[str, Any], record: Callable[[Run], None]) -> Run:
     raise NotImplementedError
+
+
+def in_order(tools: Iterable[ToolRun]) -> tuple[ToolRun, ...]:
+    """The calls of tools in the order in which they began."""
+    return tuple(sorted(tools, key=lambda run: (run.turn, run.started)))
 
 
 @dataclass(frozen=True)
 class Context:
     """One attempt at a step, or at one item of it.
 
-    calls, tools: receive each call as it ends, for when the task is cancelled; the samples of a step share them.
-    judge: where the step has assertions, or
-    is chosen by one. clock: seconds since the run began. sample: see `Call`.
+    calls, tools, runs: receive each call, and each run of a chain, as it ends, for when the task is cancelled; the
+    samples of a step share them. judge: where the step has assertions, or is chosen by one. clock: seconds since the
+    run began. sample: see `Call`.
     """
 
     caller: Caller
@@ -68,6 +74,7 @@ class Context:
     sample: int = 0
     calls: list[Call] = field(default_factory=list)
     tools: list[ToolRun] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
 
     @property
     def own_calls(self) -> tuple[Call, ...]:
@@ -77,4 +84,4 @@ class Context:
     @property
     def tools_in_order(self) -> tuple[ToolRun, ...]:
         """The calls of tools in the order in which they began."""
-        return tuple(sorted(self.tools, key=lambda run: (run.turn, run.started)))
+        return in_order(self.tools)

@@ -109,8 +109,6 @@ class _Dialogue:
         request = media.loaded_in(request, self._able, context.workshop.root)
         turn = 1
         while True:
-            if self._toolbox.specs and turn == bound.step.max_turns:
-                request = calling.at_last(request, bound.step.type, reasoning=self._reasoning)
             answer = await model_call.ask(request, self._form, context, timeout=bound.timeout, retry=bound.retry)
             try:
                 found = self._read(request, answer, last=turn >= bound.step.max_turns)
@@ -129,6 +127,7 @@ class _Dialogue:
             request = calling.answered(request, answer.response, found.calls, runs)
             turn += 1
             if turn == bound.step.max_turns:
+                request = calling.at_last(request, bound.step.type, reasoning=self._reasoning)
                 self._warnings.append(f"it had to answer after {turn - 1} turns of calling tools")
 
     def _read(self, request: Request, answer: Answer, *, last: bool) -> Turn:

@@ -71,6 +71,22 @@ async def _run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context
     return Outcome(value, tuple(context.calls), warnings=warnings, fingerprint=fingerprint)
 
 
+async def of_sources(
+    bound: BoundRetrieve, values: Mapping[str, Any], sources: Sequence[str], context: Context
+) -> list[dict[str, Any]]:
+    """The passages of some of the files that the step searches: first those that fit its query, the best first, then
+    all others. Raises PromptChainError."""
+    spec = bound.step.retrieve
+    query = filled(spec.query, values, "its query")
+    embed = embedder(bound, context)
+    corpus = await _corpus(bound, context)
+    text, where = str(query or "").strip()[:MAX_QUERY], {"source": list(sources)}
+    best = await corpus.search(text, top_k=spec.top_k, mode=spec.mode, where=where, embed=embed)
+    places = {(passage.source, passage.line) for passage in best}
+    others = [passage for passage in await corpus.of(sources) if (passage.source, passage.line) not in places]
+    return [passage.to_json() for passage in (*best, *others)]
+
+
 async def _corpus(bound: BoundRetrieve, context: Context) -> Corpus:
     """The passages of the step's files, brought up to date once for each command."""
     from promptchain.retrieval.corpus import Corpus

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from promptchain.steps import prompt
 from promptchain.steps.context import Context
 from promptchain.steps.outcome import Outcome, StepError
 from promptchain.steps.prompt import BoundPrompt
+from promptchain.steps.together import together
 
 _MAJORITY = Select(how="majority")
 
@@ -63,14 +63,7 @@ async def _drawn(bound: BoundPrompt, values: Mapping[str, Any], context: Context
                 raise
             return exc
 
-    tasks = [asyncio.ensure_future(draw(index)) for index in range(bound.step.samples)]
-    try:
-        return list(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
+    return await together(draw(index) for index in range(bound.step.samples))
 
 
 def _calls(context: Context) -> tuple[Call, ...]:
@@ -94,7 +87,8 @@ async def _first_passing(bound: BoundPrompt, values: Mapping[str, Any], context:
             if isinstance(exc.__cause__, BudgetError):
                 raise
             last = exc
-            context.on_retry(exc.message, 0.0)
+            if index + 1 < bound.step.samples:
+                context.on_retry(exc.message, 0.0)
     assert last is not None
     message = f"none of {bound.step.samples} samples passes; the last: {last.message}"
     raise _error(context, message, last) from last.__cause__
@@ -106,7 +100,7 @@ async def _chosen(select: Select, done: list[Outcome], context: Context) -> Outc
     if select.how == "best":
         judge = context.judge
         assert judge is not None
-        scores = await asyncio.gather(*(judge.score(outcome, select.by) for outcome in done))
+        scores = await together(judge.score(outcome, select.by) for outcome in done)
         best = done[max(range(len(done)), key=lambda index: scores[index])]  # the first of equals
         if problem := await judge.problem(best):
             message = f"the best of {len(done)} samples does not pass: {problem}"
@@ -119,6 +113,14 @@ async def _chosen(select: Select, done: list[Outcome], context: Context) -> Outc
 
 def _key(value: Any) -> str:
     """Values are the same where they say the same, whatever the case and space of a text."""
+    return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, str):
-        value = " ".join(value.split()).casefold()
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+        return " ".join(value.split()).casefold()
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

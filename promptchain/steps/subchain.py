@@ -32,9 +32,10 @@ async def run(bound: BoundChain, values: Mapping[str, Any], context: Context) ->
         given = {name: filled(value, values, f"the input '{name}'") for name, value in bound.step.inputs.items()}
         checked = inputs.check(bound.chain, given)
         async with asyncio.timeout(bound.timeout):
-            inner = await context.run_chain(bound.plan, checked)
+            inner = await context.run_chain(bound.plan, checked, context.runs.append)
     except TimeoutError:
-        raise StepError(f"the chain '{bound.chain.name}' took longer than {bound.timeout:g} s") from None
+        message = f"the chain '{bound.chain.name}' took longer than {bound.timeout:g} s"
+        raise StepError(message, hint="raise the step's `timeout`", run=context.runs[-1]) from None
     except PromptChainError as exc:
         raise StepError(exc.message, hint=exc.hint) from exc
     if inner.status is not Status.DONE:

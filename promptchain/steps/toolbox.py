@@ -13,13 +13,16 @@ from promptchain.chain import Chain
 from promptchain.errors import BudgetError, McpError, PromptChainError, known_or_nearest
 from promptchain.lm.protocol import ToolCall, ToolSpec
 from promptchain.parts import Tool
-from promptchain.records import Run, Status, ToolRun
+from promptchain.records import Run, Status, ToolRun, storable, whole_text
 from promptchain.steps.context import Context
+from promptchain.steps.together import together
 from promptchain.steps.workshop import Wish
 from promptchain.types import Type
 
 MAX_RESULT = 200_000
 """Characters of a result, as JSON, that a model is given."""
+
+_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -33,64 +36,58 @@ class ToolSource:
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A tool that can be called. call: gets the arguments, and gives the result and, of a chain, its run."""
+    """A tool that can be called. call: gets the arguments, and what receives the run of a tool that is a chain."""
 
     spec: ToolSpec
     tool: Tool
-    call: Callable[[Mapping[str, Any], Context], Awaitable[tuple[Any, Run | None]]]
+    call: Callable[[Mapping[str, Any], Context, Callable[[Run], None]], Awaitable[Any]]
 
 
 class Toolbox:
-    """The tools of one step, ready to be called."""
+    """The tools of one step, ready to be called. sources: what they were made of."""
 
-    def __init__(self, tools: Sequence[_Ready] = ()) -> None:
+    def __init__(self, tools: Sequence[_Ready] = (), sources: Sequence[ToolSource] = ()) -> None:
         self._tools = {tool.spec.name: tool for tool in tools}
+        self._sources = sources
         self.specs = tuple(tool.spec for tool in tools)
 
     @classmethod
     async def of(cls, sources: tuple[ToolSource, ...], context: Context) -> Toolbox:
         """Imports what is code, and starts what is a server; once for all runs on one event loop. Raises
         PromptChainError."""
-
-        async def make() -> tuple[tuple[ToolSource, ...], Toolbox]:
-            return sources, await _open(sources, context)  # kept along, so that no others get their id
-
-        return (await context.workshop.once(("toolbox", id(sources)), make))[1]
+        # What is made keeps its sources, so that no others come to have their id.
+        return await context.workshop.once(("toolbox", id(sources)), lambda: _open(sources, context))
 
     async def call(self, calls: Sequence[ToolCall], turn: int, context: Context) -> list[ToolRun]:
         """Make the calls of one turn, side by side. What a tool does wrong the model is told. Raises BudgetError,
         and McpError where the server is to blame."""
-        tasks = [asyncio.ensure_future(self._one(call, turn, context)) for call in calls]
-        try:
-            return list(await asyncio.gather(*tasks))
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
+        return await together(self._one(call, turn, context) for call in calls)
 
     async def _one(self, call: ToolCall, turn: int, context: Context) -> ToolRun:
         arguments = _arguments(call.arguments)
+        name = whole_text(call.name)
         run = ToolRun(
-            name=call.name, arguments=arguments, turn=turn, started=round(context.clock(), 6), sample=context.sample
+            name=name, arguments=arguments, turn=turn, started=round(context.clock(), 6), sample=context.sample
         )
         context.on_tool(run, False)
+        runs: list[Run] = []
+        changes: dict[str, Any] = {"error": "interrupted"}
         try:
-            ready = self._checked(call.name, arguments)
-            if ready.tool.confirm and not await context.workshop.approve(Wish(context.step, call.name, arguments)):
+            ready = self._checked(name, arguments)
+            if ready.tool.confirm and not await context.workshop.approve(Wish(context.step, name, arguments)):
                 raise PromptChainError("the user did not consent to this call")
-            value, inner = await ready.call(arguments, context)
+            value = await ready.call(arguments, context, runs.append)
             _bounded(value)
-            changes: dict[str, Any] = {"value": value, "run": inner}
-        except (BudgetError, McpError):
+            changes = {"value": value}
+        except (BudgetError, McpError) as exc:
+            changes = {"error": exc.message}
             raise
-        except ChainFailed as exc:
-            changes = {"error": exc.message, "run": exc.run}
         except PromptChainError as exc:
             changes = {"error": str(exc)}
-        changes["seconds"] = round(context.clock() - run.started, 6)
-        run = run.model_copy(update=changes)
-        context.tools.append(run)
+        finally:
+            changes |= {"seconds": round(context.clock() - run.started, 6), "run": runs[-1] if runs else None}
+            run = run.model_copy(update=changes)
+            context.tools.append(run)
         context.on_tool(run, True)
         return run
 
@@ -98,7 +95,8 @@ class Toolbox:
         """The tool. Raises PromptChainError for one that is not there, and for arguments that it does not take."""
         ready = self._tools.get(name)
         if ready is None:
-            raise PromptChainError(f"there is no tool '{name}'", hint=known_or_nearest(name, self._tools, "tools"))
+            shown = name if len(name) <= _SHOWN else name[:_SHOWN] + "…"
+            raise PromptChainError(f"there is no tool '{shown}'", hint=known_or_nearest(shown, self._tools, "tools"))
         if not isinstance(arguments, dict):
             raise PromptChainError("the arguments are no JSON object")
         problems = Type(dict(ready.spec.parameters)).check(arguments)
@@ -110,20 +108,12 @@ class Toolbox:
 NO_TOOLS = Toolbox()
 
 
-class ChainFailed(PromptChainError):
-    """A chain that was called as a tool failed."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__(run.error or "the chain failed", hint=run.hint)
-        self.run = run
-
-
 def _arguments(text: str) -> Any:
-    """The arguments as JSON; the text itself where it is none. No text means none are given."""
+    """The arguments as JSON; the text itself where it is none that can be kept. No text means none are given."""
     try:
-        return json.loads(text) if text.strip() else {}
+        return storable(json.loads(text)) if text.strip() else {}
     except (ValueError, RecursionError):
-        return text
+        return whole_text(text)
 
 
 def _bounded(value: Any) -> None:
@@ -148,15 +138,15 @@ async def _open(sources: Sequence[ToolSource], context: Context) -> Toolbox:
     for name in names:
         if names.count(name) > 1:
             raise PromptChainError(f"two tools are called '{name}'", hint="give one of them another `name`")
-    return Toolbox(found)
+    return Toolbox(found, sources)
 
 
 async def _function(tool: Tool, name: str, context: Context) -> _Ready:
     function = await context.workshop.function(name)
 
-    async def call(arguments: Mapping[str, Any], context: Context) -> tuple[Any, None]:
+    async def call(arguments: Mapping[str, Any], context: Context, record: object) -> Any:  # noqa: ARG001
         bound = functions.bind_arguments(function, arguments)
-        return await functions.call(function, bound, timeout=tool.timeout or context.workshop.timeout), None
+        return await functions.call(function, bound, timeout=tool.timeout or context.workshop.timeout)
 
     own = name.partition(":")[2]
     spec = ToolSpec(tool.name or own, tool.description or function.description, function.parameters)
@@ -164,19 +154,18 @@ async def _function(tool: Tool, name: str, context: Context) -> _Ready:
 
 
 def _chain(source: ToolSource, chain: Chain) -> _Ready:
-    async def call(arguments: Mapping[str, Any], context: Context) -> tuple[Any, Run]:
+    async def call(arguments: Mapping[str, Any], context: Context, record: Callable[[Run], None]) -> Any:
         values = inputs.check(chain, arguments)
         try:
             async with asyncio.timeout(source.tool.timeout):
-                run = await context.run_chain(source.plan, values)
+                run = await context.run_chain(source.plan, values, record)
         except TimeoutError:
             raise PromptChainError(f"it took longer than {source.tool.timeout:g} s") from None
         if run.status is not Status.DONE:
             if context.caller.exhausted:
                 raise BudgetError(run.error or "a ceiling is reached", hint=run.hint)
-            raise ChainFailed(run)
-        only = next(iter(run.outputs.values())) if len(run.outputs) == 1 else run.outputs
-        return only, run
+            raise PromptChainError(run.error or "the chain failed")
+        return next(iter(run.outputs.values())) if len(run.outputs) == 1 else run.outputs
 
     tool = source.tool
     spec = ToolSpec(tool.name or chain.name, tool.description or chain.description, chain.input_type.schema)
@@ -201,9 +190,9 @@ async def _server(tool: Tool, context: Context) -> list[_Ready]:
             raise PromptChainError(message, hint=known_or_nearest(name, offered, "tools"))
 
     def ready(name: str) -> _Ready:
-        async def call(arguments: Mapping[str, Any], context: Context) -> tuple[Any, None]:
+        async def call(arguments: Mapping[str, Any], context: Context, record: object) -> Any:  # noqa: ARG001
             timeout = tool.timeout or context.workshop.timeout
-            return await servers.call(server, name, dict(arguments), timeout=timeout), None
+            return await servers.call(server, name, dict(arguments), timeout=timeout)
 
         remote = offered[name]
         return _Ready(ToolSpec(name, remote.description, remote.parameters), tool, call)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from promptchain.assertions.apply import apply
 from promptchain.assertions.grader import Grader
 from promptchain.assertions.judged import JUDGED, best_of, fenced
 from promptchain.assertions.protocol import AssertionFault, Spec, Subject, Verdict
@@ -16,6 +17,7 @@ from promptchain.assertions.rag import RAG
 from promptchain.lm.calls import Caller
 from promptchain.lm.router import Router
 from promptchain.lm.scripted import Rule, ScriptedLM
+from tests.evaluate_kit import check
 
 ALL = {**JUDGED, **RAG}
 QUESTION = {"query": "Where is my card?"}
@@ -286,6 +288,24 @@ def test_answer_relevance_is_to_be_a_half_where_nothing_else_is_said(nearness: f
 
 def supported(*flags: bool) -> dict[str, Any]:
     return {"statements": [{"statement": f"s{i}", "reason": "r", "supported": flag} for i, flag in enumerate(flags)]}
+
+
+@pytest.mark.parametrize("kind", ["context-recall", "context-faithfulness", "context-relevance"])
+def test_passages_of_a_step_are_a_context(kind: str) -> None:
+    one, two = ({"text": text, "title": "T", "source": "a.md", "line": 1, "score": 1.0} for text in ("One.", "Two."))
+    said = {"reason": "r", "needed": [1]} if kind == "context-relevance" else supported(True)
+    own = check(kind, "Two days.", context="{{ help }}", query="{{ q }}")
+    for help in ([one, two], [[one], None, [two, one]]):  # of a search, and of one for each item
+        lm, values = replies(said), {"q": "When?", "help": help}
+        done = asyncio.run(apply(own, Subject("Two days.", values), grader_of(lm)))
+        assert done.error is None
+        assert "One." in sent(lm)
+        assert "Two." in sent(lm)
+        assert "a.md" not in sent(lm)
+        assert sent(lm).count("One.") == 1
+    nothing = asyncio.run(apply(own, Subject("x", {"q": "When?", "help": [[], None]}), grader_of(replies())))
+    assert nothing.error
+    assert "needs passages" in nothing.error
 
 
 @pytest.mark.parametrize("kind", ["context-recall", "context-faithfulness"])

@@ -113,6 +113,8 @@ def test_rankings_of_a_loop_are_taken_by_rank() -> None:
 def test_other_lists_that_say_sources() -> None:
     assert score("recall", ["a", "./b"], WANTED) == pytest.approx(2 / 3)
     assert score("recall", [{"text": "t", "source": "a"}, {"text": "no source"}], ["a"]) == 1.0
+    assert score("recall", FOUND, '["a", "c"]') == 0.5
+    assert score("recall", ["[a"], "[a") == 1.0
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -157,10 +159,10 @@ def test_the_reason_says_what_is_lost() -> None:
 @pytest.mark.parametrize(
     ("output", "value", "options", "message"),
     [
-        (FOUND, [1], {}, "needs the sources that should be found, not a number"),
-        (FOUND, None, {}, "needs the sources that should be found, not empty"),
-        (FOUND, [""], {}, "needs the sources that should be found"),
-        (FOUND, [{"grade": 2}], {}, "needs the sources that should be found, not a mapping"),
+        (FOUND, [1], {}, "must be sources that should be found, not a number"),
+        (FOUND, None, {}, "must be sources that should be found, not empty"),
+        (FOUND, [""], {}, "must be sources that should be found"),
+        (FOUND, [{"grade": 2}], {}, "must be sources that should be found, not a mapping"),
         (FOUND, [{"source": "a", "grade": -1}], {}, "the grade of 'a' must be a number from 0 up, not -1"),
         (FOUND, [{"source": "a", "grade": math.inf}], {}, "from 0 up, not inf"),
         (FOUND, [{"source": "a", "grade": math.nan}], {}, "from 0 up, not nan"),

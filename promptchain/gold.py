@@ -1,0 +1,85 @@
+"""What the steps of a chain should have given for an example: the values that `evaluate` puts in their place.
+
+Of most steps the dataset says it, as `expected.<step>`. Of a search it names sources, and the passages of these stand
+in the files that the step searches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from promptchain.assertions import retrieval
+from promptchain.binding import BoundPlan
+from promptchain.criteria import Assertion
+from promptchain.errors import BudgetError, PromptChainError
+from promptchain.examples import Example
+from promptchain.lm.calls import Caller
+from promptchain.records import Run, Status
+from promptchain.steps import retrieve
+from promptchain.steps.context import Context
+from promptchain.steps.filled import filled
+from promptchain.steps.retrieve import BoundRetrieve
+
+
+async def values(
+    bound: BoundPlan, run: Run, example: Example, assertions: Iterable[Assertion], caller: Caller
+) -> dict[str, Any]:
+    """The expected values by step. run: of the example, which says what was searched for.
+
+    A search that found all that is expected of it is taken to have given just that. Where something is missing it is
+    the passages of the expected sources alone, as many as it may give: the best of them, but some of each source. A
+    search of code or of a server, and one for each of many items, has no expected value. Raises BudgetError.
+    """
+    found = example.gold(bound.plan.chain)
+    checks = tuple(assertions)
+    for name, step in bound.others.items():
+        if not isinstance(step, BoundRetrieve) or step.step.retrieve.from_ is None or step.step.for_each is not None:
+            continue
+        wanted = _wanted(name, example, checks)
+        if not wanted or run.steps[name].status not in (Status.DONE, Status.FAILED):
+            continue
+        try:
+            passages = await _passages(name, step, bound, run, wanted, caller)
+        except BudgetError:
+            raise
+        except PromptChainError:  # what it takes to search is not there; the step itself says so
+            continue
+        if passages:
+            found[name] = passages
+    return found
+
+
+def _wanted(name: str, example: Example, assertions: Iterable[Assertion]) -> dict[str, float]:
+    """The sources that a search should find, with their grades: what it is compared with, and `expected.<step>`."""
+    own = [
+        assertion.value
+        for assertion in assertions
+        if assertion.step == name and assertion.ranks and not assertion.negated and assertion.transform is None
+    ]
+    if isinstance(example.expected, Mapping) and name in example.expected:
+        own.append(example.expected[name])
+    known = {**example.beside, **example.inputs, "expected": example.expected}
+    found: dict[str, float] = {}
+    for value in own:
+        try:
+            found |= retrieval.expected(filled(value, known, "its value"))
+        except PromptChainError:  # the row says nothing of it, or no source; the assertion tells
+            continue
+    return {source: grade for source, grade in found.items() if grade > 0}
+
+
+async def _passages(
+    name: str, step: BoundRetrieve, bound: BoundPlan, run: Run, wanted: Mapping[str, float], caller: Caller
+) -> Any:
+    given = run.steps[name].value
+    found, _ = retrieval.ranked(given, list(wanted))
+    if wanted.keys() <= set(found):
+        return given
+    before = {**run.inputs, **{other: done.value for other, done in run.steps.items()}}
+    files = [file for source in wanted for file in retrieval.files(source)]
+    passages = await retrieve.of_sources(step, before, files, Context(caller, bound.workshop, step=name))
+    names = [next((each for each in retrieval.names(passage) if each in wanted), None) for passage in passages]
+    firsts = {names.index(each): None for each in names if each is not None}
+    others = (index for index, each in enumerate(names) if each is not None and index not in firsts)
+    return [passages[index] for index in sorted([*firsts, *others][: step.step.retrieve.top_k])]
