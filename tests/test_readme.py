@@ -57,9 +57,10 @@ def test_the_recording_is_of_a_run_like_this(project: Path) -> None:
     shutil.copytree(ROOT / "chains", project / "chains", dirs_exist_ok=True)
     done = subprocess.run([CHAIN, *shlex.split(command)], cwd=project, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    shown, recorded_outputs = yaml.safe_load(done.stdout), yaml.safe_load("".join(recorded.splitlines(True)[3:-2]))
+    shown, recorded_outputs = yaml.safe_load(done.stdout), yaml.safe_load("".join(recorded.splitlines(True)[4:-2]))
     assert list(shown) == list(recorded_outputs) == ["intent", "reply", "check"]
-    assert all(f" {step} " in recorded.splitlines()[row] for row, step in enumerate(shown))
+    steps = [re.findall(r"● (\w+)", line) for line in recorded.splitlines()[:4]]
+    assert steps == [["intent"], ["help"], ["reply"], ["check"]]
 
 
 @pytest.mark.model
@@ -89,7 +90,7 @@ def test_the_recording_is_of_a_compile_like_this(project: Path) -> None:
     words = [CHAIN, *shlex.split(command), "--calls", "120"]
     done = subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    steps = [line.split()[0] for line in recorded.splitlines() if re.match(r"(intent|reply|check) ", line)]
+    steps = [line.split()[0] for line in recorded.splitlines() if re.match(r"(intent|help|reply|check) ", line)]
     assert [line.split("\t")[0] for line in done.stdout.splitlines() if "\t" in line and line[0] != "\t"] == steps
     heads = ("support on local/smollm2: 168 examples", "dev ", "held out ")
     for shown in (recorded, done.stdout):
