@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import promptchain
 from chains.agent.tools import calculate
 from chains.extract import functions
 from promptchain.chain import PromptStep
-from promptchain.lm.protocol import Request
+from promptchain.lm.protocol import LM, Request
 from promptchain.lm.scripted import Rule, ScriptedLM
 from promptchain.loader import load
+from promptchain.project import Project
 from promptchain.records import Run
 from tests.workspace import Workspace
 
