@@ -29,6 +29,7 @@ from promptchain.optimizers.proposer import proposer
 from promptchain.optimizers.split import Parts, check, split
 from promptchain.project import Project
 from promptchain.records import StepVariant
+from promptchain.steps.workshop import Approve
 from promptchain.tuning import Optimizer, Tuning, effective
 
 if TYPE_CHECKING:
@@ -114,9 +115,17 @@ class Done:
     spent: Spent
 
 
-def job(project: Project, lm: LM, name: str, models: Sequence[str], given: Mapping[str, Any]) -> Job:
+def job(
+    project: Project,
+    lm: LM,
+    name: str,
+    models: Sequence[str],
+    given: Mapping[str, Any],
+    *,
+    approve: Approve | None = None,
+) -> Job:
     """All that can be wrong with a compile is found here, before anything is spent. models: one for the whole chain at
-    most, and `STEP=MODEL`. given: settings that stand above those of the chain file.
+    most, and `STEP=MODEL`. given: settings that stand above those of the chain file. approve: see `Workshop`.
 
     Raises UsageError, InvalidFileError, PromptChainError."""
     if "@" in name and not project.folder.joinpath(name).is_file():
@@ -127,7 +136,7 @@ def job(project: Project, lm: LM, name: str, models: Sequence[str], given: Mappi
         hint = "its rows are what is learned from: test: {dataset: rows.jsonl}"
         raise UsageError(f"the chain '{chain.name}' names no dataset", hint=hint)
     model = project.models(models).of_lock(chain)
-    bound = project.bind(chain, lm, models)  # tells of a missing model
+    bound = project.bind(chain, lm, models, approve=approve)  # tells of a missing model
     if not bound.prompts or model is None:
         raise UsageError(f"the chain '{chain.name}' has no prompt step, so there is nothing to compile")
     entry = found.models.get(model)
@@ -216,7 +225,8 @@ async def run(
 
     tuning = work.tuning
     words = [f"{step}={tuning.teacher}" for step in work.bound.prompts]  # also of those that name a model of their own
-    teacher = project.bind(work.chain, ledger, words) if tuning.teacher else None
+    approve = work.bound.workshop.approve
+    teacher = project.bind(work.chain, ledger, words, approve=approve) if tuning.teacher else None
     compiled = await compiler.compile(
         Setup(
             bench=bench(work.bound),

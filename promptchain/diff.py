@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from promptchain import renames
-from promptchain.chain import Chain
+from promptchain.chain import Chain, ChainStep, PromptStep
 from promptchain.changes import Change, Kind, Place, compare_demos, compare_mappings, compare_values, key
+from promptchain.parts import Tool
+from promptchain.uses import tool_name
 
 MAX_SUMMARY = 60
 """Characters of a summary."""
@@ -56,18 +58,29 @@ class Stat:
         }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class InnerDiff:
+    """What changed in a chain that both sides run. steps: those that run it, or whose chains or tools do."""
+
+    name: str
+    diff: ChainDiff
+    steps: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True)
 class ChainDiff:
     """What changed from one chain to another; false when nothing did. The name of a chain is none of its content.
 
-    steps: in the order of the file after the change, those that went at the end. fields: of the chain itself.
+    steps: in the order of the file after the change, those that went at the end. fields: of the chain itself. chains:
+    those in it that changed.
     """
 
     steps: tuple[StepChange, ...] = ()
     fields: tuple[Change, ...] = ()
+    chains: tuple[InnerDiff, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.steps or self.fields)
+        return bool(self.steps or self.fields or self.chains)
 
     @property
     def renamed(self) -> dict[str, str]:
@@ -76,7 +89,10 @@ class ChainDiff:
 
     def only(self, step: str) -> ChainDiff:
         """What changed in one step, by its new or its old name."""
-        return ChainDiff(tuple(change for change in self.steps if step in (change.name, change.was)))
+        return ChainDiff(
+            tuple(change for change in self.steps if step in (change.name, change.was)),
+            chains=tuple(inner for inner in self.chains if step in inner.steps),
+        )
 
     @property
     def summary(self) -> str:
@@ -84,6 +100,7 @@ class ChainDiff:
         for fields in (True, False):
             parts = [_in_short(step, fields=fields) for step in _by_kind(self.steps)]
             parts += [", ".join(_top(self.fields))] if self.fields else []
+            parts += [f"chain {inner.name}" for inner in self.chains]
             if len(line := "; ".join(parts)) <= MAX_SUMMARY:
                 return line
         for count in range(len(parts) - 1, 0, -1):
@@ -95,24 +112,31 @@ class ChainDiff:
         """The words added and removed, per step and field."""
         places: list[tuple[str | None, Change]] = [(None, change) for change in self.fields]
         places += [(step.name, change) for step in self.steps for change in step.fields]
-        return tuple(Stat(step, change.field, change.kind, *change.count()) for step, change in places)
+        found = [Stat(step, change.field, change.kind, *change.count()) for step, change in places]
+        for inner in self.chains:
+            names = [".".join(filter(None, (inner.name, stat.step))) for stat in inner.diff.stat()]
+            found += [replace(stat, step=name) for stat, name in zip(inner.diff.stat(), names, strict=True)]
+        return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data:
 
         {"summary": text, "fields": [CHANGE], "steps": [{"kind": "added" | "removed" | "changed" | "renamed",
-        "step": name, "step_kind": "prompt" | …, "was": old name (renamed only), "fields": [CHANGE]}]}
+        "step": name, "step_kind": "prompt" | …, "was": old name (renamed only), "fields": [CHANGE]}],
+        "chains": [{"chain": name, and what is told of this one}] (where chains in it changed)}
 
         CHANGE is {"kind": "added" | "removed" | "changed" | "moved", "path": [key or index, …], "before": value,
         "after": value, "edits": [{"op": "equal" | "delete" | "insert", "text": text}]}; `before` is not there when
         added, `after` not when removed, `edits` only where texts, lists or mappings changed. The edits that are equal
         or deleted, joined, are the text before (of a list or mapping: its JSON), the others the text after.
         """
-        return {
+        data: dict[str, Any] = {
             "summary": self.summary,
             "fields": [change.to_json() for change in self.fields],
             "steps": [step.to_json() for step in self.steps],
         }
+        inner = [{"chain": inner.name, **inner.diff.to_json()} for inner in self.chains]
+        return data | ({"chains": inner} if inner else {})
 
 
 def _by_kind(steps: tuple[StepChange, ...]) -> list[StepChange]:
@@ -131,7 +155,31 @@ def _top(changes: tuple[Change, ...]) -> list[str]:
 
 
 def compare(before: Chain, after: Chain) -> ChainDiff:
-    """What changed. The order of the steps in the file, and that of inputs, outputs and parameters, is no change."""
+    """What changed. The order of the steps in the file, and that of inputs, outputs and parameters, is no change. A
+    chain that only one side runs is told of by the step that runs it."""
+    old = {chain.name: chain for chain in before.used_chains()}
+    chains = (
+        InnerDiff(chain.name, _compare_own(old[chain.name], chain), _steps_with(chain.name, after))
+        for chain in sorted(after.used_chains(), key=lambda chain: chain.name)
+        if chain.name in old and old[chain.name].content_id != chain.content_id
+    )
+    return replace(_compare_own(before, after), chains=tuple(inner for inner in chains if inner.diff))
+
+
+def _steps_with(name: str, chain: Chain) -> frozenset[str]:
+    """The steps of a chain that run the chain `name`, or chains that do."""
+    found = set()
+    for step_name, step in chain.steps.items():
+        own = [step.chain] if isinstance(step, ChainStep) else []
+        own += [tool.chain for tool in step.tools if tool.chain] if isinstance(step, PromptStep) else []
+        reached = {inner.name for one in own for inner in chain.chains[one].used_chains()}
+        if name in reached | set(own):
+            found.add(step_name)
+    return frozenset(found)
+
+
+def _compare_own(before: Chain, after: Chain) -> ChainDiff:
+    """What changed in the file of a chain."""
     old, new = chain_data(before), chain_data(after)
     names = renames.renamed(old["steps"], new["steps"])
     steps = tuple(_compare_steps(old.pop("steps"), new.pop("steps"), names))
@@ -151,9 +199,23 @@ def _step_data(kind: str, step: Mapping[str, Any]) -> dict[str, Any]:
         if name in ("instructions", "prompt"):
             data[name] = value.get("text", "")
             data |= {f"{name}.file": value["file"]} if "file" in value else {}
+        elif name == "tools":
+            data[name] = _named_tools(value)
+        elif name == "select":
+            data[name] = {value["how"]: value["by"]} if "by" in value else value["how"]
         else:
             data[name] = value
     return data
+
+
+def _named_tools(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The tools by what a model calls them, or by their server: so they are the same wherever they stand."""
+    found: dict[str, Any] = {}
+    for tool in tools:
+        loaded = Tool.model_validate(tool)
+        name = tool_name(loaded) or str(loaded.mcp)
+        found[name if name not in found else f"{name} ({len(found) + 1})"] = tool
+    return found
 
 
 def _compare_steps(

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from promptchain.changes import Change, Kind, compare_mappings, compare_values, edits_to_json
+from promptchain import told
+from promptchain.changes import Change, Kind, Place, compare_mappings, compare_values, edits_to_json
 from promptchain.records import Run, StepRun, Totals
 from promptchain.words import Edit, Op, align, compare_texts
 
@@ -236,18 +237,71 @@ def compare_runs(before: Run, after: Run) -> RunDiff:
 
 
 def _compare_step(name: str, before: StepRun | None, after: StepRun | None) -> StepRunDiff:
-    old, new = _step_data(before), _step_data(after)
-    changes = tuple(compare_mappings((), old, new))
+    changes = tuple(_step_changes(before, after))
     kind = Kind.ADDED if before is None else Kind.REMOVED if after is None else Kind.CHANGED if changes else None
     return StepRunDiff(name, kind, changes, _step_use(before), _step_use(after))
 
 
+def _step_changes(before: StepRun | None, after: StepRun | None, at: Place = ()) -> Iterator[Change]:
+    """What of a step's run tells it from another, the steps of a chain in it included."""
+    old, new = _step_data(before), _step_data(after)
+    sides = [told.passages(data.get("value")) for data in (old, new)]
+    if sides[0] and sides[1]:
+        found = list(_compare_passages((*at, "passages"), sides[0], sides[1]))
+        if found:  # else they differ in what a line does not tell, in a score say
+            yield from found
+            old.pop("value")
+            new.pop("value")
+    yield from compare_mappings(at, old, new)
+    yield from _compare_tools((*at, "tools"), before, after)
+    inner = [dict(step.run.steps) if step and step.run else {} for step in (before, after)]
+    for name in dict.fromkeys((*inner[1], *inner[0])):
+        yield from _step_changes(inner[0].get(name), inner[1].get(name), (*at, name))
+
+
 def _step_data(step: StepRun | None) -> dict[str, Any]:
-    """What of a step's run tells it from another."""
     if step is None:
         return {}
     data: dict[str, Any] = {"status": step.status.value, "value": step.value}
     return data | ({"error": step.error} if step.error is not None else {})
+
+
+def _compare_passages(
+    at: Place, before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+) -> Iterator[Change]:
+    """Which passages were found, as a list of their places; and those of one place that say something else."""
+    old, new = (
+        {f"{told.place(passage)} {passage['title']}".strip(): passage["text"] for passage in side}
+        for side in (before, after)
+    )
+    yield from _compare_lines(at, list(old), list(new))
+    for place in new:
+        if place in old:
+            yield from compare_values((*at, place), old[place], new[place])
+
+
+def _compare_tools(at: Place, before: StepRun | None, after: StepRun | None) -> Iterator[Change]:
+    """Which calls of tools were made, and what they gave."""
+    old, new = ([told.tool_run(tool) for tool in step.all_tools()] if step else [] for step in (before, after))
+    yield from _compare_lines(at, old, new)
+
+
+def _compare_lines(at: Place, before: list[str], after: list[str]) -> Iterator[Change]:
+    """Two lists of texts as one text each, a line for each of them, of which whole lines come and go."""
+    old, new = ("".join(f"{line}\n" for line in side) for side in (before, after))
+    if old and new and old != new:
+        yield Change(Kind.CHANGED, at, old, new, tuple(_line_edits(before, after)))
+    elif old != new:
+        kind = Kind.REMOVED if old else Kind.ADDED
+        yield Change(kind, at, before=old or None, after=new or None)
+
+
+def _line_edits(before: list[str], after: list[str]) -> Iterator[Edit]:
+    old = new = 0
+    for left, right in [*align(before, after), (len(before), len(after))]:
+        sides = ((Op.DELETE, before[old:left]), (Op.INSERT, after[new:right]), (Op.EQUAL, before[left : left + 1]))
+        yield from (Edit(op, "".join(f"{line}\n" for line in lines)) for op, lines in sides if lines)
+        old, new = left + 1, right + 1
 
 
 def _compare_error(before: str | None, after: str | None) -> Iterator[Change]:

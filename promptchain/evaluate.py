@@ -59,6 +59,8 @@ class Progress:
 
 
 Watch = Callable[[Progress], None]
+OnRun = Callable[[Run, Example], None]
+"""Receives the run of an example as it is: not those with expected values in it."""
 
 
 async def evaluate(
@@ -73,6 +75,7 @@ async def evaluate(
     at_once: int = 16,
     max_errors: int = 10,
     watch: Watch | None = None,
+    on_run: OnRun | None = None,
 ) -> Progress:
     """Test the chain on all examples, `repeat` times each, `at_once` at a time; their results, in the order of the
     examples, are in `progress`, also those of an evaluation that is cancelled.
@@ -80,7 +83,7 @@ async def evaluate(
     It stops early (`progress.stopped`) at a ceiling that is reached, and when more than `max_errors` examples could not
     be scored for reasons that are not the chain's; where none could, that is told likewise. Raises CancelledError.
     """
-    tested = [_Tested(bound.sampled(n) if n else bound, assertions, caller, grader) for n in range(repeat)]
+    tested = [_Tested(bound.sampled(n) if n else bound, assertions, caller, grader, on_run) for n in range(repeat)]
     work = enumerate((example, sample) for example in examples for sample in range(repeat))
     order: dict[int, int] = {}
 
@@ -136,8 +139,16 @@ def _collecting_seldom() -> Iterator[None]:
 class _Tested:
     """A chain on its models, with all that is needed to test it on an example."""
 
-    def __init__(self, bound: BoundPlan, assertions: tuple[Assertion, ...], caller: Caller, grader: Grader) -> None:
+    def __init__(
+        self,
+        bound: BoundPlan,
+        assertions: tuple[Assertion, ...],
+        caller: Caller,
+        grader: Grader,
+        on_run: OnRun | None,
+    ) -> None:
         self._bound = bound
+        self._on_run = on_run
         self._plan = bound.plan
         self._assertions = assertions
         self._caller = caller
@@ -147,6 +158,8 @@ class _Tested:
         """The result of one try. Raises BudgetError where a ceiling leaves no room for all of it."""
         assertions = self._assertions + example.assertions
         run = await self._run(example)
+        if self._on_run is not None:
+            self._on_run(run, example)
         scored = await scorer.score(self._plan, run, example, assertions, self._grader)
         steps = {name: _step(step, scored.checks, name) for name, step in run.steps.items()}
         result = ExampleResult(

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from promptchain.records import StepRun, ToolRun
+from promptchain.records import Run, StepRun, ToolRun
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run begins, on checked inputs. model: that of the steps which name none."""
+
+    chain: str
+    model: str | None
+    inputs: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,5 +81,17 @@ class StepEnded:
     result: StepRun
 
 
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """A run has ended, with whatever status: `run` says what came of it."""
+
+    run: Run
+
+
 Event = StepStarted | StepText | StepRetried | ToolStarted | ToolEnded | ItemEnded | StepEnded
+"""What the runner tells. The steps of a chain in a step `outer` are called `outer.inner`."""
+
+RunEvent = RunStarted | Event | RunEnded
+"""What a stream has: RunStarted first, RunEnded last. The runner tells neither; whoever started it does."""
+
 Observer = Callable[[Event], None]

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from promptchain import needs
 from promptchain.binding import Models
-from promptchain.chain import Chain, PromptStep
+from promptchain.chain import Chain, PromptStep, RetrieveStep
 from promptchain.errors import Fault, InvalidFileError, ModelError, PromptChainError
 from promptchain.lm import catalog, embed, litellm, weights
 from promptchain.lm.cache import default_cache_path
@@ -93,7 +94,8 @@ class Finding:
 
 
 def diagnose(start: Path | None = None) -> Iterator[Finding]:
-    """Look at everything a run depends on, without spending tokens; endpoints get one TCP connection each."""
+    """Look at everything a run depends on, without spending tokens; endpoints get one TCP connection each. The code of
+    the project's steps is imported."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     yield Finding(Level.OK, "python", version)
     yield _git()
@@ -181,6 +183,8 @@ def _project(project: Project) -> Iterator[Finding]:
         yield Finding(Level.OK, name, f"{count} step{'s' * (count != 1)}")
         for call in _calls(chain, project):
             models.setdefault(call, []).append(name)
+        for lack in needs.lacking(chain, project.root, project.folder):
+            yield Finding(Level.ERROR, name, lack.message, lack.remedy)
         yield from _compiled(name, project)
     yield from _models(models, project.root)
 
@@ -208,6 +212,11 @@ def _calls(chain: Chain, project: Project) -> list[tuple[str | None, str | None]
             base = params.get("api_base") or params.get("base_url")
             names = (models.of(name, step, chain), *(fallback.model for fallback in step.fallbacks))
             found += [(model, base) for model in names]
+        elif isinstance(step, RetrieveStep):
+            spec = step.retrieve
+            found += [(spec.rerank.model, None)] if spec.rerank else []
+            if spec.patterns and spec.mode != "lexical" and spec.embedder not in (None, embed.LOCAL):
+                found.append((spec.embedder, None))
     return list(dict.fromkeys(found))
 
 

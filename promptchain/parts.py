@@ -15,6 +15,9 @@ from promptchain.model import Model, describe
 FUNCTION = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 """A function of the project: `module:function`."""
 
+LOCAL_EMBEDDER = "local/wordllama"
+"""The embedding model of those that name none; it runs in this process (`lm.embed`)."""
+
 Mode = Literal["lexical", "dense", "hybrid"]
 
 
@@ -74,6 +77,11 @@ class Retrieve(Model):
     def patterns(self) -> tuple[str, ...]:
         """`from` as a list; empty where passages come from elsewhere."""
         return (self.from_,) if isinstance(self.from_, str) else self.from_ or ()
+
+    @property
+    def named_embedder(self) -> str | None:
+        """The model that makes its vectors; None where it searches by words alone."""
+        return None if self.mode == "lexical" else self.embedder or LOCAL_EMBEDDER
 
 
 class Tool(Model):

@@ -93,7 +93,7 @@ class Project:
 
     def path(self, reference: str) -> Path:
         """The file of a chain given by name or by path. Raises UsageError for what is no chain of this project."""
-        if _is_version(reference):
+        if is_version(reference):
             hint = f"for example chains/{reference.partition('@')[0]}.yaml"
             raise UsageError(f"'{reference}' is no file of the work tree", hint=hint)
         if "/" in reference or reference.endswith((".yaml", ".yml")):
@@ -129,7 +129,7 @@ class Project:
     def load(self, reference: str) -> Chain:
         """Load and check a chain: `NAME` or a file of the work tree, or a version: `NAME@v7`, `NAME@production`,
         `NAME@latest`, `NAME@<content id>`, `NAME@git:main`. Raises UsageError, InvalidFileError, StoreError."""
-        if _is_version(reference):
+        if is_version(reference):
             with self.history() as history:
                 name, _, ref = reference.partition("@")
                 if ref.startswith("git:"):
@@ -161,7 +161,7 @@ class Project:
         """The adopted prompts of a chain, named as for `load`; those of a version are its own.
 
         Raises UsageError, InvalidFileError, StoreError."""
-        if not _is_version(reference):
+        if not is_version(reference):
             path = self.path(reference)
             return lock.read(lock.path_for(path), snapshots.shown_lock(path, self.root))
         with self.history() as history:
@@ -186,12 +186,12 @@ class Project:
         """Have the chain that was loaded as `reference` as a version in the store, and whether it is a new one; see
         `Versions.commit`. any_lock: see `snapshots.take`. Safe to call from another thread. Raises PromptChainError."""
         with self.history() as history:
-            if _is_version(reference) and "@git:" not in reference:
+            if is_version(reference) and "@git:" not in reference:
                 version = history.resolve(reference)
                 if message is None:
                     return version, False
                 snapshot = history.versions.snapshot(version)
-            elif _is_version(reference):
+            elif is_version(reference):
                 snapshot = self._snapshot_at_revision(history, reference, chain)
             else:
                 snapshot = snapshots.take(chain, self.path(reference), self.root, any_lock=any_lock)
@@ -304,7 +304,7 @@ class Project:
         names = [inner.name for inner in chain.used_chains()]
         if not names:
             return {}
-        if _is_version(reference):
+        if is_version(reference):
             return {name: lock for name in names if (lock := self._kept_lock(reference, name)).models}
         return {name: lock for name in names if (lock := self.lock(name)).models}
 
@@ -404,7 +404,8 @@ _LOOK_BACK = 500
 """Versions among which a file of the work tree is looked for before it is overwritten."""
 
 
-def _is_version(reference: str) -> bool:
+def is_version(reference: str) -> bool:
+    """Whether a reference names a version, and not a chain of the work tree."""
     return "@" in reference and not Path(reference).is_file()
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from promptchain.criteria import ASSERTIONS
+from promptchain.criteria import ASSERTIONS, RETRIEVAL
 from promptchain.errors import PromptChainError
 from promptchain.model import describe
 
@@ -57,7 +57,7 @@ def from_short(text: str) -> dict[str, Any]:
     name = kind.removeprefix("not-")
     if name in _JAVASCRIPT and match and match["value"] is not None:
         raise PromptChainError("JavaScript assertions are not run here", hint="write it as python: …")
-    if not match or name not in ASSERTIONS:
+    if not match or name not in ASSERTIONS or name in RETRIEVAL:  # the last are no assertions of promptfoo's, but words
         return {"type": "equals", "value": text}
     found: dict[str, Any] = {"type": kind}
     value = match["value"]

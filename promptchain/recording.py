@@ -24,6 +24,7 @@ class Recorder:
     """
 
     def __init__(self, project: Project, reference: str, chain: Chain, *, any_lock: bool = False) -> None:
+        self.chain = chain
         self.problems: list[PromptChainError] = []
         self._project = project
         self._kept = 0

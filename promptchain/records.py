@@ -123,7 +123,8 @@ class ToolRun(Record):
 class StepRun(Record):
     """One step of a run. started: seconds after the run began. items: the runs of a `for_each`, in order. fault: why
     the model's call failed, where it is that which failed the step. tools: the calls of tools, in the order in which
-    they began. run: of a step that is a chain. fingerprint: of the passages that were searched."""
+    they began. run: of a step that is a chain. fingerprint: of the passages that were searched. sample: whose value was
+    taken of several samples (see `Call`)."""
 
     status: Status
     value: JsonValue = None
@@ -139,6 +140,7 @@ class StepRun(Record):
     tools: Annotated[tuple[ToolRun, ...], _SELDOM] = ()
     run: Annotated[Run | None, _SELDOM] = None
     fingerprint: Annotated[str | None, _SELDOM] = None
+    sample: Annotated[int | None, Field(exclude_if=lambda told: told is None)] = None
 
     def all_calls(self) -> Iterator[Call]:
         """The calls of models by the step, its items, its tools and the chains in it."""

@@ -29,8 +29,9 @@ def given(plan: Plan, run: Run, start: str | None) -> dict[str, StepRun]:
 
 
 def _without_calls(step: StepRun) -> StepRun:
-    """The value alone: what it took to make it was paid for once."""
-    return StepRun(status=step.status, value=step.value, reasoning=step.reasoning, error=step.error)
+    """The value and the thoughts alone: what it took to make them was paid for once."""
+    items = tuple(map(_without_calls, step.items))
+    return StepRun(status=step.status, value=step.value, reasoning=step.reasoning, error=step.error, items=items)
 
 
 def own_models(chain: Chain, step: str) -> set[str | None]:

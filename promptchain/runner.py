@@ -93,6 +93,7 @@ def _done(outcome: Outcome) -> StepRun:
         tools=outcome.tools,
         run=outcome.run,
         fingerprint=outcome.fingerprint,
+        sample=outcome.sample,
     )
 
 

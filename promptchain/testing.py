@@ -16,7 +16,7 @@ from promptchain.chain import Chain
 from promptchain.comparison import Comparison
 from promptchain.criteria import Assertion, Gate, Test, flattened
 from promptchain.errors import BudgetError, PromptChainError, UsageError, Where
-from promptchain.evaluate import Progress, Watch
+from promptchain.evaluate import OnRun, Progress, Watch
 from promptchain.evaluations import record_of
 from promptchain.examples import Example, Examples
 from promptchain.gates import Miss
@@ -209,6 +209,7 @@ async def evaluate_case(
     at_once: int = 16,
     max_errors: int = 10,
     watch: Watch | None = None,
+    on_run: OnRun | None = None,
 ) -> Evaluation:
     """Test one case on the examples `found`, which are those of `data`, or suited to another version.
 
@@ -227,6 +228,7 @@ async def evaluate_case(
         at_once=at_once,
         max_errors=max_errors,
         watch=watch,
+        on_run=on_run,
     )
     return Evaluation(
         case=case,

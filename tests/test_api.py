@@ -1,15 +1,20 @@
-"""The Python API: `promptchain.load`, `run`, `arun`."""
+"""The Python API: `promptchain.load`, `run`, `arun`, `stream`."""
 
 import asyncio
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import promptchain
-from promptchain import InputError, InvalidFileError, PromptChainError, RunError, ScriptedLM, UsageError
+from promptchain import InputError, InvalidFileError, PromptChainError, RunError, ScriptedLM, UsageError, events
 from promptchain.errors import Fault, ModelError
+from promptchain.lm.protocol import OnText, Request, Response
+from promptchain.lm.scripted import Rule
+from promptchain.steps.workshop import Wish
 from tests import lock_kit as kit
 from tests.workspace import Workspace
 
@@ -210,3 +215,177 @@ def test_running_a_scripted_chain_loads_no_litellm(demo: Workspace) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+# --- stream
+
+
+def test_stream_gives_the_events_and_the_record(demo: Workspace) -> None:
+    async def streamed() -> list[events.RunEvent]:
+        with promptchain.load("demo") as chain:
+            return [event async for event in chain.stream(message="hi")]
+
+    found = asyncio.run(streamed())
+    assert isinstance(found[0], events.RunStarted)
+    assert (found[0].chain, found[0].inputs) == ("demo", {"message": "hi"})
+    assert "".join(event.text for event in found if isinstance(event, events.StepText)).endswith("All is well.")
+    assert [event.step for event in found if isinstance(event, events.StepEnded)] == ["intent", "draft", "check"]
+    assert isinstance(found[-1], events.RunEnded)
+    assert found[-1].run.outputs == {"intent": "card", "reply": "All is well."}
+
+
+def test_a_stream_whose_run_fails_says_it_and_raises_nothing(demo: Workspace) -> None:
+    error = ModelError("no such key", fault=Fault.AUTH, model="x", hint="set it")
+    chain = promptchain.load("demo", lm=ScriptedLM({"Classify": "card", "Draft for": error}))
+
+    async def streamed() -> list[events.RunEvent]:
+        return [event async for event in chain.stream(message="hi")]
+
+    last = asyncio.run(streamed())[-1]
+    assert isinstance(last, events.RunEnded)
+    assert (last.run.status, last.run.error, last.run.hint) == ("failed", "step 'draft' failed: no such key", "set it")
+
+
+def test_a_stream_looks_at_the_inputs_at_once(demo: Workspace) -> None:
+    with pytest.raises(InputError, match="did you mean 'message'"):
+        promptchain.load("demo").stream(mesage="hi")
+
+
+async def _left(stream: AsyncGenerator[events.RunEvent]) -> None:
+    async for event in stream:
+        if isinstance(event, events.StepStarted) and event.step == "draft":
+            break  # without closing it
+
+
+@pytest.mark.parametrize("how", ["break", "aclose", "cancel"])
+def test_a_stream_that_is_left_early_stops_the_calls(demo: Workspace, how: str) -> None:
+    stopped = asyncio.Event()
+
+    class Slow(ScriptedLM):
+        async def complete(self, request: Request, on_text: OnText | None = None) -> Response:
+            try:
+                return await super().complete(request, on_text)
+            except asyncio.CancelledError:
+                stopped.set()
+                raise
+
+    lm = Slow([Rule("card", contains="Classify"), Rule("late", contains="Draft", delay=60)])
+
+    async def scene() -> None:
+        chain = promptchain.load("demo", lm=lm, record=True)
+        stream = chain.stream(message="hi")
+        if how == "cancel":
+            task = asyncio.create_task(_all(stream))
+            while len(lm.requests) < 2:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            await _left(stream)
+            if how == "aclose":
+                while len(lm.requests) < 2:
+                    await asyncio.sleep(0.01)
+                await stream.aclose()
+                assert stopped.is_set()
+            del stream
+        async with asyncio.timeout(5):
+            await stopped.wait()
+        while not demo.records():
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(scene(), 20))
+    [record] = demo.records()
+    assert record["status"] == "interrupted"
+    assert record["steps"]["intent"]["value"] == "card"
+
+
+async def _all(stream: AsyncGenerator[events.RunEvent]) -> list[events.RunEvent]:
+    return [event async for event in stream]
+
+
+def test_a_stream_that_nobody_reads_runs_nothing_and_a_slow_reader_locks_nothing(demo: Workspace) -> None:
+    lm = ScriptedLM({"Classify": "card", "Draft for": "word " * 5_000, "Check": "All is well."})
+    chain = promptchain.load("demo", lm=lm)
+
+    async def scene() -> list[events.RunEvent]:
+        await chain.stream(message="hi").aclose()
+        assert lm.requests == []
+        stream = chain.stream(message="hi")
+        found = [await anext(stream), await anext(stream)]
+        while len(lm.requests) < 3:
+            await asyncio.sleep(0.01)  # meanwhile the run goes on
+        return found + await _all(stream)
+
+    found = asyncio.run(asyncio.wait_for(scene(), 20))
+    text = "".join(event.text for event in found if isinstance(event, events.StepText) and event.step == "draft")
+    assert text == "word " * 5_000
+    assert len(found) < 1_000
+    assert isinstance(found[-1], events.RunEnded)
+
+
+def test_a_recorded_stream_ends_with_the_record_as_it_is_kept(demo: Workspace) -> None:
+    chain = promptchain.load("demo", record=True)
+    last = asyncio.run(_all(chain.stream(message="hi")))[-1]
+    assert isinstance(last, events.RunEnded)
+    [record] = demo.records()
+    assert (record["id"], record["version"]) == (last.run.id, last.run.version) == (last.run.id, 1)
+
+
+def test_two_streams_at_once(demo: Workspace) -> None:
+    chain = promptchain.load("demo", lm=ScriptedLM(ANSWERS, delay=0.02))
+
+    async def scene() -> list[list[events.RunEvent]]:
+        return list(await asyncio.gather(*(_all(chain.stream(message=word)) for word in ("a", "b", "c"))))
+
+    assert [found[0].inputs["message"] for found in asyncio.run(scene())] == ["a", "b", "c"]  # type: ignore[union-attr]
+
+
+# --- consent
+
+CONFIRMED = """
+model: MODEL
+inputs: {order: string}
+steps:
+  answer:
+    prompt: "Refund {{ order }}"
+    tools: [{python: "tools:refund", confirm: true}]
+"""
+
+
+@pytest.fixture
+def refunds(demo: Workspace) -> Workspace:
+    demo.write("tools.py", 'def refund(order: str) -> str:\n    """Refund."""\n    return "gone " + order\n')
+    asked = '{"tool": "refund", "arguments": {"order": "7"}}'
+    answers = [
+        {"contains": "gone 7", "reply": '{"answer": "done"}'},
+        {"contains": "did not consent", "reply": '{"answer": "no"}'},
+        {"contains": "Refund", "reply": asked},
+    ]
+    demo.chain(CONFIRMED, name="refunds", replies=answers)
+    return demo
+
+
+async def _later(wish: Wish) -> bool:
+    await asyncio.sleep(0)
+    return wish.arguments == {"order": "7"}
+
+
+@pytest.mark.parametrize(
+    ("approve", "answer"),
+    [
+        (None, "no"),
+        (lambda wish: True, "done"),
+        (lambda wish: (wish.step, wish.tool, wish.arguments) == ("answer", "refund", {"order": "7"}), "done"),
+        (lambda wish: False, "no"),
+        (lambda wish: None, "no"),
+        (_later, "done"),
+    ],
+)
+def test_code_consents_to_tools(refunds: Workspace, approve: Any, answer: str) -> None:
+    assert promptchain.load("refunds", approve=approve).run(order="7").outputs == {"answer": answer}
+
+
+def test_what_is_no_function_cannot_consent(refunds: Workspace) -> None:
+    with pytest.raises(UsageError, match="approve is a function"):
+        promptchain.load("refunds", approve=True)  # type: ignore[arg-type]

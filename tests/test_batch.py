@@ -250,7 +250,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
 
     peak(200)
     few, many = peak(250), peak(1500)
-    assert many < few + 60_000
+    assert many < few + 120_000  # a record has 2 kB; and Python keeps some thousand freed tuples to use again
 
 
 def test_a_row_is_finished_before_many_more_are_begun(tmp_path: Path) -> None:

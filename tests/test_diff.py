@@ -224,7 +224,7 @@ def test_words_of_a_text_are_told_apart() -> None:
         ({"retry": {"parse": 3}}, [("added", "retry", None, {"parse": 3})]),
         ({"timeout": 3}, [("added", "timeout", None, 3.0)]),
         ({"fallbacks": ["m"]}, [("added", "fallbacks", None, [{"model": "m"}])]),
-        ({"tools": ["m:t"]}, [("added", "tools", None, [{"python": "m:t"}])]),
+        ({"tools": ["m:t"]}, [("added", "tools", None, {"t": {"python": "m:t"}})]),
         ({"format": "json"}, [("added", "format", None, "json")]),
         ({"reasoning": True}, [("added", "reasoning", None, True)]),
         ({"samples": 3}, [("added", "samples", None, 3)]),
@@ -540,3 +540,112 @@ def test_a_value_of_text_is_compared_by_words_and_json_as_json() -> None:
     data = compare_runs(run("x"), run("y")).to_json()
     assert (data["runs"], data["same_source"], data["steps"][0]["kind"]) == (["r", "r"], True, "changed")
     assert data["steps"][0]["before"] == {"models": ["m"], "calls": 1, "tokens": 12, "cost": 0.01, "seconds": 1.0}
+
+
+PASSAGE = {"text": "Block it.", "title": "Lost", "source": "a.md", "line": 5, "score": 0.5, "meta": {}}
+OTHER = {**PASSAGE, "line": 9, "title": "Late"}
+
+
+def step_changes(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    sides = (run(steps={"a": {"status": "done", **side}}) for side in (before, after))
+    (found,) = compare_runs(*sides).steps
+    return [(change.field, change.before, change.after) for change in found.changes]
+
+
+def test_passages_are_compared_by_their_places_and_texts() -> None:
+    assert step_changes({"value": [PASSAGE, OTHER]}, {"value": [OTHER]}) == [
+        ("passages", "a.md:5 Lost\na.md:9 Late\n", "a.md:9 Late\n")
+    ]
+    edited = {**PASSAGE, "text": "Block it now."}
+    assert step_changes({"value": [PASSAGE]}, {"value": [edited]}) == [
+        ("passages.a.md:5 Lost", "Block it.", "Block it now.")
+    ]
+    assert step_changes({"value": [PASSAGE]}, {"value": [{**PASSAGE, "score": 1.0}]}) == [("value[0].score", 0.5, 1.0)]
+    assert step_changes({"value": [PASSAGE]}, {"value": [PASSAGE]}) == []
+    assert [field for field, *_ in step_changes({"value": [PASSAGE]}, {"value": []})] == ["value"]
+
+
+def test_calls_of_tools_are_compared_line_by_line() -> None:
+    tea = {"name": "lookup", "arguments": {"item": "tea"}, "value": 12.5, "seconds": 1.0}
+    milk = {"name": "lookup", "arguments": {"item": "milk"}, "error": "no milk", "turn": 2}
+    lines = ['lookup(item="tea") → 12.5\n', 'lookup(item="milk") → error: no milk\n']
+    assert step_changes({"tools": [tea]}, {"tools": [{**tea, "seconds": 9.0, "started": 3.0}]}) == []
+    assert step_changes({"tools": [tea]}, {"tools": [tea, milk]}) == [("tools", lines[0], "".join(lines))]
+    assert step_changes({}, {"tools": [milk]}) == [("tools", None, lines[1])]
+    items = {"items": [{"status": "done", "tools": [tea]}]}
+    assert step_changes(items, {"items": [{"status": "done"}]}) == [("tools", lines[0], None)]
+    both = [run(steps={"a": {"status": "done", "tools": side}}) for side in ([tea], [tea, milk])]
+    edits = compare_runs(*both).steps[0].changes[0].edits
+    assert [(edit.op.value, edit.text) for edit in edits] == [("equal", lines[0]), ("insert", lines[1])]
+
+
+def test_the_steps_of_a_chain_in_a_step_are_compared() -> None:
+    def inner(value: str) -> dict[str, Any]:
+        data = run(steps={"tone": {"status": "done", "value": value}}).model_dump(mode="json")
+        return {"value": {"tone": "polite"}, "run": data}
+
+    assert step_changes(inner("polite"), inner("rude")) == [("tone.value", "polite", "rude")]
+
+
+# -- tools and chains of a chain ---------------------------------------------------------------------------------------
+
+
+def tooled(*tools: Any) -> Chain:
+    return Chain.model_validate({"name": "c", "steps": {"a": {"prompt": "x", "tools": list(tools)}}})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (("m:f", "m:g"), ("m:g",), [("removed", "tools.f")]),
+        (("m:f",), ({"python": "m:f", "confirm": True},), [("added", "tools.f.confirm")]),
+        (("m:f",), ("n:f",), [("changed", "tools.f.python")]),
+        (("m:f", "m:g"), ("m:g", "m:f"), [("changed", "tools")]),
+        (({"mcp": "npx a"},), ({"mcp": "npx a", "only": ["x"]},), [("added", "tools.npx a.only")]),
+        (({"mcp": "npx a"},), ({"mcp": "npx b"},), [("removed", "tools.npx a"), ("added", "tools.npx b")]),
+        (("m:f",), ("m:f", "n:f"), [("added", "tools.f (2)")]),
+    ],
+)
+def test_tools_are_compared_by_their_names(before: Any, after: Any, expected: list[tuple[str, str]]) -> None:
+    (step,) = compare(tooled(*before), tooled(*after)).steps
+    assert [(change.kind.value, change.field) for change in step.fields] == expected
+
+
+def test_how_a_sample_is_selected_is_told_in_a_word() -> None:
+    def drawn(select: Any) -> Chain:
+        return Chain.model_validate({"name": "c", "steps": {"a": {"prompt": "x", "samples": 3, "select": select}}})
+
+    (step,) = compare(drawn("majority"), drawn("all")).steps
+    assert [(change.field, change.before, change.after) for change in step.fields] == [("select", "majority", "all")]
+    best = {"best": {"type": "length"}}
+    (step,) = compare(drawn("majority"), drawn(best)).steps
+    assert [(change.before, change.after) for change in step.fields] == [("majority", {"best": {"type": "length"}})]
+
+
+def nested(inner: Chain, step: dict[str, Any]) -> Chain:
+    steps = {"a": step, "b": {"prompt": "y"}}
+    return Chain.model_validate({"name": "c", "steps": steps}).with_chains({inner.name: inner})
+
+
+@pytest.mark.parametrize("step", [{"chain": "inner"}, {"prompt": "x", "tools": [{"chain": "inner"}]}])
+def test_a_chain_in_it_that_changed_is_named(step: dict[str, Any]) -> None:
+    old, new = (Chain.model_validate({"name": "inner", "steps": {"t": {"prompt": text}}}) for text in ("One", "Two"))
+    found = compare(nested(old, step), nested(new, step))
+    assert found
+    assert (found.steps, found.summary) == ((), "chain inner")
+    assert [change.field for change in found.chains[0].diff.steps[0].fields] == ["prompt"]
+    assert found.to_json()["chains"][0]["chain"] == "inner"
+    assert [(stat.step, stat.added, stat.removed) for stat in found.stat()] == [("inner.t", 1, 1)]
+    assert (bool(found.only("a")), bool(found.only("b"))) == (True, False)
+    assert not compare(nested(old, step), nested(old, step))
+    assert "chains" not in compare(nested(old, step), nested(old, {"prompt": "z"})).to_json()
+
+
+def test_a_chain_within_a_chain_in_it_is_named_alone() -> None:
+    def outer(text: str) -> Chain:
+        deep = Chain.model_validate({"name": "deep", "steps": {"t": {"prompt": text}}})
+        middle = Chain.model_validate({"name": "middle", "steps": {"m": {"chain": "deep"}}})
+        return nested(middle.with_chains({"deep": deep}), {"chain": "middle"})
+
+    found = compare(outer("One"), outer("Two"))
+    assert [(inner.name, inner.steps) for inner in found.chains] == [("deep", frozenset({"a"}))]

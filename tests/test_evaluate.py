@@ -142,7 +142,7 @@ def test_repeats_are_drawn_apart_and_told_from_each_other() -> None:
 
 def test_results_are_in_the_order_of_the_examples() -> None:
     chain = chain_of({"a": "{{ q }}"})
-    lm = ScriptedLM([Rule("x", contains=f"e{n}", delay=(9 - n) * 0.005) for n in range(9)])
+    lm = ScriptedLM([Rule("x", contains=f"e{n}", delay=(9 - n) * 0.03) for n in range(9)])
     ended: list[str] = []
     found = try_all(
         chain, lm, [example(f"e{n}") for n in range(9)], at_once=9, watch=lambda now: ended.append(now.results[-1].id)

@@ -44,6 +44,7 @@ def row(tmp_path: Path, text: str, name: str = "rows.csv") -> examples.Example:
         ("grade: polite", {"type": "llm-rubric", "value": "polite"}),
         ("llm-rubric: is polite", {"type": "llm-rubric", "value": "is polite"}),
         ("python: len(output) > 3", {"type": "python", "value": "len(output) > 3"}),
+        ("recall: of a product", {"type": "equals", "value": "recall: of a product"}),
         ("regex: ^a\n b$", {"type": "regex", "value": "^a\n b$"}),
     ],
 )

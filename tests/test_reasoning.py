@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from promptchain import plan
+from promptchain import plan, replay
 from promptchain.errors import InvalidFileError
 from promptchain.lm.scripted import Rule, ScriptedLM
 from promptchain.records import Status
@@ -138,3 +138,17 @@ def test_a_field_of_an_input_of_that_name_is_no_edge(folder: Folder) -> None:
     lm = ScriptedLM("X.\nAnswer: 3")
     assert folder.run("c", lm, {"reasoning": {"a": "mine"}}).status is Status.DONE
     assert echo(lm.requests[-1]) == "mine"
+
+
+def test_a_replay_takes_thoughts_over(folder: Folder) -> None:
+    steps = {
+        "a": {**THINKS, "prompt": "{{ item }}", "for_each": "{{ ['p', 'q'] }}"},
+        "b": {**THINKS, "prompt": "b"},
+        "c": "{{ reasoning.a | join(' ') }} {{ reasoning.b }}",
+    }
+    folder.chain("c", steps, model="m")
+    first = folder.run("c", ScriptedLM(lambda request: f"{echo(request).upper()}.\nAnswer: 3"))
+    lm = ScriptedLM("ok")
+    again = folder.run("c", lm, given=replay.given(plan.build(folder.load("c")), first, "c"))
+    assert [echo(request) for request in lm.requests] == ["P. Q. B."]
+    assert again.totals.calls == 1

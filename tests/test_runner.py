@@ -282,6 +282,19 @@ def test_an_observer_that_fails_ends_the_run() -> None:
     assert [record.status for record in records] == [Status.INTERRUPTED]
 
 
+def test_an_observer_that_fails_at_an_item_ends_the_run_as_it_is() -> None:
+    records: list[Run] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, ItemEnded):
+            raise BrokenPipeError
+
+    lm = ScriptedLM([Rule("quick", contains="1"), Rule("slow", contains="2", delay=60)])
+    with pytest.raises(BrokenPipeError):  # and no group of them
+        run({"a": {"prompt": "{{ item }}", "for_each": "{{ [1, 2] }}"}}, lm, observe=observe, record=records.append)
+    assert [item.value for item in records[0].steps["a"].items] == ["quick", None]
+
+
 # -- before anything runs ----------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from promptchain.lm.protocol import LM
     from promptchain.lock import Lock
     from promptchain.project import Project
+    from promptchain.steps.workshop import Approve
 
 
 def bind(
@@ -27,19 +28,22 @@ def bind(
     *,
     source: bool = False,
     locked: bool = False,
+    approve: Approve | None = None,
 ) -> BoundPlan:
     """The chain that was loaded as `reference`, on the prompts of its lock; says so where they are stale, and on a
     terminal where they are not.
 
-    source: on the words of the chain file. locked: nothing but fresh prompts will do.
+    source: on the words of the chain file. locked: nothing but fresh prompts will do. approve: see `Workshop`.
     Raises StaleError, InvalidFileError for a lock that cannot be read, and what `Project.bind` raises."""
+    from promptchain import trust
     from promptchain.errors import UsageError
 
     if source and locked:
         raise UsageError("--locked wants compiled prompts and --source none", hint="leave one of them out")
+    trust.check(project, reference, chain)
     lock = None if source else lock_of(project, reference)
     locks = {} if source else project.inner_locks(reference, chain)
-    bound = project.bind(chain, lm, models, lock=lock, locks=locks)
+    bound = project.bind(chain, lm, models, lock=lock, locks=locks, approve=approve)
     if bound.adopted is not None:
         if locked:
             bound.adopted.require_fresh()

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptchain.cli import complete, options
-from promptchain.cli.output import note, print_json, say, style
+from promptchain.cli.output import note, plural, print_json, say, style
 
 if TYPE_CHECKING:
     from promptchain.errors import Problem
     from promptchain.project import Project
+
+
+_MOST_STEPS = 20
+"""Steps of a chain that are named."""
 
 
 def check(
@@ -59,12 +63,13 @@ def _all(project: Project) -> dict[Path, str]:
 
 def _check_one(project: Project, path: Path, reference: str) -> dict[str, Any]:
     """The result for one chain, as `--json` prints it; `found` holds the problems as objects."""
+    from promptchain import told
     from promptchain.errors import InvalidFileError, UsageError
 
     problems: tuple[Problem, ...] = ()
-    steps = 0
+    kinds: dict[str, str] = {}
     try:
-        steps = len(project.load(reference).steps)
+        kinds = {name: told.kind(step) for name, step in project.load(reference).steps.items()}
         project.lock(reference)
     except InvalidFileError as exc:
         problems = exc.problems
@@ -76,7 +81,8 @@ def _check_one(project: Project, path: Path, reference: str) -> dict[str, Any]:
         "chain": path.stem,
         "file": path.relative_to(project.root).as_posix(),
         "ok": not problems,
-        "steps": steps,
+        "steps": len(kinds),
+        "kinds": kinds,
         "problems": [
             {
                 "message": problem.message,
@@ -97,7 +103,7 @@ def _print(project: Project, results: list[dict[str, Any]], bad: int) -> None:
             _print_problem(project, problem)
         if result["ok"]:
             mark = style("ok", "32", sys.stdout)
-            say(f"{mark} {result['file']}: {result['steps']} step{'s' * (result['steps'] != 1)}")
+            say(f"{mark} {result['file']}: {plural(result['steps'], 'step')}{_kinds(result['kinds'])}")
     sys.stdout.flush()  # the summary comes last, also where both go to one place
     count = sum(len(result["problems"]) for result in results)
     chains = f"{len(results)} chain{'s' * (len(results) != 1)}"
@@ -105,6 +111,15 @@ def _print(project: Project, results: list[dict[str, Any]], bad: int) -> None:
         note(f"{chains} checked: {count} problem{'s' * (count != 1)} in {bad} file{'s' * (bad != 1)}")
     else:
         note(f"{chains} checked: no problems")
+
+
+def _kinds(kinds: dict[str, str]) -> str:
+    """What the steps are, where they are not all plain prompts."""
+    from promptchain.told import limited
+
+    if {*kinds.values()} <= {"prompt"}:
+        return ""
+    return f" ({limited([f'{name}: {kind}' for name, kind in kinds.items()], _MOST_STEPS)})"
 
 
 def _print_problem(project: Project, problem: Problem) -> None:

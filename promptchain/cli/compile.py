@@ -82,6 +82,7 @@ def command(
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="All that is stale, of every chain and model.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also what is fresh.")] = False,
+    yes: options.Yes = False,
     no_cache: options.NoCache = False,
     concurrency: options.Concurrency = None,
     max_cost: options.MaxCost = None,
@@ -94,7 +95,7 @@ def command(
 
     What is better on held-out rows of the chain's dataset goes into chains/NAME.lock.yaml, which `chain run` uses; else
     the prompts stay as they are. The chain file is not changed. Interrupted, it goes on where it was when it is run
-    again: all answers are in the response cache.
+    again: all answers are in the response cache. Tools that are marked `confirm` are called only with --yes.
 
     Examples:
 
@@ -105,6 +106,7 @@ def command(
       chain compile --check
     """
     from promptchain.cli import compile_jobs, compile_view
+    from promptchain.cli.consent import Consent
     from promptchain.errors import UsageError
     from promptchain.project import Ceilings, Project
 
@@ -131,6 +133,7 @@ def command(
         ceilings=Ceilings(max_cost, max_calls, max_tokens),
         at_once=concurrency or project.settings.concurrency,
         cached=not no_cache,
+        consent=(consent := Consent(yes=yes)),
     )
     with compile_jobs.models(project, cache=asked.cached) as lm:
         work = compile_jobs.prepare(project, lm, asked)
@@ -139,7 +142,8 @@ def command(
             estimates = compile_jobs.estimates(project, lm, work, asked)
             print_json([one.to_json() for one in estimates]) if json else compile_view.estimates(estimates)
             return
-        done = compile_jobs.run(project, lm, work, asked, quiet=json)
+        with consent:
+            done = compile_jobs.run(project, lm, work, asked, quiet=json)
     if json:
         print_json([compile_view.as_json(one) for one in done])
     else:

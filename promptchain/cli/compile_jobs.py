@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from promptchain.cli.output import note, plural, warn
 
 if TYPE_CHECKING:
+    from promptchain.cli.consent import Consent
     from promptchain.compiling import Done, Job
     from promptchain.estimate import Estimate
     from promptchain.lm.budget import Budget
@@ -33,6 +34,7 @@ class Options:
     ceilings: Ceilings
     at_once: int
     cached: bool = True
+    consent: Consent | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def prepare(project: Project, lm: LM, asked: Options) -> Work:
     fresh: list[Job] = []
     warnings: dict[str, None] = {}  # those of a chain once, for however many models it is compiled
     for name, words in _wanted(project, asked):
-        job = compiling.job(project, lm, name, words, asked.given)
+        job = compiling.job(project, lm, name, words, asked.given, approve=asked.consent)
         warnings |= dict.fromkeys(job.data.warnings)
         (fresh if not asked.force and compiling.is_fresh(job, lm) else jobs).append(job)
     for warning in warnings:

@@ -7,15 +7,19 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from promptchain.cli.show import first_item
+from promptchain import plan
+from promptchain.changes import as_text
+from promptchain.cli.show_rendered import first_item
 from promptchain.errors import InputError, PromptChainError, known_or_nearest
 
 if TYPE_CHECKING:
     from promptchain.chain import Chain, PromptStep, Step
-    from promptchain.lm.protocol import LM
+    from promptchain.lm.protocol import LM, ToolSpec
     from promptchain.lock import Lock
+    from promptchain.parts import Tool
     from promptchain.project import Project
     from promptchain.records import StepVariant
+    from promptchain.steps.context import Context
     from promptchain.types import Type
 
 _ROWS_TRIED = 100
@@ -64,7 +68,7 @@ def _takes(chain: Chain, name: str) -> bool:
 def _given(chains: Sequence[Chain], given: Given, stdin: str | None) -> list[Example]:
     """What is given, for each chain what it knows. Raises InputError for a name that none of them knows."""
     from promptchain import inputs
-    from promptchain.cli.show import typed
+    from promptchain.cli.show_rendered import typed
 
     names = {pair.partition("=")[0] for pair in given.pairs}
     known = {name for chain in chains for name in (*chain.input_type.fields(), *chain.steps)}
@@ -116,25 +120,71 @@ def messages(
     """
     from promptchain.adopted import choose
     from promptchain.chain import PromptStep
+    from promptchain.cli import interrupt
 
     values = {**_made_up(chain, names), **example.values}
     chosen, lm = project.models(models), project.lm()
     by_step = chosen.by_step(chain)
     variant = choose(chain, lock, chosen.of_lock(chain), by_step, lm).variant
+    tools = interrupt.run(_tools(project, chain, lm)) if _has_tools(chain) else {}
     found: dict[str, tuple[tuple[str, str], ...] | str] = {}
     for name, step in chain.steps.items():
         if not isinstance(step, PromptStep):
             continue
+        own = tools.get(name, ())
+        if isinstance(own, str):
+            found[name] = own
+            continue
         try:
-            found[name] = _messages(lm, step, variant.of(name, step) if variant else None, values, by_step.get(name))
+            parts = variant.of(name, step) if variant else None
+            found[name] = _messages(lm, step, parts, values, by_step.get(name), own)
         except PromptChainError as exc:
             found[name] = f"{exc.message}; give the values with -i NAME=VALUE"
     return found
 
 
+def _has_tools(chain: Chain) -> bool:
+    return any(getattr(step, "tools", ()) for step in chain.steps.values())
+
+
+async def _tools(project: Project, chain: Chain, lm: LM) -> dict[str, tuple[ToolSpec, ...] | str]:
+    """What the models of the steps are told of their tools, as the project's code is now; or why that cannot be had."""
+    from promptchain.chain import PromptStep
+    from promptchain.lm.calls import Caller
+    from promptchain.steps.context import Context
+
+    context = Context(Caller(lm), project.workshop())
+    found: dict[str, tuple[ToolSpec, ...] | str] = {}
+    for name, step in chain.steps.items():
+        if isinstance(step, PromptStep) and step.tools:
+            try:
+                found[name] = tuple([spec for tool in step.tools for spec in await _specs(tool, chain, context)])
+            except PromptChainError as exc:
+                found[name] = f"its tools: {exc.message}"
+    return found
+
+
+async def _specs(tool: Tool, chain: Chain, context: Context) -> tuple[ToolSpec, ...]:
+    """A server's tools are not looked at, for that would start it: a version may come from anybody."""
+    from promptchain.lm.protocol import ToolSpec
+    from promptchain.steps.toolbox import Toolbox, ToolSource
+
+    if tool.mcp is not None:
+        told = f"as the MCP server '{tool.mcp}' describes it"
+        return tuple(ToolSpec(name, told) for name in tool.only or ("any",))
+    sources = (ToolSource(tool, chain.chains.get(tool.chain or "")),)
+    return (await Toolbox.of(sources, context)).specs
+
+
 def _messages(
-    lm: LM, step: PromptStep, parts: StepVariant | None, values: Mapping[str, Any], model: str | None
+    lm: LM,
+    step: PromptStep,
+    parts: StepVariant | None,
+    values: Mapping[str, Any],
+    model: str | None,
+    tools: tuple[ToolSpec, ...],
 ) -> tuple[tuple[str, str], ...]:
+    """Role and text of each message; tools that are sent beside them stand last."""
     from promptchain import media, render
     from promptchain.lm.protocol import Capabilities
     from promptchain.records import Variant
@@ -146,8 +196,11 @@ def _messages(
         model=model or "",
         params={},
         capabilities=lm.capabilities(model) if model else Capabilities(),
+        tools=tools,
     )
-    return tuple((message.role, media.as_text(message)) for message in request.messages)
+    found = [(message.role, media.as_text(message)) for message in request.messages]
+    listed = [f"{tool.name}: {tool.description}\n  arguments: {as_text(tool.parameters)}" for tool in request.tools]
+    return (*found, *([("tools", "\n".join(listed))] if listed else []))
 
 
 def _made_up(chain: Chain, names: Mapping[str, str]) -> dict[str, Any]:
@@ -156,14 +209,19 @@ def _made_up(chain: Chain, names: Mapping[str, str]) -> dict[str, Any]:
     for name, kind in chain.input_type.fields().items():
         values[name] = _value(kind, name) if name in chain.input_type.required else None
     for name, step in chain.steps.items():
-        value = _step_value(step, names.get(name, name))
+        value = _step_value(step, names.get(name, name), chain)
         values[name] = [value] if step.for_each else value
     return values
 
 
-def _step_value(step: Step, name: str) -> Any:
+def _step_value(step: Step, name: str, chain: Chain) -> Any:
+    from promptchain.chain import ChainStep
+
     if step.kind == "retrieve" and step.output is None:
-        return [{"title": f"«{name}.title»", "text": f"«{name}.text»", "score": 1.0, "source": f"«{name}.source»"}]
+        texts = {key: f"«{name}.{key}»" for key in ("title", "text", "source")}
+        return [{**texts, "line": 1, "score": 1.0, "meta": {}}]
+    if isinstance(step, ChainStep) and step.output is None:
+        return {key: f"«{name}.{key}»" for key in plan.build(chain.chains[step.chain]).outputs}
     return _value(step.type, name)
 
 

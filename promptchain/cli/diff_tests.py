@@ -22,7 +22,7 @@ _LONGEST = 100
 
 def run(project: Project, found: Chains, models: Sequence[str]) -> Comparison:
     """Test both sides with the assertions and examples of the later one. Raises PromptChainError."""
-    from promptchain import testing
+    from promptchain import testing, trust
     from promptchain.cli.test_jobs import Job, Options, caller_for, run_jobs
     from promptchain.criteria import Gate
     from promptchain.errors import PromptChainError
@@ -31,6 +31,8 @@ def run(project: Project, found: Chains, models: Sequence[str]) -> Comparison:
 
     setting = testing.tested(found.after)
     lm = project.lm(cache=True)
+    for name, chain in zip(found.names, (found.before, found.after), strict=True):
+        trust.check(project, name, chain)
     try:
         before, after = (
             Case(name, name, chain, project.bind(chain, lm, models, lock=lock))

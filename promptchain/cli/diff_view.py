@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from promptchain.changes import Change, Kind, as_text
@@ -36,6 +37,9 @@ def chain_lines(diff: ChainDiff) -> Iterator[Line]:
         yield from _headed(_step_title(step))
         for change in step.fields:
             yield from change_lines(change, 2)
+    for inner in diff.chains:
+        yield from _headed(Line(PARTLY, (Edit(Op.EQUAL, f"chain {inner.name}"),), whole=True, bold=True))
+        yield from (replace(line, indent=line.indent + 2) for line in chain_lines(inner.diff))
 
 
 def lock_lines(diff: LockDiff, *, stat: bool = False) -> Iterator[Line]:
@@ -83,10 +87,14 @@ def _step_title(step: StepChange) -> Line:
 def change_lines(change: Change, indent: int = 0) -> Iterator[Line]:
     """One change: in a line where it is short, else as a block of lines below the field's name."""
     name = change.field
+    if change.kind is Kind.CHANGED and change.path == ("tools",) and isinstance(change.after, dict):  # only their order
+        change = Change(Kind.CHANGED, change.path, ", ".join(change.before), ", ".join(change.after))
     if change.kind is Kind.MOVED:
         yield Line(PARTLY, (Edit(Op.EQUAL, f"{name}: moved, it was [{change.before}]"),), indent)
     elif change.kind in _SIGNS:
         value = change.after if change.kind is Kind.ADDED else change.before
+        if change.path[0] == "tools":
+            name, value = _tools_in_words(name, change.path, value)
         yield from _value_lines(_SIGNS[change.kind], name, value, indent)
     elif _is_replaced(change):
         yield from _replaced(change, indent)
@@ -95,6 +103,17 @@ def change_lines(change: Change, indent: int = 0) -> Iterator[Line]:
     else:
         yield Line(PARTLY, (Edit(Op.EQUAL, f"{name}:"),), indent)
         yield from text_lines(change.edits, indent + 2)
+
+
+def _tools_in_words(name: str, path: Sequence[str | int], value: Any) -> tuple[str, Any]:
+    """Tools that came or went: what they are, in place of their data."""
+    from promptchain import told
+    from promptchain.parts import Tool
+
+    if len(path) > 2:
+        return name, value
+    tools = [value] if len(path) == 2 else [*value.values()]
+    return name.partition(".")[0], ", ".join(told.tool(Tool.model_validate(tool)) for tool in tools)
 
 
 def _is_replaced(change: Change) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from types import TracebackType
 from typing import Self
@@ -12,11 +14,20 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from promptchain import template
+from promptchain import told
 from promptchain.batch import Tally
 from promptchain.cli.dag import draw
 from promptchain.cli.output import console, dollars, next_try, printable, seconds
-from promptchain.events import Event, ItemEnded, StepEnded, StepRetried, StepStarted, StepText
+from promptchain.events import (
+    Event,
+    ItemEnded,
+    StepEnded,
+    StepRetried,
+    StepStarted,
+    StepText,
+    ToolEnded,
+    ToolStarted,
+)
 from promptchain.plan import Plan
 from promptchain.records import Status
 
@@ -44,6 +55,7 @@ class _Row:
         self.text = ""
         self.pieces = 0
         self.note = ""
+        self.doing = ""
         self.items: int | None = None
         self.items_done = 0
 
@@ -57,7 +69,24 @@ class LiveSteps:
         self._current: str | None = None
         self._spinner = Spinner("dots", style="cyan")
         self._console = console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=12, get_renderable=self._draw)
+        self._live = self._new()
+
+    def _new(self) -> Live:
+        return Live(console=self._console, refresh_per_second=12, get_renderable=self._draw)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Takes the table away while somebody else has the terminal. Nothing happens where it is not shown."""
+        if not self._live.is_started:
+            yield
+            return
+        self._live.transient = True
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live = self._new()
+            self._live.start()
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -73,26 +102,43 @@ class LiveSteps:
 
     def observe(self, event: Event) -> None:
         """Take one event; drawing is left to the next refresh."""
-        row = self._rows[event.step]
-        if isinstance(event, StepStarted):
+        row = self._rows.get(event.step)
+        if row is None:
+            self._observe_inner(event)
+        elif isinstance(event, StepStarted):
             row.began, row.items = perf_counter(), event.items
         elif isinstance(event, StepText):
-            row.pieces += 1
+            row.pieces, row.doing = row.pieces + 1, ""
             if event.item is None:
                 row.text, row.note = row.text + event.text, ""
                 self._current = event.step
         elif isinstance(event, StepRetried):
             row.text, row.pieces = "", 0
             row.note = next_try(event.reason, event.wait)
+        elif isinstance(event, ToolStarted | ToolEnded):  # the reply that was streamed asks for it, and is no answer
+            row.text, row.pieces, row.note, row.doing = "", 0, "", _tool(event)
         elif isinstance(event, ItemEnded):
             row.items_done += 1
         elif isinstance(event, StepEnded):
             row.status, row.ended = event.result.status, perf_counter()
             row.note = event.result.error or ""
-            value = "" if event.result.value is None else template.to_text(event.result.value)
+            value = "" if event.result.value is None else told.brief(event.result.value)
             row.text = printable(" ".join(value[:_LONGEST].split()))
             if self._current == event.step:
                 self._current = None
+
+    def _observe_inner(self, event: Event) -> None:
+        """What happens in a chain that a step runs, `step.inner`, is told in the row of the step."""
+        name, _, inner = event.step.partition(".")
+        row = self._rows.get(name)
+        if row is None:
+            return
+        if isinstance(event, StepRetried):
+            row.doing = f"{inner}: {next_try(event.reason, event.wait)}"
+        elif isinstance(event, ToolStarted | ToolEnded):
+            row.doing = f"{inner}: {_tool(event)}"
+        elif isinstance(event, StepStarted | StepEnded):
+            row.doing = inner
 
     def _draw(self) -> RenderableType:
         """A line for each step. What a terminal is too narrow for goes in this order: what the step says, the lines
@@ -138,13 +184,24 @@ class LiveSteps:
 
     def _says(self, row: _Row) -> Text:
         if row.status is None and row.items is not None:
-            return Text(f"{row.items_done} of {row.items}", style="dim")
+            return Text(printable(f"{row.items_done} of {row.items}  {_line(row.doing)}".rstrip()), style="dim")
+        if row.status is None and row.doing and not row.note:
+            return Text(printable(_line(row.doing)), style="dim")
         if row.note:
             style = "yellow" if row.status is None else "red" if row.status is Status.FAILED else "dim"
-            return Text(printable(" ".join(row.note[:_LONGEST].split())), style=style)
+            return Text(printable(_line(row.note)), style=style)
         if row.status is None:
             return Text(f"{row.pieces} token{'s' * (row.pieces != 1)}" if row.pieces else "", style="dim")
         return Text(row.text)
+
+
+def _tool(event: ToolStarted | ToolEnded) -> str:
+    tool = event.tool
+    return told.tool_run(tool) if isinstance(event, ToolEnded) else told.call(tool.name, tool.arguments) + " …"
+
+
+def _line(text: str) -> str:
+    return " ".join(text[:_LONGEST].split())
 
 
 class LiveBatch:

@@ -55,7 +55,7 @@ def console(*, stderr: bool = False) -> Console:
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="promptchain")  # rich writes by itself
     coloured = colours(stream)
-    wide = None if stream.isatty() else 120
+    wide = None if stream.isatty() else PIPE
     return Console(
         stderr=stderr,
         no_color=not coloured,
@@ -65,6 +65,17 @@ def console(*, stderr: bool = False) -> Console:
         markup=False,
         width=wide,
     )
+
+
+def width() -> int:
+    """The columns of stdout; in a pipe those that `console` takes."""
+    import shutil
+
+    return max(40, shutil.get_terminal_size().columns) if sys.stdout.isatty() else PIPE
+
+
+PIPE = 120
+"""Columns of what is drawn where there is no terminal."""
 
 
 def style(text: str, code: str, stream: TextIO) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +16,8 @@ from promptchain.errors import PromptChainError, UsageError
 if TYPE_CHECKING:
     from promptchain.binding import BoundPlan
     from promptchain.chain import Chain
+    from promptchain.cli.consent import Consent
+    from promptchain.cli.traced import Traces
     from promptchain.lm.calls import Caller
     from promptchain.lm.protocol import LM
     from promptchain.project import Project
@@ -37,16 +39,19 @@ def replay(
         str | None,
         typer.Option("--at", metavar="REF", help="On another version: v8, a label; . is the work tree."),
     ] = None,
+    yes: options.Yes = False,
     cache: options.Cache = False,
     max_cost: options.MaxCost = None,
     max_calls: options.MaxCalls = None,
     max_tokens: options.MaxTokens = None,
+    trace: options.Trace = False,
     json: options.Json = False,
 ) -> None:
     """Run a recorded run again on its inputs, and say what comes out differently.
 
     Without options it runs on the version, the compiled prompts and the models that it ran on. With --from the steps
-    before are not run: their values are taken from the record.
+    before are not run: their values are taken from the record. Tools are called again; those that are marked `confirm`
+    only with --yes.
 
     Examples:
 
@@ -57,6 +62,8 @@ def replay(
       chain replay last --at .
     """
     from promptchain import inputs, replay
+    from promptchain.cli.consent import Consent
+    from promptchain.cli.traced import traces
     from promptchain.diff_runs import compare_runs
     from promptchain.project import Ceilings, Project
     from promptchain.recording import Recorder
@@ -65,16 +72,15 @@ def replay(
     before = _find(project, run)
     reference = _reference(project, before, at)
     chain = _load(project, before, reference, at)
-    lm = project.lm(cache=cache)
-    try:
-        bound = _bind(project, before, chain, reference, lm, model or [], at)
+    consent = Consent(yes=yes)
+    with traces(trace) as traced, closing(project.lm(cache=cache)) as lm, consent:
+        bound = _bind(project, before, chain, reference, lm, model or [], at, consent)
         given = replay.given(bound.plan, before, start)
         values = _inputs(chain, before)
         inputs.check(chain, values)
         caller = project.caller(lm, bound, Ceilings(max_cost, max_calls, max_tokens))
-        after = _run_again(Recorder(project, reference, chain), bound, values, caller, given, before)
-    finally:
-        lm.close()
+        recorder = Recorder(project, reference, chain)
+        after = _run_again(recorder, bound, values, caller, given, before, traced, consent)
     difference = compare_runs(before, after)
     if json:
         print_json({"run": after.model_dump(mode="json"), "taken_over": sorted(given), "diff": difference.to_json()})
@@ -86,17 +92,27 @@ def replay(
 
 
 def _bind(
-    project: Project, run: Run, chain: Chain, reference: str, lm: LM, wanted: list[str], at: str | None
+    project: Project,
+    run: Run,
+    chain: Chain,
+    reference: str,
+    lm: LM,
+    wanted: list[str],
+    at: str | None,
+    consent: Consent,
 ) -> BoundPlan:
     """The chain on the prompts of the record, compiled or not; on another version, or on another model than they were
     compiled for, on those that a run would take."""
+    from promptchain import trust
     from promptchain.cli import adopted
 
     models = _models(project, run, wanted, chain, at)
     if at is not None or (wanted and run.compiled):
-        return adopted.bind(project, reference, chain, lm, models)
+        return adopted.bind(project, reference, chain, lm, models, approve=consent)
+    trust.check(project, reference, chain)
     lock = adopted.lock_of(project, reference) if run.compiled else None
-    return project.bind(chain, lm, models, lock=lock, used=run.compiled)
+    locks = project.inner_locks(reference, chain)
+    return project.bind(chain, lm, models, lock=lock, used=run.compiled, locks=locks, approve=consent)
 
 
 def _find(project: Project, run: str) -> Run:
@@ -179,6 +195,8 @@ def _run_again(
     caller: Caller,
     given: Mapping[str, StepRun],
     before: Run,
+    traced: Traces | None,
+    consent: Consent,
 ) -> Run:
     """The run anew, as it is recorded: without secrets, as the record that it is compared with."""
     from promptchain import runner
@@ -191,9 +209,11 @@ def _run_again(
 
     def keep(result: Run) -> None:
         kept.append(recorder.keep(result.model_copy(update={"replay_of": before.id})))
+        if traced is not None:
+            traced.add(kept[-1], recorder.chain)
 
     try:
-        with step_progress(bound) as (observe, stream):
+        with step_progress(bound, consent) as (observe, stream):
             work = runner.run(bound, values, caller, observe=observe, record=keep, stream=stream, given=given)
             interrupt.run(work)
     except KeyboardInterrupt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +27,8 @@ from promptchain.cli.output import (
 if TYPE_CHECKING:
     from promptchain.batch import Tally
     from promptchain.chain import Chain
+    from promptchain.cli.consent import Consent
+    from promptchain.cli.traced import Traces
     from promptchain.errors import PromptChainError
     from promptchain.lm.budget import Spent
     from promptchain.recording import Recorder
@@ -41,16 +43,21 @@ def run(
     model: options.Models = None,
     output: options.Output = None,
     json: Annotated[bool, typer.Option("--json", help="Print the whole record as JSON.")] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print the run's events as they happen, each as a line of JSON.")
+    ] = False,
     save_run: options.SaveRun = None,
     batch: options.Batch = None,
     resume: options.Resume = False,
     source: options.Source = False,
     locked: options.Locked = False,
+    yes: options.Yes = False,
     cache: options.Cache = False,
     concurrency: options.Concurrency = None,
     max_cost: options.MaxCost = None,
     max_calls: options.MaxCalls = None,
     max_tokens: options.MaxTokens = None,
+    trace: options.Trace = False,
 ) -> None:
     """Run a chain. Its outputs go to stdout; progress, on a terminal, to stderr.
 
@@ -63,9 +70,15 @@ def run(
 
       echo '{"message": "Where is my card?"}' | chain run support --input - --json
 
+      chain run support "Where is my card?" --stream | jq -j 'select(.event == "token").text'
+
       chain run support --batch rows.jsonl -o out.jsonl
+
+      chain run support "Pay me back" --yes
     """
     from promptchain.cli import adopted
+    from promptchain.cli.consent import Consent
+    from promptchain.cli.traced import traces
     from promptchain.errors import UsageError
     from promptchain.project import Ceilings, Project
     from promptchain.recording import Recorder
@@ -73,49 +86,54 @@ def run(
     project = Project.find()
     chain = project.load(name)
     lm = project.lm(cache=cache)
-    bound = adopted.bind(project, name, chain, lm, model or [], source=source, locked=locked)
+    consent = Consent(yes=yes, asks=batch is None)
+    bound = adopted.bind(project, name, chain, lm, model or [], source=source, locked=locked, approve=consent)
     caller = project.caller(lm, bound, Ceilings(max_cost, max_calls, max_tokens), concurrency)
-    try:
+    with closing(lm), consent, traces(trace) as traced:
         if batch is not None:
-            _refuse(text=text, pairs=pairs, input=input, json=json, save_run=save_run)
+            _refuse(text=text, pairs=pairs, input=input, json=json, stream=stream, save_run=save_run)
             if output is None:
                 raise UsageError("--batch needs a file to write to", hint="add -o out.jsonl")
             recorder = Recorder(project, name, chain, any_lock=source)
-            _run_batch(
-                recorder, bound, caller, batch, Path(output), resume, concurrency or project.settings.concurrency
-            )
+            at_once = concurrency or project.settings.concurrency
+            _run_batch(recorder, bound, caller, batch, Path(output), resume, at_once, traced)
             return
         if resume:
             raise UsageError("--resume goes with --batch")
         values = _inputs(chain, text, pairs or [], input)
-        if output is not None:
-            _check_output(chain, output, bound.plan.outputs, json=json)
+        _check_printed(chain, output, bound.plan.outputs, json=json, stream=stream)
         if save_run is not None and save_run.is_dir():
             raise UsageError(f"--save-run {save_run} is a folder", hint=f"name a file: {save_run / 'run.json'}")
-        recorder = Recorder(project, name, chain, any_lock=source)
+        kept = _Kept(Recorder(project, name, chain, any_lock=source), save_run, traced)
         if not cache:
             project.warm(lm, bound)
-        _run_once(recorder, bound, caller, values, json=json, save_run=save_run, only=output)
-    finally:
-        lm.close()
+        if stream:
+            _run_streamed(kept, bound, caller, values)
+        else:
+            _run_once(kept, bound, caller, values, consent, json=json, only=output)
 
 
 def _refuse(**given: Any) -> None:
     from promptchain.errors import UsageError
 
-    names = {"text": "TEXT", "pairs": "-i", "input": "--input", "json": "--json", "save_run": "--save-run"}
+    names = {"text": "TEXT", "pairs": "-i", "input": "--input", "json": "--json"}
+    names |= {"stream": "--stream", "save_run": "--save-run"}
     for key, value in given.items():
         if value:
             raise UsageError(f"{names[key]} does not go with --batch", hint="the inputs are the rows of the file")
 
 
-def _check_output(chain: Chain, name: str, known: Iterable[str], *, json: bool) -> None:
+def _check_printed(chain: Chain, name: str | None, known: Iterable[str], *, json: bool, stream: bool) -> None:
+    """Raises UsageError where stdout cannot have all that is asked for, or an output is none of the chain's."""
     from promptchain.errors import UsageError, known_or_nearest
 
-    if name not in known:
+    if name is not None and name not in known:
         hint = known_or_nearest(name, known, "outputs")
         raise UsageError(f"the chain '{chain.name}' has no output '{name}'", hint=hint)
-    if json:
+    if stream and (json or name is not None):
+        other = "--json" if json else "-o"
+        raise UsageError(f"--stream prints events, so {other} does not go with it", hint="leave one of them out")
+    if json and name is not None:
         raise UsageError("--json prints the whole record, so -o does not go with it", hint="leave one of them out")
 
 
@@ -144,37 +162,47 @@ def stdin_text() -> str:
         raise InputError(f"standard input is not UTF-8 (byte {exc.start + 1})") from None
 
 
+def _run_streamed(kept: _Kept, bound: Any, caller: Any, values: dict[str, Any]) -> None:
+    from promptchain import runner
+    from promptchain.cli import interrupt
+    from promptchain.cli.stream import Lines
+
+    lines = Lines()
+    lines.begin(bound, values)
+    try:
+        work = runner.run(bound, values, caller, observe=lines.observe, record=kept.keep, stream=True)
+        interrupt.run(lines.watched(work))
+    except KeyboardInterrupt:
+        if lines.gone is not None:
+            raise lines.gone from None
+        if kept.last is not None:
+            lines.end(kept.last, interrupted=True)
+        _tell_where(kept)
+        raise
+    assert kept.last is not None
+    lines.end(kept.last)
+    _conclude(kept, kept.last)
+    if kept.error:
+        raise kept.error
+
+
 def _run_once(
-    recorder: Recorder,
-    bound: Any,
-    caller: Any,
-    values: dict[str, Any],
-    *,
-    json: bool,
-    save_run: Path | None,
-    only: str | None,
+    kept: _Kept, bound: Any, caller: Any, values: dict[str, Any], consent: Consent, *, json: bool, only: str | None
 ) -> None:
     from promptchain import runner
     from promptchain.cli import interrupt
-    from promptchain.records import Status
 
-    kept = _Kept(recorder, save_run)
     try:
-        with step_progress(bound) as (observe, stream):
+        with step_progress(bound, consent) as (observe, stream):
             work = runner.run(bound, values, caller, observe=observe, record=kept.keep, stream=stream)
             result = interrupt.run(work)
     except KeyboardInterrupt:
-        if kept.run:
-            note(f"what was done is recorded: {kept.where()}")
+        _tell_where(kept)
         raise
     result = kept.run or result
     if json:
         print_json(result.model_dump(mode="json"))
-    for name, step in result.steps.items():
-        for warning in step.warnings:
-            warn(f"step '{name}': {warning}")
-    if result.status is Status.FAILED:
-        _fail(result, kept.where())
+    _conclude(kept, result)
     if not json:
         print_outputs(result.outputs if only is None else {only: result.outputs[only]})
         if animated(sys.stderr):
@@ -182,9 +210,25 @@ def _run_once(
             calls = f"{totals.calls} call{'s' * (totals.calls != 1)}"
             spent = f"{calls}, {totals.tokens} tokens, {dollars(totals.cost)}"
             note(style(f"{seconds(result.seconds)}, {spent}", "2", sys.stderr))
-            _cite(recorder, result)
+            _cite(kept.recorder, result)
     if kept.error:
         raise kept.error
+
+
+def _tell_where(kept: _Kept) -> None:
+    if kept.run:
+        note(f"what was done is recorded: {kept.where()}")
+
+
+def _conclude(kept: _Kept, result: Run) -> None:
+    """Say what a user should know of the run, and end the command where it failed."""
+    from promptchain.records import Status
+
+    for name, step in result.steps.items():
+        for warning in step.warnings:
+            warn(f"step '{name}': {warning}")
+    if result.status is Status.FAILED:
+        _fail(result, kept.where())
 
 
 def _cite(recorder: Recorder, result: Run) -> None:
@@ -196,12 +240,14 @@ def _cite(recorder: Recorder, result: Run) -> None:
 
 
 class _Kept:
-    """Has the record of a run in the store, and in the file of --save-run. What goes wrong there is told after the
-    answer: `error`."""
+    """Keeps a run: in the store, in the file of --save-run, and as a trace. What goes wrong there is told after the
+    answer: `error`. last: the record, wherever it is kept; run: the record, where it is."""
 
-    def __init__(self, recorder: Recorder, save_run: Path | None) -> None:
-        self._recorder = recorder
+    def __init__(self, recorder: Recorder, save_run: Path | None, traced: Traces | None) -> None:
+        self.recorder = recorder
         self._save_run = save_run
+        self._traced = traced
+        self.last: Run | None = None
         self.run: Run | None = None
         self.error: PromptChainError | None = None
 
@@ -209,10 +255,12 @@ class _Kept:
         from promptchain.errors import PromptChainError
         from promptchain.project import write_record
 
-        result = self._recorder.keep(result)
-        for problem in self._recorder.problems:
+        result = self.last = self.recorder.keep(result)
+        if self._traced is not None:
+            self._traced.add(result, self.recorder.chain)
+        for problem in self.recorder.problems:
             warn(str(problem))
-        if not self._recorder.problems:
+        if not self.recorder.problems:
             self.run = result
         if self._save_run is not None:
             try:
@@ -242,13 +290,14 @@ def _fail(result: Run, record: str) -> None:
 
 
 @contextmanager
-def step_progress(bound: Any) -> Iterator[tuple[Any, bool]]:
-    """An observer of the run, and whether it wants the replies' text: a live table on a terminal, else lines for what
-    a user should know."""
+def step_progress(bound: Any, consent: Consent) -> Iterator[tuple[Any, bool]]:
+    """An observer of the run, and whether it wants the replies' text: a live table on a terminal, which makes room for
+    questions, else lines for what a user should know."""
     if animated(sys.stderr):
         from promptchain.cli.live import LiveSteps
 
         with LiveSteps(bound.plan) as live:
+            consent.pause = live.paused
             yield live.observe, True
     else:
         yield _tell_retries, False
@@ -261,7 +310,16 @@ def _tell_retries(event: Any) -> None:
         note(f"step '{event.step}': {next_try(event.reason, event.wait)}")
 
 
-def _run_batch(recorder: Recorder, bound: Any, caller: Any, rows: Path, output: Path, resume: bool, limit: int) -> None:
+def _run_batch(
+    recorder: Recorder,
+    bound: Any,
+    caller: Any,
+    rows: Path,
+    output: Path,
+    resume: bool,
+    limit: int,
+    traced: Traces | None,
+) -> None:
     from promptchain.cli import interrupt
     from promptchain.project import run_batch
 
@@ -273,7 +331,9 @@ def _run_batch(recorder: Recorder, bound: Any, caller: Any, rows: Path, output: 
         progress(tally, row)
 
     def record(run: Run) -> None:
-        recorder.keep(run, durable=False)
+        run = recorder.keep(run, durable=False)
+        if traced is not None:
+            traced.add(run, recorder.chain)
 
     try:
         with _batch_progress() as progress:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptchain.cli import complete, options
-from promptchain.cli.output import dollars, note, plural, print_json, printable, say, seconds, style, table, when
+from promptchain.cli.output import dollars, note, print_json, printable, say, seconds, table, when, width
 
 if TYPE_CHECKING:
     from promptchain.history import History
@@ -177,11 +177,18 @@ def show(
         str,
         typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or last.", autocompletion=complete.runs),
     ],
+    full: Annotated[
+        bool, typer.Option("--full", help="Cut nothing: passages, what tools gave, replies that did not do.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
-    """Show a run: its inputs, what each step gave, and what it used.
+    """Show a run: its inputs, what each step did and gave, and what it used.
 
-    Example: chain runs show last
+    Examples:
+
+      chain runs show last
+
+      chain runs show last --full
     """
     from promptchain.history import History
     from promptchain.records import checked
@@ -190,58 +197,10 @@ def show(
         row = history.find_run(run)
         record = history.runs.read(row)
         version = _Numbers(history).of(row)
-    if not json:
-        record = checked(record).model_dump(mode="json")
     if json:
         print_json({**record, "version": version})
         return
-    _print(record, version)
+    from promptchain.cli.runs_view import View
 
-
-def _print(record: dict[str, Any], version: str) -> None:
-    totals = record.get("totals") or {}
-    tokens = (totals.get("prompt_tokens") or 0) + (totals.get("completion_tokens") or 0)
-    used = f"{seconds(record.get('seconds') or 0)}, {tokens} tokens, {dollars(totals.get('cost'))}"
-    say(style(f"run {record['id']}", "1", sys.stdout))
-    place = f"{version} on {record.get('model') or 'no model'}, {when(record.get('started') or '')}"
-    say(printable(f"{place}: {record.get('status')}; {used}"))
-    if isinstance(compiled := record.get("compiled"), dict):
-        steps = ", ".join(map(str, compiled.get("steps") or ()))
-        say(printable(f"compiled for {compiled.get('model')}: {steps}"))
-    if record.get("replay_of"):
-        say(printable(f"replays {record['replay_of']}"))
-    if record.get("error"):
-        say(style(printable(f"error: {record['error']}"), "31", sys.stdout))
-    if record.get("hint"):
-        say(printable(f"  hint: {record['hint']}"))
-    _print_values("inputs", record.get("inputs") or {})
-    for name, step in (record.get("steps") or {}).items():
-        calls = [call for part in (step, *(step.get("items") or ())) for call in part.get("calls") or ()]
-        spent = sum((call.get("prompt_tokens") or 0) + (call.get("completion_tokens") or 0) for call in calls)
-        say("")
-        head = (
-            f"{step.get('status')}, {seconds(step.get('seconds') or 0)}, {plural(len(calls), 'call')}, {spent} tokens"
-        )
-        say(f"{style(printable(f'step {name}'), '1', sys.stdout)}  {printable(head)}")
-        if step.get("error"):
-            say(_indented(step["error"]))
-        if step.get("value") is not None:
-            say(_indented(step["value"]))
-    _print_values("outputs", record.get("outputs") or {})
-
-
-def _print_values(title: str, values: dict[str, Any]) -> None:
-    say("")
-    say(style(title, "1", sys.stdout))
-    for name, value in values.items():
-        say(_indented(f"{name}: {_text(value)}"))
-
-
-def _text(value: Any) -> str:
-    from json import dumps
-
-    return value if isinstance(value, str) else dumps(value, ensure_ascii=False)
-
-
-def _indented(value: Any) -> str:
-    return "\n".join(f"  {line}" for line in printable(_text(value)).splitlines() or [""])
+    for line in View(None if full else width()).lines(checked(record), version):
+        say(line)

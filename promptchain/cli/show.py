@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from promptchain.cli import complete, options
-from promptchain.cli.output import console, note, on_terminal, print_json, printable, say, style
+from promptchain.cli.output import console, on_terminal, print_json, printable, say, style
 
 if TYPE_CHECKING:
     from promptchain.adopted import Adopted
     from promptchain.chain import Chain
-    from promptchain.lm.protocol import Message
-    from promptchain.plan import Plan
+    from promptchain.plan import AnyStep, Plan
     from promptchain.project import Project
 
 
@@ -24,17 +22,23 @@ def show(
     text: options.Text = None,
     step: Annotated[str | None, typer.Option("--step", help="Only this step.", autocompletion=complete.steps)] = None,
     rendered: Annotated[
-        bool, typer.Option("--rendered", help="Print the exact messages that would be sent, without sending them.")
+        bool, typer.Option("--rendered", help="Print what would be sent, searched and called, without doing it.")
     ] = False,
     pairs: options.RenderedInputs = None,
     model: options.Models = None,
     source: options.Source = False,
     json: options.Json = False,
 ) -> None:
-    """Show a chain: its steps as a table and as a graph, for which models it is compiled, or the messages that its
-    steps send.
+    """Show a chain: its steps as a table and as a graph, for which models it is compiled; or the messages that its
+    steps send, with their tools, and what they search.
 
-    Example: chain show support --rendered -i message="Where is my card?"
+    Examples:
+
+      chain show support
+
+      chain show support --rendered -i message="Where is my card?"
+
+      chain show support --rendered --step reply -i message="Where is my card?" -i help=@passages.json
     """
     from promptchain import plan
     from promptchain.errors import UsageError, known_or_nearest
@@ -47,14 +51,17 @@ def show(
     if (text is not None or pairs) and not rendered:
         raise UsageError("inputs are only of use with --rendered", hint="add --rendered")
     if rendered:
-        given = _given(chain, text, pairs or [])
-        _print_rendered(_rendered(project, name, chain, model or [], given, step, source=source), json=json)
+        from promptchain.cli import show_rendered, show_view
+
+        given = show_rendered.given(chain, text, pairs or [])
+        found = show_rendered.entries(project, name, chain, model or [], given, step, source=source)
+        show_view.show(found, json=json)
         return
-    found = [] if source else _compiled(project, name, chain, model or [])
+    compiled = [] if source else _compiled(project, name, chain, model or [])
     if json:
-        print_json({**_as_json(plan.build(chain), step), "compiled": dict(map(_compiled_json, found))})
+        print_json({**_as_json(plan.build(chain), step), "compiled": dict(map(_compiled_json, compiled))})
     else:
-        _print_chain(plan.build(chain), step, project.settings.model, found)
+        _print_chain(plan.build(chain), step, project.settings.model, compiled)
 
 
 def _compiled(project: Project, reference: str, chain: Chain, models: list[str]) -> list[Adopted]:
@@ -139,14 +146,16 @@ def _draw(plan: Plan) -> Any:
 
 
 def _row(plan: Plan, name: str) -> tuple[str, ...]:
+    from promptchain import told
     from promptchain.chain import PromptStep
 
     step = plan.nodes[name].step
     modifiers = [key for key in ("when", "for_each", "assert_") if getattr(step, key)]
-    output, model, says = step.type.describe(), "", ""
+    output, model, says = _output(step), "", told.does(step)
     if isinstance(step, PromptStep):
         model = step.model or ""
         modifiers += [key for key in ("reasoning", "demos", "fallbacks", "tools") if getattr(step, key)]
+        modifiers += ["samples"] if step.samples > 1 else []
         says = step.instructions.text or step.prompt.text
     if step.for_each:
         output += "[]"
@@ -156,155 +165,28 @@ def _row(plan: Plan, name: str) -> tuple[str, ...]:
     return step.kind, model, output, " ".join(key.removesuffix("_") for key in modifiers), first[:60]
 
 
+def _output(step: AnyStep) -> str:
+    """The type of what a step gives; that of passages, of code and of a chain's outputs is not the default, a text."""
+    if step.output is not None or step.kind == "prompt":
+        return step.type.describe()
+    return {"retrieve": "passages", "chain": "outputs"}.get(step.kind, "")
+
+
 def _print_source(plan: Plan, name: str) -> None:
+    from promptchain import told
     from promptchain.chain import PromptStep
 
     step = plan.nodes[name].step
-    if isinstance(step, PromptStep):
-        for title, part in (("instructions", step.instructions), ("prompt", step.prompt)):
-            if part.text:
-                say(style(f"\n{title}" + (f" ({part.file})" if part.file else ""), "1", sys.stdout))
-                say(on_terminal(part.text.rstrip()))
-
-
-def _given(chain: Chain, text: str | None, pairs: list[str]) -> dict[str, Any]:
-    """Values for inputs and for steps' outputs, each by its type."""
-    from promptchain import inputs
-
-    values = inputs.from_pairs(chain, pairs)
-    if text is not None:
-        values = {**inputs.from_text(chain, text), **values}
-    optional = [name for name in chain.input_type.fields() if name not in chain.input_type.required]
-    return {**dict.fromkeys(optional), **typed(chain, values)}
-
-
-def typed(chain: Chain, values: dict[str, Any]) -> dict[str, Any]:
-    """The values with those of steps read by the steps' types. Raises InputError, also for a name that is unknown."""
-    import json
-
-    from promptchain.errors import InputError, known_or_nearest
-
-    known = [*chain.input_type.fields(), *chain.steps]
-    for name, value in values.items():
-        if name not in known:
-            hint = known_or_nearest(name, known, "inputs and steps")
-            raise InputError(f"the chain '{chain.name}' has no input or step '{name}'", hint=hint)
-        if name in chain.steps:
-            step = chain.steps[name]
-            try:
-                values[name] = json.loads(value) if step.for_each else step.type.coerce(value)
-            except ValueError as exc:
-                raise InputError(f"step '{name}': {exc}") from None
-    return values
-
-
-def _rendered(
-    project: Project,
-    reference: str,
-    chain: Chain,
-    models: list[str],
-    values: dict[str, Any],
-    only: str | None,
-    *,
-    source: bool,
-) -> list[dict[str, Any]]:
-    """For each prompt step its request, or the names it lacks."""
-    from promptchain.cli import adopted
-
-    lm = project.lm()
-    bound = adopted.bind(project, reference, chain, lm, models, source=source)
-    found = []
-    for name, prompt in bound.prompts.items():
-        if only not in (None, name):
-            continue
-        lacking = _lacking(bound.plan, name, values)
-        entry: dict[str, Any] = {"step": name, "model": prompt.model, "format": prompt.format().value}
-        if bound.adopted and bound.adopted.variant and name in bound.adopted.variant.steps:
-            entry["compiled"] = True
-        if lacking:
-            found.append({**entry, "needs": lacking})
-            continue
-        request = prompt.request({**dict.fromkeys(chain.steps), **values, **first_item(prompt.step, values)})
-        entry["messages"] = [_message(message) for message in request.messages]
-        entry["params"] = dict(request.params)
-        entry |= {"tools": [asdict(tool) for tool in request.tools]} if request.tools else {}
-        entry |= {"schema": request.schema} if request.schema else {}
-        entry |= {"choices": list(request.choices)} if request.choices else {}
-        found.append(entry)
-    return found
-
-
-def _message(message: Message) -> dict[str, Any]:
-    """As it is shown: images and files stand in the text by name and size, and beside it as they are."""
-    from promptchain import media
-
-    shown: dict[str, Any] = {"role": message.role, "content": media.as_text(message)}
-    return shown | ({"media": [asdict(one) for one in message.media]} if message.media else {})
-
-
-def first_item(step: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """What a `for_each` step sees on its first round, where the list is known."""
-    from promptchain import template
-
-    if step.for_each is None:
-        return {}
-    try:
-        items = template.expression(step.for_each.in_).value(values)
-    except template.TemplateFault:
-        return {}
-    return {step.for_each.as_: items[0], "index": 0} if isinstance(items, list) and items else {}
-
-
-def _lacking(plan: Plan, name: str, values: dict[str, Any]) -> list[str]:
-    """The names that are not there and without which the messages of a step cannot be rendered."""
-    from promptchain import template
-
-    step = plan.nodes[name].step
-    lacking = _needed(plan, name) - set(values) - set(first_item(step, values))
-    if step.for_each and lacking & {step.for_each.as_, "index"}:  # the item is had by giving the list
-        lists = {ref.name for ref in template.expression(step.for_each.in_).references}
-        lacking = (lacking - {step.for_each.as_, "index"}) | lists
-    return sorted(lacking)
-
-
-def _needed(plan: Plan, name: str) -> set[str]:
-    """The names that the messages of a step are made of, but for those that may be null."""
-    from promptchain import template
-
-    needed: set[str] = set()
-    for text in plan.nodes[name].step.texts():
-        if text.path[0] in ("instructions", "prompt"):
-            needed |= {ref.name for ref in template.parse(text.text).references if not ref.tolerant}
-    return needed
-
-
-def _print_rendered(entries: list[dict[str, Any]], *, json: bool) -> None:
-    if json:
-        print_json(entries)
+    if not isinstance(step, PromptStep):
+        say(printable(f"\n{told.does(step)}"))
         return
-    for entry in entries:
-        if "needs" in entry:
-            give = " ".join(f"-i {name}=…" for name in entry["needs"])
-            note(f"step '{entry['step']}' is not rendered: it needs {', '.join(entry['needs'])}; give {give}")
-            continue
-        compiled = ", compiled" if entry.get("compiled") else ""
-        say(style(f"━━ {entry['step']} → {entry['model']} (format: {entry['format']}{compiled})", "1", sys.stdout))
-        for message in entry["messages"]:
-            say(style(f"── {message['role']}", "36", sys.stdout))
-            say(on_terminal(message["content"]))
-        if "tools" in entry:
-            say(style("── may call", "36", sys.stdout))
-            for tool in entry["tools"]:
-                say(on_terminal(f"{tool['name']}: {tool['description']}"))
-        for key in ("schema", "choices"):
-            if key in entry:
-                what = "held to the schema" if key == "schema" else "held to one of"
-                say(style(f"── {what}", "36", sys.stdout))
-                say(on_terminal(_compact(entry[key])))
-        say("")
-
-
-def _compact(value: Any) -> str:
-    import json
-
-    return json.dumps(value, ensure_ascii=False)
+    if step.samples > 1:
+        say(f"\n{told.samples(step.samples, step.select)}")
+    if step.tools:
+        say(style("\ntools", "1", sys.stdout))
+        for tool in step.tools:
+            say(printable(f"  {told.tool(tool)}"))
+    for title, part in (("instructions", step.instructions), ("prompt", step.prompt)):
+        if part.text:
+            say(style(f"\n{title}" + (f" ({part.file})" if part.file else ""), "1", sys.stdout))
+            say(on_terminal(part.text.rstrip()))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,11 +58,13 @@ def command(
     max_errors: Annotated[
         int, typer.Option("--max-errors", min=0, help="Stop when more examples than this cannot be scored.")
     ] = 10,
+    yes: options.Yes = False,
     no_cache: options.NoCache = False,
     concurrency: options.Concurrency = None,
     max_cost: options.MaxCost = None,
     max_calls: options.MaxCalls = None,
     max_tokens: options.MaxTokens = None,
+    trace: options.Trace = False,
     json: options.Json = False,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML too.")] = None,
     markdown: Annotated[
@@ -72,7 +76,7 @@ def command(
     """Test chains on their datasets: scores by step, and which step costs the chain how much.
 
     Answers come from the response cache where the same was asked before. Exit code 100: a gate is not met or, without
-    a gate, an example failed.
+    a gate, an example failed. Tools that are marked `confirm` are called only with --yes.
 
     Examples:
 
@@ -83,9 +87,12 @@ def command(
       chain test support --model openai/gpt-5-mini --model local/smollm2
     """
     from promptchain.cli import test_jobs, test_view
+    from promptchain.cli.consent import Consent
+    from promptchain.cli.traced import traces
     from promptchain.project import Ceilings, Project
 
     project = Project.find()
+    consent = Consent(yes=yes)
     asked = test_jobs.Options(
         models=tuple(model or ()),
         files=tuple(dataset or ()),
@@ -97,14 +104,14 @@ def command(
         locked=locked,
         at_once=concurrency or project.settings.concurrency,
         cached=not no_cache,
+        consent=consent,
     )
     lm = project.lm(cache=not no_cache)
-    try:
+    with closing(lm), consent, traces(trace) as traced:
+        asked = replace(asked, traced=traced)
         jobs = [test_jobs.job_for(project, lm, name, asked) for name in test_jobs.names(project, names or [])]
         caller = test_jobs.caller_for(project, lm, jobs, Ceilings(max_cost, max_calls, max_tokens), concurrency)
         verdicts = test_jobs.run_jobs(project, lm, caller, jobs, asked)
-    finally:
-        lm.close()
     if json:
         from promptchain.reports.data import data
 

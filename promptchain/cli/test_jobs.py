@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING, Any
 from promptchain.cli.output import note, warn
 
 if TYPE_CHECKING:
+    from promptchain.cli.consent import Consent
+    from promptchain.cli.traced import Traces
     from promptchain.criteria import Assertion, Gate, Test
     from promptchain.evaluate import Progress
-    from promptchain.examples import Examples
+    from promptchain.examples import Example, Examples
     from promptchain.lm.calls import Caller
     from promptchain.lm.protocol import LM
     from promptchain.project import Project
     from promptchain.recording import Recorder
+    from promptchain.records import Run
     from promptchain.testing import Case, Evaluation, Verdict
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for, as far as it is the same for every chain. cached: answers are kept."""
+    """What was asked for, as far as it is the same for every chain. cached: answers are kept. traced: what traces the
+    runs of the examples."""
 
     models: tuple[str, ...]
     files: tuple[Path, ...]
@@ -34,6 +38,8 @@ class Options:
     cached: bool = True
     source: bool = False
     locked: bool = False
+    traced: Traces | None = None
+    consent: Consent | None = None
 
 
 @dataclass(frozen=True)
@@ -92,10 +98,12 @@ def job_for(project: Project, lm: LM, name: str, asked: Options) -> Job:
     before: list[Case] = []
     for column in columns or [""]:
         models = (*steps, *([column] if column else []))
-        bound = adopted.bind(project, name, chain, lm, models, source=asked.source, locked=asked.locked)
+        bound = adopted.bind(
+            project, name, chain, lm, models, source=asked.source, locked=asked.locked, approve=asked.consent
+        )
         cases.append(Case(column if len(columns) > 1 and column else name, name, chain, bound))
         if baseline is not None:
-            before.append(_baseline(project, lm, name, chain.name, baseline, models, source=asked.source))
+            before.append(_baseline(project, lm, name, chain.name, baseline, models, asked))
     if baseline is not None and _is_model(baseline):
         del before[1:]  # it is the same for all
     if choices and len(cases) == 1:
@@ -111,7 +119,7 @@ def _is_model(word: str) -> bool:
 
 
 def _baseline(
-    project: Project, lm: LM, name: str, chain: str, word: str, models: tuple[str, ...], *, source: bool
+    project: Project, lm: LM, name: str, chain: str, word: str, models: tuple[str, ...], asked: Options
 ) -> Case:
     """What is compared with: a version of the chain, or the chain on another model; each on its own compiled prompts.
     Raises UsageError."""
@@ -123,7 +131,7 @@ def _baseline(
     if _is_model(word):
         words = [own for own in models if is_of_step(own)] + [word]
         loaded = project.load(name)
-        bound = adopted.bind(project, name, loaded, lm, words, source=source)
+        bound = adopted.bind(project, name, loaded, lm, words, source=asked.source, approve=asked.consent)
         return Case(f"{chain} on {word}", name, loaded, bound)
     reference = word if "@" in word and not word.startswith("@") else f"{chain}@{word.removeprefix('@')}"
     try:
@@ -132,7 +140,7 @@ def _baseline(
         raise UsageError(f"there is no {reference} to compare with: {exc.message}", hint=exc.hint) from None
     known = [own for own in models if not is_of_step(own) or own.partition("=")[0] in loaded.steps]
     try:
-        bound = adopted.bind(project, reference, loaded, lm, known, source=source)
+        bound = adopted.bind(project, reference, loaded, lm, known, source=asked.source, approve=asked.consent)
         return Case(reference, reference, loaded, bound)
     except UsageError as exc:
         raise UsageError(f"{reference}: {exc.message}", hint=exc.hint) from None
@@ -220,6 +228,10 @@ async def _one(
         shown.count(last.state)
         watch()
 
+    def trace(run: Run, example: Example) -> None:
+        if asked.traced is not None:
+            asked.traced.add(run, case.chain, example=example.id)
+
     found = testing.suited(case, job.data) if any(case is other for other in job.before) else job.data
     return await testing.evaluate_case(
         project,
@@ -235,4 +247,5 @@ async def _one(
         at_once=asked.at_once,
         max_errors=asked.max_errors,
         watch=forward,
+        on_run=trace,
     )

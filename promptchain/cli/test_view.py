@@ -86,7 +86,7 @@ def _show(verdict: Verdict) -> None:
     data = evaluation.data
     tries = f", {evaluation.repeat} tries each" if evaluation.repeat > 1 else ""
     models = ", ".join(dict.fromkeys(evaluation.models.values()))
-    where = f"{evaluation.version or evaluation.case.reference} on {models}"
+    where = (evaluation.version or evaluation.case.reference) + (f" on {models}" if models else "")
     say(style(where, "1", sys.stdout) + f": {plural(data.count, 'example')} of {', '.join(data.files)}{tries}")
     if summary.tries:
         _table([*map(_row, summary.steps), *_last_rows(summary)], ("step", *_COLUMNS))
@@ -243,7 +243,8 @@ def _notes(evaluation: Evaluation) -> None:
         f"; judges: {plural(judges.calls, 'new call')}, {judges.cached} cached" if judges.calls + judges.cached else ""
     )
     new = max(0, evaluation.spent.calls - judges.calls)  # with those that were made on expected values
-    cached = plural(new, "new call") if new else "all answers came from the cache"
+    from_cache = "all answers came from the cache" if summary.calls else "no model was asked"
+    cached = plural(new, "new call") if new else from_cache
     spent = f"{cached}, {dollars(evaluation.spent.cost)} spent{asked}; {seconds(evaluation.seconds)}"
     retried = sum(step.retries for step in summary.steps)
     again = f"; {plural(retried, 'reply').replace('replys', 'replies')} did not fit" if retried else ""

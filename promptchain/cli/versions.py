@@ -113,12 +113,13 @@ def _scores(evaluations: Sequence[Mapping[str, Any]], version: Version) -> list[
         score, models = evaluation.get("score"), evaluation.get("models")
         if not isinstance(models, dict) or not (told := _score(score if isinstance(score, dict) else {})):
             continue  # nothing could be scored; or a remote sent it, and it is no evaluation
-        name = _cell(" + ".join(dict.fromkeys(map(str, models.values()))))
+        name = _cell(" + ".join(dict.fromkeys(map(str, models.values()))))  # empty where no step asks one
         name += " (source)" * bool(version.compiled and not evaluation.get("compiled"))
         part = bool(evaluation.get("words") or evaluation.get("stopped"))
         if name not in found or not (part or name in whole):
             share, examples = told
-            found[name] = f"{share} {name}, {examples}" + " (a part)" * part + _retrieval(evaluation)
+            of = f"{share} {name}" if name else share
+            found[name] = f"{of}, {examples}" + " (a part)" * part + _retrieval(evaluation)
             whole |= set() if part else {name}
     return list(found.values())
 

@@ -62,6 +62,46 @@ def redact(text: str) -> str:
         text = masked  # once more: a key that stood right behind another one begins a word only now
 
 
+def settled(text: str) -> int:
+    """How many characters of `text` no secret can have begun in that more text would complete: what comes in pieces is
+    redacted and passed on up to there, and the rest is kept until it goes on.
+
+    >>> settled("It is sk-ab"), settled("It is on"), settled("on, ")
+    (6, 6, 4)
+    """
+    values = _secret_values(os.environ.items())
+    end = min(_settled_by_form(text), *(len(text) - _begun(value, text) for value in values), len(text))
+    known = [_KNOWN, *([_any_of(values)] if values else [])]
+    while cut := [
+        match.start() for form in known for match in form.finditer(text) if match.start() < end < match.end()
+    ]:
+        end = min(cut)
+    return end if len(text) - end <= _LONGEST else len(text)
+
+
+def _settled_by_form(text: str) -> int:
+    """As `settled`, for what has a well-known form."""
+    end = len(text.rstrip(_KEY_CHARACTERS))
+    if scheme := _SCHEME.search(text, max(0, end - 16), end):
+        end = scheme.start()
+    address = text.rfind("://")
+    if address >= 0 and _PASSWORD.fullmatch(text, address):
+        end = min(end, address)
+    return min(end, text.rindex(":")) if text.endswith((":", ":/")) else end
+
+
+def _begun(value: str, text: str) -> int:
+    """How many characters of `value`, but not all, `text` ends with."""
+    longest = min(len(value) - 1, len(text))
+    return next((count for count in range(longest, 0, -1) if text.endswith(value[:count])), 0)
+
+
+_KEY_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="
+_SCHEME = re.compile(r"[Bb]earer\s{1,4}\Z")
+_PASSWORD = re.compile(r"://[^\s/:@'\"<>*]{0,256}(?::[^\s/@'\"<>]{0,256})?")
+_LONGEST = 8192
+
+
 def redact_data(value: Any) -> Any:
     """JSON data with each of its texts redacted, keys too: JSON's escapes would hide a password with a quote in it."""
     # All at once first, which is far cheaper, and finds nothing nearly always.

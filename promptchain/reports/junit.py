@@ -69,7 +69,8 @@ def _properties(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     yield "chain", evaluation.case.chain.name
     if version := evaluation.version or evaluation.content:
         yield "version", version
-    yield "model", numbers.models(evaluation)
+    if models := numbers.models(evaluation):
+        yield "model", models
     for step, model in evaluation.models.items():
         yield f"model.{step}", model
     yield "dataset", evaluation.data.digest

@@ -76,7 +76,7 @@ class Corpus:
                 return await self._refreshed(embed, progress)
             except _Fault as fault:
                 await self._recover(fault)
-        raise PromptChainError("the index of passages is damaged again and again", hint="is the disk sound?")
+        raise _hopeless()
 
     async def search(
         self,
@@ -105,12 +105,13 @@ class Corpus:
         def ask() -> list[Passage]:
             return self._found(match(query), vector, top_k, min_score, mode, only)
 
-        try:
-            return await self._run(ask)
-        except _Fault as fault:  # damaged where nothing has read before
-            await self._recover(fault)
-        await self.refresh(embed if mode != "lexical" else None)
-        return await self._run(ask)
+        for _ in range(_TRIES):
+            try:
+                return await self._run(ask)
+            except _Fault as fault:  # damaged where nothing has read before
+                await self._recover(fault)
+            await self.refresh(embed if mode != "lexical" else None)
+        raise _hopeless()
 
     async def of(self, sources: Sequence[str], limit: int = 1000) -> list[Passage]:
         """The passages of files as they stand there, without a score. Raises PromptChainError."""
@@ -153,7 +154,10 @@ class Corpus:
             size = sum(stamp.size for stamp in self._listing().files.values())
             self._keeper.recover(fault.cause, size)
 
-        await self._run(work)
+        try:
+            await self._run(work)
+        except _Fault as again:
+            raise PromptChainError(f"the index of passages cannot be used: {again}") from again
 
     async def _refreshed(self, embed: Embed | None, progress: Progress | None) -> str:
         stop, loop = Event(), asyncio.get_running_loop()
@@ -210,7 +214,7 @@ class Corpus:
 
     def _fingerprint(self) -> str:
         hashes = sorted((path, known.sha) for path, known in self._keeper.known.items())
-        made = [index.FORMAT, self._spec.split.model_dump(), self._spec.embedder, hashes]
+        made = [index.FORMAT, self._spec.split.model_dump(), self._spec.named_embedder, hashes]
         return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16]
 
     def _found(
@@ -228,6 +232,8 @@ class Corpus:
         rankings: list[Ranked] = []
         if mode != "dense":
             rankings.append(search.lexical(db, words, wide, only) if words else [])
+        if vector is not None:
+            self._look_at_vectors()  # another task may have refreshed without them
         if vector is not None and self._vectors is not None:
             among = None if only.sql == "1" else dense.of_passages(db, only)
             rankings.append(search.of_vectors(db, self._vectors.nearest(vector, wide, among), wide, only))
@@ -287,10 +293,14 @@ class Corpus:
             self._vectors = dense.Vectors(self._keeper.view, path and path.with_suffix(""))
 
 
+def _hopeless() -> PromptChainError:
+    return PromptChainError("the index of passages is damaged again and again", hint="is the disk sound?")
+
+
 def index_path(root: Path, folder: Path, spec: Retrieve, state: Path) -> Path:
     """Where the index of such passages lies: one for each choice of files, splitting and embedder."""
     place = os.path.relpath(folder.resolve(), root.resolve())
-    chosen = [place, spec.patterns, spec.split.model_dump(), spec.embedder]
+    chosen = [place, spec.patterns, spec.split.model_dump(), spec.named_embedder]
     name = hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:16]
     return state / "retrieval" / f"{name}.db"
 

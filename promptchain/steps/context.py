@@ -50,7 +50,7 @@ async def _no_chain(plan: Any, inputs: Mapping[str, Any], record: Callable[[Run]
 
 def in_order(tools: Iterable[ToolRun]) -> tuple[ToolRun, ...]:
     """The calls of tools in the order in which they began."""
-    return tuple(sorted(tools, key=lambda run: (run.turn, run.started)))
+    return tuple(sorted(tools, key=lambda run: (run.started, run.turn)))
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,11 @@ class Context:
     def own_calls(self) -> tuple[Call, ...]:
         """The calls that were made for this sample."""
         return tuple(call for call in self.calls if call.sample == self.sample)
+
+    @property
+    def own_tools(self) -> tuple[ToolRun, ...]:
+        """The calls of tools that were made for this sample."""
+        return tuple(run for run in self.tools_in_order if run.sample == self.sample)
 
     @property
     def tools_in_order(self) -> tuple[ToolRun, ...]:

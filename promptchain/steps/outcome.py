@@ -20,6 +20,7 @@ class Outcome:
     tools: tuple[ToolRun, ...] = ()
     run: Run | None = None
     fingerprint: str | None = None
+    sample: int | None = None
 
 
 class StepError(PromptChainError):

@@ -158,13 +158,14 @@ class _Dialogue:
             warnings.append(model_call.cut_off_warning(answer))
         thoughts = [*self._thoughts, *([found.reasoning] if found.reasoning else [])]
         calls, own = self._context.calls, len(self._context.calls)
-        self._note(request, answer, keep=found.value != answer.response.text)
+        drawn = self._bound.step.samples > 1  # then it may not be the step's value
+        self._note(request, answer, keep=drawn or found.value != answer.response.text)
         outcome = Outcome(
             found.value,
             self._context.own_calls,
             "\n\n".join(thoughts) or None,
             tuple(warnings),
-            self._context.tools_in_order,
+            self._context.own_tools,
         )
         if self._context.judge is None:
             return outcome

@@ -45,7 +45,8 @@ async def _tried(bound: BoundPython, function: functions.Function, arguments: An
     left = retry.errors if "errors" in retry.model_fields_set else 0
     while True:
         try:
-            return await functions.call(function, arguments, timeout=bound.timeout)
+            async with context.workshop.code:
+                return await functions.call(function, arguments, timeout=bound.timeout)
         except functions.FunctionError as exc:
             if left == 0:
                 raise

@@ -3,11 +3,12 @@ arXiv:2304.09542)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from promptchain.chain import PromptStep
 from promptchain.lm.calls import Retry
-from promptchain.lm.protocol import Capabilities
+from promptchain.lm.protocol import Capabilities, Request
 from promptchain.parts import Rerank
 from promptchain.records import Variant
 from promptchain.retrieval.passages import Passage
@@ -31,10 +32,18 @@ async def ordered(
     shown = list(passages[: spec.of])
     if len(shown) < 2:
         return list(passages)
-    params = {"temperature": 0.0} if able.local else {}
-    bound = prompt.BoundPrompt(PROMPT, Variant.seed(PROMPT), params, ((spec.model, able),), timeout, Retry())
     values = {"query": query, "passages": [passage.to_json() for passage in shown]}
-    said = (await prompt.run(bound, values, context)).value
+    said = (await prompt.run(_bound(spec, able, timeout), values, context)).value
     chosen = [number - 1 for number in dict.fromkeys(said) if 0 < number <= len(shown)]
     rest = [index for index in range(len(passages)) if index not in chosen]
     return [passages[index] for index in (*chosen, *rest)]
+
+
+def request(spec: Rerank, able: Capabilities, query: str, passages: Sequence[Mapping[str, Any]]) -> Request:
+    """What the model is sent that puts these passages in order."""
+    return _bound(spec, able, None).request({"query": query, "passages": passages[: spec.of]})
+
+
+def _bound(spec: Rerank, able: Capabilities, timeout: float | None) -> prompt.BoundPrompt:
+    params = {"temperature": 0.0} if able.local else {}
+    return prompt.BoundPrompt(PROMPT, Variant.seed(PROMPT), params, ((spec.model, able),), timeout, Retry())

@@ -98,19 +98,17 @@ async def _corpus(bound: BoundRetrieve, context: Context) -> Corpus:
         await corpus.refresh(embedder(bound, context))
         return corpus
 
-    kind = (spec.patterns, spec.split, spec.embedder, spec.mode != "lexical")
+    kind = (spec.patterns, spec.split, spec.named_embedder)
     return await workshop.once(("corpus", kind), make)
 
 
 def embedder(bound: BoundRetrieve, context: Context) -> Embed | None:
     """What makes vectors of texts, where the step needs them. What it asks of models goes into the context's calls."""
-    spec = bound.step.retrieve
-    if spec.mode == "lexical":
+    name = bound.step.retrieve.named_embedder
+    if name is None:
         return None
     from promptchain.lm import embed
     from promptchain.lm.embed import EmbeddingLM
-
-    name = spec.embedder or embed.LOCAL
 
     async def vectors(texts: Sequence[str]) -> list[list[float]]:
         if name == embed.LOCAL:  # costs nothing, and so many need no cache

@@ -57,7 +57,7 @@ async def _drawn(bound: BoundPrompt, values: Mapping[str, Any], context: Context
     async def draw(index: int) -> Outcome | StepError:
         own = replace(context, sample=index, on_text=None, judge=None if is_best else context.judge)
         try:
-            return await prompt.run(_sample(bound, index), values, own)
+            return replace(await prompt.run(_sample(bound, index), values, own), sample=index)
         except StepError as exc:
             if isinstance(exc.__cause__, BudgetError):
                 raise
@@ -82,7 +82,7 @@ async def _first_passing(bound: BoundPrompt, values: Mapping[str, Any], context:
         own = replace(context, sample=index)
         try:
             outcome = await prompt.run(_sample(bound, index), values, own)
-            return replace(outcome, calls=_calls(context), tools=context.tools_in_order)
+            return replace(outcome, calls=_calls(context), tools=context.tools_in_order, sample=index)
         except StepError as exc:
             if isinstance(exc.__cause__, BudgetError):
                 raise
@@ -96,7 +96,7 @@ async def _first_passing(bound: BoundPrompt, values: Mapping[str, Any], context:
 
 async def _chosen(select: Select, done: list[Outcome], context: Context) -> Outcome:
     if select.how == "all":
-        return replace(done[0], value=[outcome.value for outcome in done], reasoning=None)
+        return replace(done[0], value=[outcome.value for outcome in done], reasoning=None, sample=None)
     if select.how == "best":
         judge = context.judge
         assert judge is not None

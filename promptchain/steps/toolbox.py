@@ -146,7 +146,8 @@ async def _function(tool: Tool, name: str, context: Context) -> _Ready:
 
     async def call(arguments: Mapping[str, Any], context: Context, record: object) -> Any:  # noqa: ARG001
         bound = functions.bind_arguments(function, arguments)
-        return await functions.call(function, bound, timeout=tool.timeout or context.workshop.timeout)
+        async with context.workshop.code:
+            return await functions.call(function, bound, timeout=tool.timeout or context.workshop.timeout)
 
     own = name.partition(":")[2]
     spec = ToolSpec(tool.name or own, tool.description or function.description, function.parameters)

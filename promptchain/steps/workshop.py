@@ -8,13 +8,15 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from promptchain import functions
 from promptchain.functions import Function
 from promptchain.threads import in_thread
 
 _T = TypeVar("_T")
+
+MAX_CALLS = 64
+"""Calls of the project's code at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,7 @@ class Workshop:
         self.state = state or root / ".promptchain"
         self.approve = approve
         self.timeout = timeout
-        self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, asyncio.Future[Any]]]
-        self._made = WeakKeyDictionary()
+        self._loops: dict[asyncio.AbstractEventLoop, _OnLoop] = {}
 
     async def function(self, name: str) -> Function:
         """A function of the project, imported in a thread once for each event loop. Raises FunctionError."""
@@ -67,13 +68,33 @@ class Workshop:
 
     async def once(self, key: Hashable, make: Callable[[], Awaitable[_T]]) -> _T:
         """What `make` gives, made once for each event loop however many ask for it. A failure is not kept."""
-        made = self._made.setdefault(asyncio.get_running_loop(), {})
+        made = self._on_loop().made
         known = made.get(key)
         if known is None:
             known = made[key] = asyncio.ensure_future(make())
             known.add_done_callback(lambda done: _forget_failure(made, key, done))
         found: _T = await asyncio.shield(known)
         return found
+
+    @property
+    def code(self) -> asyncio.Semaphore:
+        """Held while code of the project is called: each call has a thread of its own, and a list may be long."""
+        return self._on_loop().code
+
+    def _on_loop(self) -> _OnLoop:
+        loop = asyncio.get_running_loop()
+        if loop not in self._loops:
+            self._loops = {other: own for other, own in self._loops.items() if not other.is_closed()}
+            self._loops[loop] = _OnLoop()
+        return self._loops[loop]
+
+
+class _OnLoop:
+    """What belongs to one event loop. It knows the loop, so that a weak key would not let go of either."""
+
+    def __init__(self) -> None:
+        self.made: dict[Hashable, asyncio.Future[Any]] = {}
+        self.code = asyncio.Semaphore(MAX_CALLS)
 
 
 def _forget_failure(made: dict[Hashable, asyncio.Future[Any]], key: Hashable, done: asyncio.Future[Any]) -> None:

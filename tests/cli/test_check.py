@@ -52,7 +52,10 @@ def test_json_has_the_places(demo: Workspace) -> None:
     assert done.code == 1
     assert done.json["ok"] is False
     broken, good = done.json["chains"]
-    assert good == {"chain": "demo", "file": "chains/demo.yaml", "ok": True, "steps": 3, "problems": []}
+    kinds = dict.fromkeys(("intent", "draft", "check"), "prompt")
+    assert good == {
+        "chain": "demo", "file": "chains/demo.yaml", "ok": True, "steps": 3, "kinds": kinds, "problems": []
+    }  # fmt: skip
     first = broken["problems"][0]
     assert (first["file"], first["line"], first["column"]) == ("chains/broken.yaml", 2, 1)
     assert first["hint"] == "did you mean 'model'?"

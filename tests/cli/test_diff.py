@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli.git_kit import replace
+from tests.cli.kinds_kit import ASKED, CARDS, REPLIES, calls, shop
 from tests.workspace import CHAIN, Workspace
 
 OLD = """
@@ -508,3 +510,87 @@ def test_git_needs_no_project_with_sound_settings(repo: Workspace) -> None:
     repo.write("promptchain.toml", "nonsense = [")
     edit(repo, "chains/old.yaml", "three", "four")
     assert "[-three-]{+four+}" in git(repo, "diff")
+
+
+# -- tools, searches and chains in chains ------------------------------------------------------------------------------
+
+
+FIRST = "\n# What a card is\n\nA card is plastic.\n"
+
+
+@pytest.fixture
+def sold(empty: Workspace) -> Workspace:
+    """The chain `shop` with a version, and a run of it."""
+    shop(empty)
+    assert empty.invoke(*ASKED).code == 0
+    return empty
+
+
+def test_tools_are_told_in_words_and_inner_chains_by_name(sold: Workspace) -> None:
+    replace(
+        sold,
+        '["shop:lookup", {python: "shop:refund", confirm: true}, ',
+        '[{python: "shop:refund"}, ',
+        "chains/shop.yaml",
+    )
+    replace(sold, "select: majority", "select: all", "chains/shop.yaml")
+    replace(sold, "top_k: 2", "top_k: 3", "chains/shop.yaml")
+    replace(sold, "Tone of", "Which tone has", "chains/inner.yaml")
+    done = sold.invoke("diff", "shop")
+    assert done.code == 0, done
+    out = done.out
+    for part in (
+        "\n~ help\n~   retrieve.top_k: 2 → 3\n",
+        "\n~   select: majority → all\n",
+        "\n~ agent\n-   tools: shop:lookup\n-   tools.refund.confirm: true\n",
+        "\n~ chain inner\n\n~   tone\n~     prompt: [-Tone of-]{+Which tone has+} {{ text }}\n",
+    ):
+        assert part in out, part
+    assert "chain inner" in sold.invoke("diff", "shop", "--step", "polite").out
+    assert "chain inner" not in sold.invoke("diff", "shop", "--step", "word").out
+
+
+def test_the_messages_of_tools_are_compared(sold: Workspace) -> None:
+    replace(
+        sold,
+        '{python: "shop:refund", confirm: true}',
+        '{python: "shop:refund", description: Money back.}',
+        "chains/shop.yaml",
+    )
+    out = sold.invoke("diff", "shop", "--rendered").out
+    assert "~ agent\n" in out
+    assert "- refund: [-Pay an order-]{+Money+} back." in out
+    native = sold.invoke("diff", "shop", "--rendered", "--model", "agent=openai/gpt-4o-mini").out
+    assert "(tools)" in native
+    assert "- refund: [-Pay an order-]{+Money+} back." not in native
+    assert "refund: [-Pay an order-]{+Money+} back." in native
+
+
+def test_two_runs_differ_in_calls_of_tools_and_passages(sold: Workspace) -> None:
+    sold.write("chains/docs/cards.md", FIRST + CARDS)
+    asks = {"contains": "Question:", "reply": calls("lookup", item="tea")}
+    others = [rule for rule in REPLIES if not (isinstance(rule, dict) and rule["contains"] == "Question:")]
+    sold.model(asks, *others, name="shop")
+    assert sold.invoke(*ASKED).code == 0
+    new, old = (row["id"] for row in sold.invoke("runs", "--json").json)
+    out = sold.invoke("diff", old, new).out
+    assert "\n~   passages:\n-     chains/docs/cards.md:2 Ordering a card\n" in out
+    assert "+     chains/docs/cards.md:2 What a card is\n" in out
+    assert '"text"' not in out
+    assert "-     refund(order=7) → error: the user did not consent to this call\n" in out
+    assert '+     lookup(item="tea") → 12.5\n' in out
+
+
+def test_a_diff_starts_no_server(empty: Workspace) -> None:
+    text = 'model: MODEL\nsteps:\n  a: {prompt: "x", tools: [{mcp: [sh, -c, "touch started"]}]}\n  b: {prompt: "y"}\n'
+    empty.chain(text, name="far")
+    empty.invoke("commit", "far")
+    replace(empty, 'prompt: "x"', 'prompt: "z"', "chains/far.yaml")
+    replace(empty, 'prompt: "y"', 'prompt: "w"', "chains/far.yaml")
+    done = empty.invoke("diff", "far", "--rendered", "--json")
+    assert done.code == 0, done
+    assert [step["kind"] for step in done.json["steps"]] == ["changed", "changed"]
+    system, user = done.json["steps"][0]["messages"]
+    assert (system["kind"], user["kind"]) == ("same", "changed")
+    assert "as the MCP server 'sh -c 'touch started'' describes it" in system["edits"][0]["text"]
+    assert not (empty.root / "started").exists()

@@ -60,9 +60,12 @@ def on_terminal(
     width: int = 100,
     env: Mapping[str, str] | None = None,
     meanwhile: Callable[[subprocess.Popen[bytes], str], bool] = lambda process, text: True,
+    keyboard: Callable[[int], None] = lambda file: None,
 ) -> Terminal:
-    """Run a program on a terminal. meanwhile: is called with what was written so far until it says True."""
+    """Run a program on a terminal of its own. meanwhile: is called with what was written so far until it says True.
+    keyboard: is given the file to type into."""
     ours, theirs = pty.openpty()
+    keyboard(ours)
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
     process = subprocess.Popen(
         words, stdin=theirs, stdout=theirs, stderr=theirs, cwd=root, env={**os.environ, "TERM": "xterm", **(env or {})}
@@ -208,3 +211,75 @@ def test_check_shows_the_line_that_is_wrong(demo: Workspace) -> None:
     assert shown.lines[0].startswith("chains/bad.yaml:")
     assert any(re.fullmatch(r' +3 │     promt: "x"', line) for line in shown.lines), shown.lines
     assert any("│     ^ did you mean 'prompt'?" in line for line in shown.lines), shown.lines
+
+
+def test_the_steps_of_a_chain_in_a_step_have_no_rows_of_their_own(demo: Workspace) -> None:
+    demo.chain(
+        "model: MODEL\ninputs: {t: string}\nsteps: {say: {prompt: 'Speak of {{ t }}'}}",
+        name="inner",
+        replies=[{"contains": "Speak", "reply": "of it"}],
+    )
+    demo.write("chains/outer.yaml", 'inputs: {t: string}\nsteps: {talk: {chain: inner, inputs: {t: "{{ t }}"}}}')
+    shown = on_terminal([CHAIN, "run", "outer", "cats"], demo.root)
+    assert shown.code == 0, shown.text
+    assert shown.lines[0].startswith("✓ ● talk")
+    assert "of it" in shown.text
+
+
+KINDS = """
+import time
+from promptchain.chain import Chain
+from promptchain.cli.live import LiveSteps
+from promptchain.events import *
+from promptchain.events import ToolEnded, ToolStarted
+from promptchain.plan import build
+from promptchain.records import Run, Status, StepRun, ToolRun
+steps = {
+    "agent": {"prompt": "x"}, "sub": {"chain": "inner"}, "find": {"retrieve": {"from": "*.md", "query": "q"}},
+    "each": {"prompt": "x", "for_each": "{{ [1] }}"},
+}
+passage = {"text": "t", "title": "T", "source": "a.md", "line": 3, "score": 1.0, "meta": {}}
+tool = ToolRun(name="lookup", arguments={"item": "tea"})
+done = tool.model_copy(update={"value": 12.5})
+with LiveSteps(build(Chain.model_validate({"name": "x", "steps": steps}))) as live:
+    def tell(*events):
+        for event in events:
+            live.observe(event)
+        time.sleep(0.25)
+    tell(StepStarted("agent", "m"), StepText("agent", '{"tool":'), ToolStarted("agent", tool), StepStarted("sub"))
+    tell(ToolEnded("agent", done), StepStarted("sub.tone", "m"), StepText("sub.tone", "secret"))
+    tell(StepRetried("sub.tone", "rate limit", 2.0), StepStarted("each", "m", 1), ToolEnded("each", done, 0))
+    tell(ToolStarted("sub.deep.tone", tool), StepEnded("nobody.knows", StepRun(status=Status.DONE)))
+    with live.paused():
+        print("A QUESTION", flush=True)
+    tell(StepText("agent", "Once"))
+    tell(StepEnded("agent", StepRun(status=Status.DONE, value="Once")))
+    tell(StepEnded("sub.tone", StepRun(status=Status.FAILED)))
+    tell(StepEnded("sub", StepRun(status=Status.DONE, value={"tone": "rude"})))
+    tell(StepStarted("find"), StepEnded("find", StepRun(status=Status.DONE, value=[passage])))
+    tell(StepEnded("each", StepRun(status=Status.DONE, value=[1])))
+"""
+
+
+def test_tools_and_inner_chains_are_told_in_the_row_of_their_step(empty: Workspace) -> None:
+    shown = on_terminal([sys.executable, "-c", KINDS], empty.root)
+    assert shown.code == 0, shown.text
+    text = re.sub(" +\r", "\r", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.text))
+    for part in (
+        'lookup(item="tea") …\r',
+        'lookup(item="tea") → 12.5\r',
+        "tone: rate limit; again in 2.0 s\r",
+        '0 of 1  lookup(item="tea") → 12.5\r',
+        'deep.tone: lookup(item="tea") …\r',
+        "1 token\r",
+    ):
+        assert part in text, part
+    assert "secret" not in text
+    lines = [re.sub(r"\d+ ms|[\d.]+ s", "T", line) for line in shown.lines]
+    assert lines[0] == "A QUESTION"
+    assert [re.sub(" +", " ", line) for line in lines[1:]] == [
+        "✓ ● agent T Once",
+        '✓ ● sub T {"tone": "rude"}',
+        "✓ ● find T 1 passage: a.md:3",
+        "✓ ● each T [1]",
+    ]

@@ -150,3 +150,26 @@ def test_several_models_stand_beside_each_other(searching: Workspace) -> None:
     done = searching.invoke("test", "demo", "-m", other, "-m", searching.model(*ANSWERS, name="third"))
     rows = [cells(line) for line in done.out.splitlines() if line.startswith("help recall@2")]
     assert rows[-1] == ["help recall@2", "0.750 [0.30–0.95]", "0.750 [0.30–0.95]"]
+
+
+def test_a_chain_that_asks_no_model(searching: Workspace, tmp_path: Path) -> None:
+    """And code that gives passages; a question without an answer is right where nothing is found."""
+    rows = [*({**each, "id": f"{each['id']}n"} for each in ROWS[:2]), {"message": "zzz", "expected": {"pages": []}}]
+    searching.write("chains/rows.jsonl", "".join(json.dumps(each) + "\n" for each in rows))
+    searching.write("tools.py", "def short(help: list) -> list:\n    return help[:1]\n")
+    begin = CHAIN.index("  reply:"), CHAIN.index("test:")
+    text = CHAIN[: begin[0]] + "  short: {python: tools:short}\n" + CHAIN[begin[1] :]
+    text = text.replace("model: MODEL\n", "").replace("step: help, type: ndcg", "step: short, type: ndcg")
+    searching.chain("\n".join(line for line in text.splitlines() if "icontains" not in line) + "\n")
+    xml = tmp_path / "r.xml"
+    done = searching.invoke("test", "demo", "--junit", str(xml))
+    assert done.code == 0, done
+    lines = done.out.splitlines()
+    assert lines[0] == "demo@v1: 3 examples of chains/rows.jsonl"
+    table = {cells(line)[0]: cells(line) for line in lines if line.strip()}
+    assert table["short"][5:7] == ["0", "$0"]
+    assert table["short"][7] != "–"
+    assert [table[name][1][:5] for name in ("help recall@2", "help mrr", "order")] == ["1.000"] * 3
+    assert "no model was asked" in done.err
+    assert "100 % [44–100], 3 examples, help recall@2 1.000" in searching.invoke("log", "demo").out
+    assert 'name="model"' not in xml.read_text()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from promptchain import parts
 from promptchain.errors import BudgetError, Fault, ModelError, UsageError
 from promptchain.lm import catalog
 from promptchain.lm.budget import Budget
@@ -209,3 +210,8 @@ except ModelError:
 print(json.dumps([name for name in ("litellm", "numpy", "wordllama") if name in sys.modules]))
 """
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_retrieval_means_the_same_local_model() -> None:
+    """Both spell its name, for `lm` stands alone."""
+    assert parts.LOCAL_EMBEDDER == LOCAL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,9 @@ def hostile(text: str) -> Verdict:
         result(text or "-", State.FAILED, reason=text, file=text or "f", metric=text or None, description=text),
         result(f"{text}2", State.ERROR, problem=text or "p"),
     ]
-    before = [result("same"), result(text or "-", State.PASSED), result(f"{text}2")]
+    found = Checked(Assertion(type="recall", step="reply", value="a", metric=text or None), Said(True, 1.0, text))
+    now[1] = replace(now[1], checks=(*now[1].checks, found))
+    before = [result("same"), replace(now[1], state=State.PASSED), result(f"{text}2")]
     of = case(model=text or "m", called=text)
     return verdict(
         now, of=of, before=before, before_name=text, least={text: 0.5}, stopped=text or None, version=text or None

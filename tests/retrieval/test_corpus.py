@@ -9,13 +9,14 @@ import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptchain.errors import PromptChainError
-from promptchain.retrieval import dense, files, keeper, upkeep
+from promptchain.retrieval import dense, files, keeper, texts, upkeep
 from promptchain.retrieval.corpus import Corpus, fingerprint_of
 from promptchain.retrieval.texts import Reading
 from tests.retrieval.kit import ask, by_letters, corpus, run, sources, spec, write
@@ -77,8 +78,10 @@ def test_only_words_that_say_nothing_still_find(found: Corpus) -> None:
 
 def test_equals_stand_by_source_and_line(tmp_path: Path) -> None:
     rows = "".join('{"text": "same words"}\n' for _ in range(30))
-    write(tmp_path, docs_S_b__jsonl=rows, docs_S_a__jsonl=rows)
     with corpus(tmp_path) as found:
+        for name in ("docs_S_b__jsonl", "docs_S_a__jsonl"):
+            write(tmp_path, **{name: rows})
+            run(found.refresh())
         best = ask(found, "same", top_k=35)
     assert [(p.source, p.line) for p in best] == [
         *(("docs/a.jsonl", line) for line in range(1, 31)),
@@ -241,15 +244,15 @@ def test_many_vectors_are_found_through_a_graph(tmp_path: Path, monkeypatch: pyt
     write(tmp_path, docs_S_b__jsonl='{"text": "aaiiqq aaiiqq"}\n')
     (tmp_path / "docs/a.jsonl").write_text((tmp_path / "docs/a.jsonl").read_text().replace("aiqaiqaiq", "zzz"))
     with corpus(tmp_path) as found:
-        texts = best(found)
-        assert texts[0] == "aaiiqq aaiiqq"
-        assert "aiq" * 3 not in texts
+        nearest = best(found)
+        assert nearest[0] == "aaiiqq aaiiqq"
+        assert "aiq" * 3 not in nearest
     (newer,) = (tmp_path / ".promptchain/retrieval").glob("*.usearch")
     assert newer != graph
     for damage in (b"", b"garbage", newer.read_bytes()[:1000]):
         newer.write_bytes(damage)
         with corpus(tmp_path) as found:
-            assert best(found)[0] == texts[0]
+            assert best(found)[0] == nearest[0]
 
 
 def test_dense_needs_its_package(found: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,8 +288,13 @@ def test_the_fingerprint_is_of_what_is_found(root: Path) -> None:
     one = fingerprint("docs/*")
     assert fingerprint("docs/*") == one
     assert fingerprint("docs/*.*", state=root / "other") == one
-    others = [fingerprint("docs/*.md"), fingerprint("docs/*", split={"size": 500}), fingerprint("docs/*", embedder="x")]
-    assert len({one, *others}) == 4
+    others = [
+        fingerprint("docs/*.md"),
+        fingerprint("docs/*", split={"size": 500}),
+        fingerprint("docs/*", mode="hybrid"),
+    ]
+    others.append(fingerprint("docs/*", mode="hybrid", embedder="x"))
+    assert len({one, *others}) == 5
 
 
 def test_an_unchanged_corpus_is_not_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,18 +322,21 @@ def test_an_unchanged_corpus_is_not_read(root: Path, monkeypatch: pytest.MonkeyP
         }  # fmt: skip
 
 
-def test_a_change_within_the_same_tick_is_seen(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where the clock of the file system is too coarse: all that `stat` says is as before."""
-    monkeypatch.setattr(
-        files, "stamp", lambda found: files.Stamp(found.st_size, 5, time.time_ns() // 10**12 * 10**12, 7)
-    )
-    monkeypatch.setattr(upkeep.time, "time_ns", lambda: time.monotonic_ns() * 0 + 10**12)
+@pytest.mark.parametrize(("later", "seen"), [(1_000, True), (10**9, False)])
+def test_a_change_within_the_same_tick_is_seen(
+    later: int, seen: bool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that `stat` says is as before. Only a file that was older than a tick when it was read is trusted."""
+    written = 10**18 + 7
+    for module in (files, texts):
+        monkeypatch.setattr(module, "stamp", lambda found: files.Stamp(found.st_size, 5, written, 7))
+    monkeypatch.setattr(upkeep, "time", SimpleNamespace(time_ns=lambda: written + later))
     write(root, docs_S_a__txt="one word")
     with corpus(root, "docs/a.txt") as found:
         run(found.refresh())
         write(root, docs_S_a__txt="two word")
         run(found.refresh())
-        assert sources(found, "two") == ["docs/a.txt"]
+        assert sources(found, "two") == (["docs/a.txt"] if seen else [])
 
 
 def test_a_touched_file_is_the_same(root: Path, found: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,7 +383,7 @@ contents = st.sampled_from(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(names, st.one_of(st.none(), contents)), min_size=1, max_size=8))
 def test_an_index_kept_up_is_as_one_made_anew(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str | None]]
@@ -483,6 +494,20 @@ def test_several_tasks_may_use_it(root: Path, found: Corpus) -> None:
         assert more[0]
 
     run(all_of_them())
+
+
+def test_a_refresh_without_vectors_does_not_take_them_from_others(root: Path, found: Corpus) -> None:
+    async def both() -> None:
+        await found.refresh(by_letters)
+
+        async def slow(texts: Sequence[str]) -> list[list[float]]:
+            (root / "docs/new.md").write_text("# New\n")
+            await found.refresh()
+            return await by_letters(texts)
+
+        assert await found.search("# Cards", top_k=3, mode="dense", embed=slow)
+
+    run(both())
 
 
 def test_progress_is_told(root: Path, found: Corpus) -> None:

@@ -306,3 +306,23 @@ def test_a_run_in_for_each_draws_for_each_item(folder: Folder) -> None:
     run = asyncio.run(runner.run(binding.bind(plan.build(chain), lm), {}, Caller(lm)))
     assert run.steps["a"].value == ["1", "2"]
     assert [len(item.calls) for item in run.steps["a"].items] == [3, 3]
+
+
+# -- what the record tells ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("select", "taken"), [("majority", 1), ({"best": {"type": "contains", "value": "b"}}, 1), ("all", None)]
+)
+def test_the_record_says_which_sample_was_taken_and_keeps_what_all_said(
+    folder: Folder, select: Any, taken: int | None
+) -> None:
+    step = drawn(folder, ["a", "b", "b"], {"select": select})
+    assert step.sample == taken
+    assert [call.reply for call in step.calls] == ["a", "b", "b"]
+
+
+def test_the_record_of_a_single_draw_names_no_sample(folder: Folder) -> None:
+    step = folder.once({"prompt": "go"}, ScriptedLM(["a"])).steps["a"]
+    assert "sample" not in step.model_dump()
+    assert step.calls[0].reply is None

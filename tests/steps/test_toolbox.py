@@ -16,10 +16,13 @@ from promptchain.errors import Fault, ModelError, PromptChainError
 from promptchain.events import ToolEnded, ToolStarted
 from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
-from promptchain.lm.protocol import Capabilities, Request
+from promptchain.lm.protocol import Capabilities
 from promptchain.lm.scripted import Rule, ScriptedLM
+from promptchain.parts import Tool
 from promptchain.records import Run, Status, StepRun, ToolRun
-from promptchain.steps.workshop import Wish
+from promptchain.steps.context import Context
+from promptchain.steps.toolbox import Toolbox, ToolSource
+from promptchain.steps.workshop import Wish, Workshop
 from tests.steps.kit import GRAMMAR, NATIVE, Folder, asks, told, writes
 
 CODE = '''
@@ -119,7 +122,8 @@ def test_what_a_model_writes_behind_its_call_is_not_read(project: Folder) -> Non
     """It goes on by itself with results that no tool gave."""
     made_up = writes("add", {"a": 1, "b": 2}) + '\nadd gave: 5\n{"answer": "five"}'
     run = project.once({**ADD, "output": "integer"}, ScriptedLM([made_up, '{"answer": 3}']))
-    assert (step_of(run).value, len(step_of(run).calls)) == (3, 2)
+    assert (step_of(run).value, len(step_of(run).tools)) == (3, 1)
+    assert [call.error for call in step_of(run).calls] == [None, None]
 
 
 def test_thinking_goes_before_calls_and_the_answer(project: Folder) -> None:
@@ -442,25 +446,28 @@ def test_a_run_that_is_interrupted_in_a_chain_counts_its_calls_once(shop: Folder
 # -- one toolbox for each step -----------------------------------------------------------------------------------------
 
 
-def test_steps_have_their_own_tools_in_all_repeats(project: Folder) -> None:
-    project.chain(
-        "two", {"a": {"prompt": "go a", "tools": ["code:add"]}, "b": {"prompt": "go b", "tools": ["code:chat"]}}
-    )
-    seen: set[tuple[str, ...]] = set()
-
-    def reply(request: Request) -> str:
-        seen.add((request.messages[-1].content, *(tool.name for tool in request.tools)))
-        return "x"
-
-    lm = ScriptedLM(reply, capabilities=NATIVE)
-    bound = project.bind("two", lm)
+def test_steps_have_their_own_tools_however_many_come_and_go(project: Folder) -> None:
+    """What tools come from may lie in memory where that of others lay."""
+    lm = native()
+    context = Context(Caller(lm), Workshop(project.root))
 
     async def go() -> None:
-        for repeat in range(50):  # plans that come and go
-            await runner.run(bound._on({}).sampled(repeat), {}, Caller(lm))
+        for name in ["add", "chat"] * 20:
+            box = await Toolbox.of((ToolSource(Tool(python=f"code:{name}")),), context)
+            assert [spec.name for spec in box.specs] == [name]
 
     asyncio.run(go())
-    assert seen == {("go a", "add"), ("go b", "chat")}
+
+
+def test_a_step_opens_its_tools_once_for_all_items(project: Folder) -> None:
+    sources = (ToolSource(Tool(python="code:add")),)
+    context = Context(Caller(native()), Workshop(project.root))
+
+    async def go() -> int:
+        boxes = await asyncio.gather(*(Toolbox.of(sources, context) for _ in range(10)))
+        return len({*map(id, boxes)})
+
+    assert asyncio.run(go()) == 1
 
 
 # -- MCP servers -------------------------------------------------------------------------------------------------------
@@ -525,3 +532,21 @@ def test_the_record_of_tools_reads_back(tmp_path: Path) -> None:
     run = ToolRun(name="add", arguments="no JSON", error="x", started=0.5, sample=2)
     (tmp_path / "x").write_text(run.model_dump_json())
     assert ToolRun.model_validate_json((tmp_path / "x").read_text()) == run
+
+
+class Mixed(ScriptedLM):
+    """A model that calls tools in its own way, and others that cannot."""
+
+    def capabilities(self, model: str) -> Capabilities:
+        return NATIVE if model == "m" else Capabilities()
+
+
+def test_a_fallback_calls_in_the_way_it_can(project: Folder) -> None:
+    down = ModelError("no such key", fault=Fault.AUTH, model="m")
+    one, two = asks(("add", {"a": 1, "b": 2})), asks(("add", {"a": 2, "b": 2}))
+    lm = Mixed([one, two, down, writes("add", {"a": 3, "b": 4}), '{"answer": 7}'])
+    run = project.once({**ADD, "output": "integer", "fallbacks": ["m2"]}, lm)
+    assert step_of(run).value == 7
+    assert [(tool.value, tool.turn) for tool in step_of(run).tools] == [(3, 1), (4, 2), (7, 1)]
+    assert [bool(request.tools) for request in lm.requests] == [True, True, True, False, False]
+    assert len(lm.requests[3].messages) == 2  # it begins anew
