@@ -15,7 +15,7 @@ def problems(output: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str,
     text = context["vars"]["text"]
     found = [
         f"{name} is {output[name]}, which is not in the message"
-        for name in ("item", "deliver_on")
+        for name in ("item", "deliver_on", "payment")
         if not _stands_in(output[name], text)
     ]
     found += [
