@@ -84,7 +84,7 @@ def command(chain: str, model: str | None) -> str:
 def choose(chain: Chain, lock: Lock, model: str | None, models: Mapping[str, str], lm: LM | None) -> Adopted:
     """What a run takes from the lock.
 
-    model: whose entry. models: by prompt step; see `binding.Models`. lm: see `fingerprints.model_print`."""
+    model: whose entry. models: by prompt step; see `models.Models`. lm: see `fingerprints.model_print`."""
     others = tuple(name for name in lock.models if name != model)
     entry = lock.models.get(model) if model is not None else None
     if model is None or entry is None:

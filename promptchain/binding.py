@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from promptchain.adopted import Adopted
-from promptchain.chain import Chain, ChainStep, PromptStep, PythonStep, RetrieveStep
+from promptchain.chain import ChainStep, PromptStep, PythonStep, RetrieveStep
 from promptchain.errors import PromptChainError, UsageError, known_or_nearest
 from promptchain.lm.calls import Retry
 from promptchain.lm.protocol import LM
+from promptchain.models import Models
 from promptchain.parts import Tool
 from promptchain.plan import Plan, build
 from promptchain.records import StepVariant, Variant
@@ -26,35 +27,6 @@ BoundOther = BoundRetrieve | BoundPython | BoundChain
 
 DEFAULT_TIMEOUT = 120.0
 """Seconds for one call of a step that sets no `timeout`."""
-
-
-@dataclass(frozen=True)
-class Models:
-    """Which model each step runs on.
-
-    steps: for single steps, before all else. default: in place of the chain's model. last: where nothing names one.
-    """
-
-    default: str | None = None
-    steps: Mapping[str, str] = field(default_factory=dict)
-    last: str | None = None
-
-    def of_chain(self, chain: Chain) -> str | None:
-        """The model of the steps that have none of their own."""
-        return self.default or chain.model or self.last
-
-    def of(self, name: str, step: PromptStep, chain: Chain) -> str | None:
-        return self.steps.get(name) or step.model or self.of_chain(chain)
-
-    def by_step(self, chain: Chain) -> dict[str, str]:
-        """The model of each prompt step that has one."""
-        prompts = {name: step for name, step in chain.steps.items() if isinstance(step, PromptStep)}
-        return {name: model for name, step in prompts.items() if (model := self.of(name, step, chain))}
-
-    def of_lock(self, chain: Chain) -> str | None:
-        """The model under which a lock has the prompts of the chain: that of the steps that have none of their own;
-        where all have one, that of the first."""
-        return self.of_chain(chain) or next(iter(self.by_step(chain).values()), None)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from promptchain import plan, template
-from promptchain.chain import Chain, ChainStep, PromptStep, RetrieveStep, TemplateText
+from promptchain.chain import Chain, PromptStep, RetrieveStep, TemplateText
 from promptchain.criteria import Assertion, flattened
 from promptchain.criteria_checks import assertion_flaws, gate_flaws
 from promptchain.document import find_word
@@ -19,6 +19,7 @@ from promptchain.errors import known_or_nearest, nearest
 from promptchain.model import describe
 from promptchain.template import ITEM, Reference, TemplateFault
 from promptchain.types import Type, TypeSyntaxError, parse_fields, parse_type
+from promptchain.value_types import value_type
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _RESERVED = template.GLOBALS | frozenset(
@@ -31,25 +32,6 @@ MAX_FAULTS = 200
 
 _MAX_KNOWN = 500
 """Among more names than these, the nearest one is not looked for: it would take seconds."""
-
-PASSAGES = parse_type(
-    {
-        "type": "array",
-        "items": {
-            "type": "object",
-            "properties": {
-                "text": {"type": "string"},
-                "title": {"type": "string"},
-                "source": {"type": "string"},
-                "line": {"type": "integer"},
-                "score": {"type": "number"},
-                "meta": {"type": "object"},
-            },
-            "additionalProperties": False,
-        },
-    }
-)
-"""What a retrieval gives."""
 
 Path = tuple[str | int, ...]
 Scope = Mapping[str, Type | None]
@@ -144,7 +126,7 @@ class _Check:
         faults = [] if step.output is None else list(_type_faults(parse_type, step.output, ("steps", name, "output")))
         yield from faults
         if not faults:
-            self.scope[name] = _value_type(step, self.chain)
+            self.scope[name] = value_type(step, self.chain)
 
     def _step(self, name: str, step: plan.AnyStep) -> Iterator[Fault]:
         at = ("steps", name)
@@ -363,31 +345,6 @@ def _without(spec: Any, path: Path) -> Any:
     if len(path) > 1:
         rest = {**spec, path[0]: _without(spec[path[0]], path[1:])}
     return rest or {"(*)": "any"}
-
-
-def _value_type(step: plan.AnyStep, chain: Chain) -> Type | None:
-    """The type of the step's value as later steps see it; None where it is not known before the run."""
-    one = _one_type(step, chain)
-    every = isinstance(step, PromptStep) and step.select is not None and step.select.how == "all"
-    for _ in range(bool(step.for_each) + every):
-        try:
-            one = one and parse_type({"type": "array", "items": dict(one.schema)})
-        except TypeSyntaxError:  # references of a JSON Schema do not hold at another place
-            return None
-    return one
-
-
-def _one_type(step: plan.AnyStep, chain: Chain) -> Type | None:
-    """The type of one value: of one item, of one sample."""
-    if isinstance(step, PromptStep) or step.output is not None:
-        return step.type
-    if isinstance(step, RetrieveStep):
-        return PASSAGES
-    if isinstance(step, ChainStep) and step.chain in chain.chains:
-        inner = chain.chains[step.chain]
-        names = inner.outputs or plan.build(inner).outputs
-        return parse_type({"type": "object", "properties": {name: {} for name in names}, "additionalProperties": False})
-    return None
 
 
 def _names_used(step: PromptStep) -> list[str]:

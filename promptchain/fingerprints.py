@@ -87,7 +87,7 @@ def _short(data: Any) -> str:
 
 
 def sent_by(chain: Chain, models: Mapping[str, str], lm: LM | None) -> MadeFrom:
-    """The fingerprints of `SENT`; those of the other parts are empty. models: by prompt step (`binding.Models.of`)."""
+    """The fingerprints of `SENT`; those of the other parts are empty. models: by prompt step (`models.Models.of`)."""
     return MadeFrom(
         renderer=RENDERER,
         chain=head(chain),

@@ -15,7 +15,8 @@ from promptchain.errors import PromptChainError
 from promptchain.fingerprints import SENT, Stale
 from promptchain.lm.protocol import LM
 from promptchain.lock import Entry, Lock
-from promptchain.project import Project, is_of_step
+from promptchain.models import is_of_step
+from promptchain.project import Project
 from promptchain.tuning import effective
 
 

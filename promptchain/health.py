@@ -14,13 +14,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from promptchain import needs
-from promptchain.binding import Models
 from promptchain.chain import Chain, PromptStep, RetrieveStep
 from promptchain.errors import Fault, InvalidFileError, ModelError, PromptChainError
 from promptchain.lm import catalog, embed, litellm, weights
 from promptchain.lm.cache import default_cache_path
 from promptchain.lm.router import rooted
 from promptchain.lm.scripted import ScriptedLM
+from promptchain.models import Models
 from promptchain.project import Project
 
 NOT_INSTALLED, INSTALL = "llama.cpp is not installed", "pip install 'promptchain[local]'"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,7 +27,7 @@ from promptchain import (
 )
 from promptchain.adopted import again, choose
 from promptchain.batch import Tally
-from promptchain.binding import BoundPlan, Models
+from promptchain.binding import BoundPlan
 from promptchain.chain import Chain
 from promptchain.dataset import Row
 from promptchain.errors import PromptChainError, UsageError, known_or_nearest
@@ -36,9 +35,10 @@ from promptchain.history import History
 from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import LM
-from promptchain.lm.secrets import redact_data
 from promptchain.location import CHAINS, SLUG
 from promptchain.lock import Entry, Lock
+from promptchain.models import Models, parse_models
+from promptchain.record_file import to_json
 from promptchain.records import Run, UsedVariant, checked
 from promptchain.settings import Settings
 from promptchain.steps.workshop import Approve, Workshop
@@ -417,68 +417,6 @@ def _changes(before: Snapshot | None, chain: Chain, now: Snapshot, root: Path) -
         return "; ".join(filter(None, (source, diff_lock.compare(was, snapshots.lock_of(now)).summary)))
     except PromptChainError:  # a version that this release does not read any more
         return ""
-
-
-def is_of_step(word: str) -> bool:
-    """Whether a model is named for one step: `STEP=MODEL`; `org/a=b` is a model's name."""
-    step, sign, _ = word.partition("=")
-    return bool(sign) and "/" not in step
-
-
-def parse_models(given: Iterable[str], default: str | None) -> Models:
-    """`MODEL` for the whole chain and `STEP=MODEL` for one step. Raises UsageError."""
-    whole: str | None = None
-    steps: dict[str, str] = {}
-    for word in given:
-        step, _, model = word.partition("=")
-        if not word.strip():
-            raise UsageError("--model names no model", hint="for example --model local/smollm2")
-        if is_of_step(word):
-            if not model:
-                raise UsageError(f"--model {word} names no model", hint=f"for example --model {step}=local/smollm2")
-            if step in steps:
-                raise UsageError(f"--model is given twice for step '{step}': {steps[step]} and {model}")
-            steps[step] = model
-        elif whole is not None:
-            hint = "give one model, and for single steps STEP=MODEL"
-            raise UsageError(f"--model is given twice: {whole} and {word}", hint=hint)
-        else:
-            whole = word
-    return Models(default=whole, steps=steps, last=default)
-
-
-def write_record(run: Run, path: Path) -> None:
-    """Write a run as JSON, without secrets, so that a reader never sees half of it. Raises PromptChainError."""
-    text = to_json(run) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():  # /dev/stdout, a pipe: to rename a file onto it would replace it
-            path.write_text(text, encoding="utf-8")
-        else:
-            _replace(path.resolve(), text)
-    except (OSError, RuntimeError, ValueError) as exc:  # a loop of links; a NUL in the name
-        reason = (isinstance(exc, OSError) and exc.strerror) or exc
-        raise PromptChainError(f"the record could not be written to {path}: {reason}") from exc
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
-def to_json(run: Run, indent: int | None = 2) -> str:
-    """A run as JSON, without secrets."""
-    data = run.model_dump(mode="json")
-    return json.dumps(redact_data(data), ensure_ascii=False, indent=indent, separators=None if indent else (",", ":"))
 
 
 async def run_batch(

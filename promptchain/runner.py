@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import TemplateError
 
-from promptchain import template
-from promptchain.binding import DEFAULT_TIMEOUT, BoundPlan
-from promptchain.chain import PromptStep
-from promptchain.errors import Fault, ModelError, PromptChainError, UnmetError
+from promptchain import attempt, template
+from promptchain.binding import BoundPlan
+from promptchain.errors import PromptChainError
 from promptchain.events import (
     Event,
     ItemEnded,
@@ -29,23 +28,10 @@ from promptchain.lm.calls import Caller
 from promptchain.model import describe
 from promptchain.plan import Node, step_read
 from promptchain.records import Call, Run, Status, StepRun, ToolRun, new_run_id, now, storable, total
-from promptchain.step_judge import StepJudge
-from promptchain.steps import python, retrieve, samples, subchain
 from promptchain.steps.context import Context, in_order
-from promptchain.steps.outcome import Outcome, StepError
+from promptchain.steps.outcome import Outcome
 from promptchain.steps.together import together
 from promptchain.template import Template, TemplateFault
-
-if TYPE_CHECKING:
-    from promptchain.assertions.grader import Grader
-
-KINDS: Mapping[str, Callable[[Any, Mapping[str, Any], Context], Awaitable[Outcome]]] = {
-    "prompt": samples.run,
-    "retrieve": retrieve.run,
-    "python": python.run,
-    "chain": subchain.run,
-}
-"""How each kind of step is run."""
 
 
 async def run(
@@ -81,44 +67,6 @@ async def run(
     if record:
         record(result)
     return result
-
-
-def _done(outcome: Outcome) -> StepRun:
-    return StepRun(
-        status=Status.DONE,
-        value=outcome.value,
-        reasoning=outcome.reasoning,
-        calls=outcome.calls,
-        warnings=outcome.warnings,
-        tools=outcome.tools,
-        run=outcome.run,
-        fingerprint=outcome.fingerprint,
-        sample=outcome.sample,
-    )
-
-
-def _failed(error: PromptChainError) -> StepRun:
-    done: dict[str, Any] = {}
-    cause: BaseException | None = error
-    if isinstance(error, StepError):
-        cause = error.__cause__
-        done = {"calls": error.calls, "tools": error.tools, "run": error.run}
-    while cause is not None and not isinstance(cause, ModelError):  # a judge that could not be asked, say
-        cause = cause.__cause__
-    fault = cause.fault if cause else _fault_of(done.get("run"))
-    return StepRun(status=Status.FAILED, error=error.message, hint=error.hint, fault=fault, **done)
-
-
-def _in_vain(runs: Iterable[Run], problem: str) -> Iterator[Call]:
-    """The calls in runs of a chain whose result did not count."""
-    for run in runs:
-        for step in run.steps.values():
-            yield from (call.model_copy(update={"error": call.error or problem}) for call in step.all_calls())
-
-
-def _fault_of(run: Run | None) -> Fault | None:
-    """Why a model failed the run of a chain in a step."""
-    return next((step.fault for step in run.steps.values() if step.fault), None) if run else None
 
 
 def _evaluate(parsed: Template, values: Mapping[str, Any], what: str) -> Any:
@@ -262,7 +210,7 @@ class _Execution:
         try:
             result = self._given.get(node.id) or self._without_running(node) or await self._run_step(node)
         except PromptChainError as exc:
-            result = _failed(exc)
+            result = attempt.failed(exc)
         result = result.model_copy(
             update={"started": round(began, 6), "seconds": round(perf_counter() - self._start - began, 6)}
         )
@@ -302,8 +250,7 @@ class _Execution:
         if node.step.for_each is not None:
             return await self._run_items(node, model)
         self._emit(StepStarted(node.id, model))
-        outcome = await self._attempt(node, self._values, None)
-        return _done(outcome)
+        return attempt.done(await self._attempt(node, self._values, None))
 
     async def _run_items(self, node: Node, model: str | None) -> StepRun:
         loop = node.step.for_each
@@ -332,9 +279,9 @@ class _Execution:
         async with gate:
             began = perf_counter() - self._start
             try:
-                result = _done(await self._attempt(node, {**self._values, **names}, index))
+                result = attempt.done(await self._attempt(node, {**self._values, **names}, index))
             except PromptChainError as exc:
-                result = _failed(exc)
+                result = attempt.failed(exc)
             seconds = perf_counter() - self._start - began
             result = result.model_copy(update={"started": round(began, 6), "seconds": round(seconds, 6)})
             self._items[node.id][index] = result
@@ -342,29 +289,7 @@ class _Execution:
             return result
 
     async def _attempt(self, node: Node, values: Mapping[str, Any], item: int | None) -> Outcome:
-        """What the step gives, once or until its assertions hold."""
-        step, bound = node.step, self._bound.step(node.id)
-        context = self._context(node, values, item)
-        run = KINDS[step.kind]
-        if isinstance(step, PromptStep) or context.judge is None:
-            return await run(bound, values, context)
-        left = step.retry.assert_
-        while True:
-            try:
-                outcome = await run(bound, values, context)
-                problem = await context.judge.problem(outcome)
-                if problem is None:
-                    return replace(outcome, calls=tuple(context.calls))
-                if left == 0:
-                    raise UnmetError(problem)
-            except PromptChainError as exc:
-                cause = exc.__cause__ if isinstance(exc, StepError) else exc
-                inner = context.runs[-1] if context.runs else None
-                raise StepError(exc.message, hint=exc.hint, calls=tuple(context.calls), run=inner) from cause
-            left -= 1
-            context.on_retry(problem, 0.0)
-            context.calls.extend(_in_vain(context.runs, problem))
-            context.runs.clear()
+        return await attempt.attempt(self._bound.step(node.id), values, self._context(node, values, item))
 
     def _context(self, node: Node, values: Mapping[str, Any], item: int | None) -> Context:
         name, step = node.id, node.step
@@ -372,7 +297,6 @@ class _Execution:
         tools: list[ToolRun] = []
         runs: list[Run] = []
         self._made[name, item] = calls, tools, runs  # not the context: it knows this run, which would be a circle
-        chosen = isinstance(step, PromptStep) and step.select is not None and step.select.by is not None
         return Context(
             self._caller,
             self._bound.workshop,
@@ -380,7 +304,7 @@ class _Execution:
             on_text=(lambda text: self._emit(StepText(name, text, item))) if self._stream else None,
             on_retry=lambda reason, wait: self._emit(StepRetried(name, reason, wait, item)),
             on_tool=lambda tool, ended: self._emit((ToolEnded if ended else ToolStarted)(name, tool, item)),
-            judge=StepJudge(step, values, self._grader, calls) if step.assert_ or chosen else None,
+            judge=attempt.judge(step, self._bound.plan.chain.test, self._caller, self._bound.workshop, values, calls),
             run_chain=lambda plan, inputs, record: self._run_chain(plan, inputs, record, name),
             clock=lambda: perf_counter() - self._start,
             calls=calls,
@@ -398,20 +322,6 @@ class _Execution:
 
         return await run(
             plan, inputs, self._caller, observe=observe if self._observe else None, record=record, stream=self._stream
-        )
-
-    def _grader(self) -> Grader:
-        from promptchain.assertions.grader import Grader
-
-        workshop, test = self._bound.workshop, self._bound.plan.chain.test
-        return Grader(
-            self._caller.lm,
-            self._caller,
-            judge=test.judge if test else None,
-            embedder=test.embedder if test else None,
-            root=workshop.root,
-            timeout=workshop.timeout or DEFAULT_TIMEOUT,
-            budget=self._caller.budget,
         )
 
     def _emit(self, event: Event) -> None:

@@ -154,7 +154,11 @@ class Type:
 
         A type that is no object is wrapped as {"value": …}. Fields that may be null are required, as strict modes want.
         """
-        return structured.model_schema(self.schema)
+        return dict(self._model_schema)
+
+    @cached_property
+    def _model_schema(self) -> JSONSchema:
+        return structured.model_schema(self.schema)  # takes longer than the rest of a request
 
     @cached_property
     def is_wrapped(self) -> bool:

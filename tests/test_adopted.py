@@ -6,10 +6,10 @@ import pytest
 
 from promptchain import fingerprints
 from promptchain.adopted import Adopted, again, choose
-from promptchain.binding import Models
 from promptchain.chain import Chain
 from promptchain.errors import StaleError, StoreError
 from promptchain.lock import Lock
+from promptchain.models import Models
 from promptchain.records import StepVariant, UsedVariant
 from tests import lock_kit as kit
 

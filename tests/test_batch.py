@@ -15,7 +15,7 @@ import pytest
 
 from promptchain import batch, binding, dataset, plan
 from promptchain.batch import Tally
-from promptchain.binding import BoundPlan, Models
+from promptchain.binding import BoundPlan
 from promptchain.chain import Chain
 from promptchain.dataset import Row
 from promptchain.errors import Fault, ModelError, PromptChainError, UsageError
@@ -23,6 +23,7 @@ from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import Request
 from promptchain.lm.scripted import Rule, ScriptedLM
+from promptchain.models import Models
 
 
 def bound_to(lm: ScriptedLM, prompt: str = "{{ q }}", model: str = "m", then: str | None = None) -> BoundPlan:

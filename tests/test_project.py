@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from promptchain import runner
-from promptchain.binding import Models
 from promptchain.errors import InvalidFileError, PromptChainError, UsageError
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import Capabilities
 from promptchain.lm.scripted import Rule, ScriptedLM
 from promptchain.location import git_folder
-from promptchain.project import Ceilings, Project, parse_models, run_batch, write_record
+from promptchain.models import Models, parse_models
+from promptchain.project import Ceilings, Project, run_batch
+from promptchain.record_file import write_record
 from promptchain.records import Run, Status, StepRun
 
 CHAIN = "inputs: {q: string}\nsteps: {a: {prompt: '{{ q }}'}}\n"

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptchain import binding, plan, runner
-from promptchain.binding import Models
 from promptchain.chain import Chain
 from promptchain.errors import Fault, ModelError, UsageError
 from promptchain.events import Event, ItemEnded, StepEnded, StepRetried, StepStarted, StepText
@@ -19,6 +18,7 @@ from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import Request, Response, Usage
 from promptchain.lm.scripted import Rule, ScriptedLM
+from promptchain.models import Models
 from promptchain.records import Run, Status
 
 DONE, FAILED, SKIPPED, BLOCKED = Status.DONE, Status.FAILED, Status.SKIPPED, Status.BLOCKED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,12 @@ class Grader:
         self._caller = caller
         self._judge = judge
         self._embedder = embedder or embed.LOCAL
-        self._embedding = Caller(EmbeddingLM(lm), budget=budget)
+        self._budget = budget
         self._calls: list[Call] = []
+
+    @cached_property
+    def _embedding(self) -> Caller:
+        return Caller(EmbeddingLM(self._lm), budget=self._budget)
 
     @property
     def calls(self) -> tuple[Call, ...]:

@@ -98,7 +98,7 @@ def prepare(project: Project, lm: LM, asked: Options) -> Work:
 def _wanted(project: Project, asked: Options) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The chains, each with the words that name its models."""
     from promptchain.errors import UsageError
-    from promptchain.project import is_of_step
+    from promptchain.models import is_of_step
 
     if asked.everything:
         for name in project.names():

@@ -202,7 +202,7 @@ def _run_again(
     from promptchain import runner
     from promptchain.cli import interrupt
     from promptchain.cli.run import step_progress
-    from promptchain.project import to_json
+    from promptchain.record_file import to_json
     from promptchain.records import Run
 
     kept: list[Run] = []

@@ -16,7 +16,6 @@ from promptchain.cli.output import (
     dollars,
     next_try,
     note,
-    plural,
     print_json,
     print_outputs,
     seconds,
@@ -25,12 +24,10 @@ from promptchain.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from promptchain.batch import Tally
     from promptchain.chain import Chain
     from promptchain.cli.consent import Consent
     from promptchain.cli.traced import Traces
     from promptchain.errors import PromptChainError
-    from promptchain.lm.budget import Spent
     from promptchain.recording import Recorder
     from promptchain.records import Run
 
@@ -91,12 +88,14 @@ def run(
     caller = project.caller(lm, bound, Ceilings(max_cost, max_calls, max_tokens), concurrency)
     with closing(lm), consent, traces(trace) as traced:
         if batch is not None:
+            from promptchain.cli.run_batch import run_batch
+
             _refuse(text=text, pairs=pairs, input=input, json=json, stream=stream, save_run=save_run)
             if output is None:
                 raise UsageError("--batch needs a file to write to", hint="add -o out.jsonl")
             recorder = Recorder(project, name, chain, any_lock=source)
             at_once = concurrency or project.settings.concurrency
-            _run_batch(recorder, bound, caller, batch, Path(output), resume, at_once, traced)
+            run_batch(recorder, bound, caller, batch, Path(output), resume, at_once, traced)
             return
         if resume:
             raise UsageError("--resume goes with --batch")
@@ -253,7 +252,7 @@ class _Kept:
 
     def keep(self, result: Run) -> None:
         from promptchain.errors import PromptChainError
-        from promptchain.project import write_record
+        from promptchain.record_file import write_record
 
         result = self.last = self.recorder.keep(result)
         if self._traced is not None:
@@ -308,90 +307,3 @@ def _tell_retries(event: Any) -> None:
 
     if isinstance(event, StepRetried):
         note(f"step '{event.step}': {next_try(event.reason, event.wait)}")
-
-
-def _run_batch(
-    recorder: Recorder,
-    bound: Any,
-    caller: Any,
-    rows: Path,
-    output: Path,
-    resume: bool,
-    limit: int,
-    traced: Traces | None,
-) -> None:
-    from promptchain.cli import interrupt
-    from promptchain.project import run_batch
-
-    written = 0
-
-    def count(tally: Tally, row: Any) -> None:
-        nonlocal written
-        written = tally.rows
-        progress(tally, row)
-
-    def record(run: Run) -> None:
-        run = recorder.keep(run, durable=False)
-        if traced is not None:
-            traced.add(run, recorder.chain)
-
-    try:
-        with _batch_progress() as progress:
-            work = run_batch(
-                bound, rows, output, caller, resume=resume, concurrency=limit, progress=count, record=record
-            )
-            tally = interrupt.run(work)
-    except KeyboardInterrupt:
-        note(f"{plural(written, 'row')} written to {output}; continue with --resume")
-        raise
-    finally:
-        for problem in recorder.problems:
-            warn(str(problem))
-    _summarise(tally, output, caller.spent)
-
-
-def _summarise(tally: Tally, output: Path, used: Spent) -> None:
-    """What came of a batch, and what it used: also for rows that were under way when a ceiling stopped it."""
-    failed_before = f", {tally.failed_before} of them failed" if tally.failed_before else ""
-    before = f" ({tally.resumed} were there already{failed_before})" if tally.resumed else ""
-    cost = tally.cost if tally.cost is None else max(tally.cost, used.cost)
-    spent = f"{plural(used.calls, 'call')}, {max(used.tokens, tally.tokens)} tokens, {dollars(cost)}"
-    note(f"{plural(tally.done, 'row')} done, {tally.failed} failed{before}; {spent}; written to {output}")
-    if tally.stopped:
-        note(style("error: ", "1;31", sys.stderr) + f"stopped: {tally.stopped}")
-        note("  hint: raise the ceiling and continue with --resume")
-    if tally.stopped or tally.failed or tally.failed_before:
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _batch_progress() -> Iterator[Any]:
-    """Shows how far the batch is on a terminal; names the first rows that fail, and what rows hold in vain."""
-    told: set[str] = set()
-    failures = 0
-
-    def tell(tally: Tally, row: Any) -> None:
-        nonlocal failures
-        unused = [name for name in row.ignored if name not in told]
-        if unused:
-            told.update(unused)
-            warn(f"line {row.line}: not used by the chain: {', '.join(unused)}")
-        if tally.failed > failures:
-            failures = tally.failed
-            if failures <= 5:
-                warn(f"line {row.line}: {tally.last_error}")
-            elif failures == 6:
-                warn("more rows fail; the output says why for each")
-
-    if not animated(sys.stderr):
-        yield tell
-        return
-    from promptchain.cli.live import LiveBatch
-
-    with LiveBatch() as live:
-
-        def update(tally: Tally, row: Any) -> None:
-            tell(tally, row)
-            live.update(tally)
-
-        yield update

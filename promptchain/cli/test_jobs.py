@@ -79,7 +79,7 @@ def job_for(project: Project, lm: LM, name: str, asked: Options) -> Job:
     """All that can be wrong with a chain's test is found here, before anything is spent."""
     from promptchain import testing
     from promptchain.cli import adopted
-    from promptchain.project import is_of_step
+    from promptchain.models import is_of_step
     from promptchain.recording import Recorder
     from promptchain.testing import Case
 
@@ -125,7 +125,7 @@ def _baseline(
     Raises UsageError."""
     from promptchain.cli import adopted
     from promptchain.errors import UsageError
-    from promptchain.project import is_of_step
+    from promptchain.models import is_of_step
     from promptchain.testing import Case
 
     if _is_model(word):

@@ -49,7 +49,7 @@ class Workshop:
         folder: Path | None = None,
         state: Path | None = None,
         approve: Approve = _nobody,
-        timeout: float | None = 120.0,
+        timeout: float = 120.0,
     ) -> None:
         self.root = root
         self.folder = folder or root / "chains"

@@ -13,6 +13,7 @@ from promptchain import binding, loader, plan, runner
 from promptchain.lm.calls import Caller
 from promptchain.lm.litellm import LiteLLM
 from promptchain.lm.scripted import ScriptedLM
+from promptchain.models import Models
 from tests.benchmarks.measure import in_turn, say
 
 pytestmark = pytest.mark.benchmark
@@ -30,7 +31,7 @@ def test_runs_reach_the_throughput_of_bare_litellm(
     path.parent.mkdir()
     path.write_text('inputs: {country: string}\nsteps:\n  capital: {prompt: "What is the capital of {{ country }}?"}\n')
     lm = LiteLLM()
-    bound = binding.bind(plan.build(loader.load(path, tmp_path)), lm, binding.Models("openai/test-model"))
+    bound = binding.bind(plan.build(loader.load(path, tmp_path)), lm, Models("openai/test-model"))
 
     async def ours() -> None:
         caller = Caller(lm, concurrency=CONCURRENCY)
@@ -80,7 +81,7 @@ def test_a_wide_dag_takes_its_critical_path(tmp_path: Path) -> None:
     path = tmp_path / "dag.yaml"
     path.write_text("\n".join(lines))
     lm = ScriptedLM(lambda request: "x", delay=delay)
-    bound = binding.bind(plan.build(loader.load(path, tmp_path)), lm, binding.Models("scripted"))
+    bound = binding.bind(plan.build(loader.load(path, tmp_path)), lm, Models("scripted"))
     result = min(asyncio.run(runner.run(bound, {}, Caller(lm, concurrency=wide))).seconds for _ in range(3))
     say("a DAG 10 wide and 5 deep against its critical path (at most 1.15)", f"{result / (deep * delay):.3f}")
     assert result <= 1.15 * deep * delay

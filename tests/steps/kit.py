@@ -12,12 +12,12 @@ from typing import Any
 import yaml
 
 from promptchain import binding, loader, plan, runner
-from promptchain.binding import Models
 from promptchain.chain import Chain
 from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import Capabilities, Finish, Price, Request, Response, ToolCall, Usage
 from promptchain.lm.scripted import ScriptedLM
+from promptchain.models import Models
 from promptchain.records import Run
 from promptchain.steps.workshop import Workshop
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptchain import binding, plan, runner
@@ -61,6 +61,7 @@ def test_majority(folder: Folder, replies: list[str], output: Any, value: Any) -
     assert [call.sample for call in step.calls] == [*range(len(replies))]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(["a", "A ", "b", "c", "d", 1, 1.0, True, None, [1], [1.0], {"a": "b"}, {"a": "B"}]),

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from promptchain import plan, runner
-from promptchain.binding import Models
 from promptchain.chain import ChainStep, PromptStep
 from promptchain.errors import Fault, InvalidFileError, ModelError
 from promptchain.events import StepEnded, StepStarted, StepText
@@ -17,6 +16,7 @@ from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import Response, Usage
 from promptchain.lm.scripted import Rule, ScriptedLM
+from promptchain.models import Models
 from promptchain.records import Run, Status
 from tests.steps.kit import Folder, echo
 
