@@ -93,7 +93,7 @@ def test_the_recording_tells_retrieval_from_generation(project: Path) -> None:
     done = subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=120)
     assert done.returncode in (0, 100), done.stderr
     found, told = (
-        {re.split(r"\t|  +", line)[0] for line in text.splitlines()} - {"several steps", ""}
+        {re.split(r"\t|  +", line)[0] for line in text.splitlines()} - {"several steps", "", "…"}
         for text in (done.stdout, recorded.partition("The laggard")[0] + recorded.partition("not 28 %.")[2])
     )
     assert {"passages", "answer", "retrieval", "passages recall@4", "passages mrr"} <= told
@@ -111,7 +111,10 @@ def test_the_recording_is_of_a_test_like_this(project: Path) -> None:
         subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=300) for _ in ("asked", "cached")
     ]
     assert [done.returncode for done in shown] == [100, 100], shown[0].stderr
-    assert shown[0].stdout == shown[1].stdout
+    asked, cached = (  # a search is made again, in its own time
+        [line for line in done.stdout.splitlines() if not line.startswith("help  ")] for done in shown
+    )
+    assert asked == cached
     lines, table = recorded.splitlines(), shown[1].stdout.splitlines()
     assert [_figures(line) for line in lines] == [_figures(line) for line in table + shown[1].stderr.splitlines()]
     assert re.match(r"[1-9]\d* new calls", shown[0].stderr)
