@@ -3,7 +3,7 @@ imported to look at it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,21 @@ def _tools(step: PromptStep, root: Path, at: tuple[str | int, ...]) -> Iterator[
             yield Fault((*at, index), message, "give one of them another `name`")
         elif name is not None:
             seen[name] = index
+    known = None if any(tool.mcp is not None for tool in step.tools) else seen
+    yield from _demo_calls(step, known, at[:-1])
+
+
+def _demo_calls(step: PromptStep, known: Iterable[str] | None, at: tuple[str | int, ...]) -> Iterator[Fault]:
+    """Whether demos call tools that the step has. known: their names; None where a server says them."""
+    for index, demo in enumerate(step.demos):
+        for turn, call in enumerate(demo.calls):
+            here = (*at, "demos", index, "calls", turn, "tool")
+            if not step.tools:
+                yield Fault(here, f"the demo calls '{short(call.tool)}', and the step has no tools", "give it `tools`")
+            elif known is not None and call.tool not in known:
+                yield Fault(
+                    here, f"unknown tool '{short(call.tool)}'", known_or_nearest(short(call.tool), known, "tools")
+                )
 
 
 def tool_name(tool: Tool) -> str | None:
