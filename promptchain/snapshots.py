@@ -47,7 +47,7 @@ def take(chain: Chain, path: Path, root: Path, *, any_lock: bool = False) -> Sna
         meaning=chain.content_id,
         files=files,
         variants=lock.to_variants(adopted),
-        uses=_uses(chain, path.parent, root),
+        uses=uses(chain, path.parent, root),
         compiled=facts(adopted),
     )
 
@@ -258,7 +258,7 @@ def _chain_files(chain: Chain, folder: Path, root: Path) -> Iterator[str]:
     yield from _files(chain)
 
 
-def _uses(chain: Chain, folder: Path, root: Path) -> dict[str, dict[str, str]]:
+def uses(chain: Chain, folder: Path, root: Path) -> dict[str, dict[str, str]]:
     """The hashes of what a chain uses but a version does not keep, or keeps as another chain's."""
     found: dict[str, dict[str, str]] = {"dataset": {}}
     if chain.test and chain.test.dataset:

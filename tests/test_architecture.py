@@ -68,6 +68,7 @@ ROWS = (
     "renames",
     "diff",
     "diff_runs",
+    "diff_uses",
     "events",
     "event_json",
     "feed",

@@ -11,6 +11,7 @@ from promptchain.errors import UsageError, known_or_nearest, nearest
 
 if TYPE_CHECKING:
     from promptchain.chain import Chain
+    from promptchain.diff_uses import Uses
     from promptchain.lock import Lock
     from promptchain.project import Project
     from promptchain.records import Run
@@ -20,12 +21,13 @@ _RUNS = "chain runs lists them"
 
 @dataclass(frozen=True)
 class Chains:
-    """Two chains, what each is called, and their compiled prompts."""
+    """Two chains, what each is called, their compiled prompts, and the hashes of what else they use."""
 
     before: Chain
     after: Chain
     names: tuple[str, str]
     locks: tuple[Lock, Lock]
+    uses: tuple[Uses | None, Uses | None]
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ def find(project: Project, words: Sequence[str]) -> Chains | Runs:
         references = _references(first, others, chains)
         loaded = [_load(project, word, given, chains) for word, given in references]
         locks = [project.lock(word) for word, _ in references]
+        uses = [project.uses(word, chain) for (word, _), chain in zip(references, loaded, strict=True)]
         names = [_name(word, chains) for word, _ in references]
-        return Chains(loaded[0], loaded[1], (names[0], names[1]), (locks[0], locks[1]))
+        return Chains(loaded[0], loaded[1], (names[0], names[1]), (locks[0], locks[1]), (uses[0], uses[1]))
     return _runs(project, words, chains)
 
 
