@@ -17,6 +17,7 @@ from promptchain.errors import PromptChainError
 
 COMMANDS = {
     "check": "check:check",
+    "fmt": "fmt:fmt",
     "show": "show:show",
     "schema": "schema:schema",
     "run": "run:run",

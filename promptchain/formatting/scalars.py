@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from promptchain.formatting.tree import Node
+from promptchain.formatting.tree import Node, block_rows
 from promptchain.yaml_text import is_plain, quoted
 
 _BREAKS = set("\x85\u2028\u2029\ufeff")
@@ -53,25 +53,8 @@ def _block(node: Node) -> tuple[str, list[str]] | None:
     if not value.strip() or _BREAKS & set(value):
         return None
     breaks = len(value) - len(value.rstrip("\n"))
-    rows = value.rstrip("\n").split("\n") if node.style == "|" else _folded(node)
+    rows = value.rstrip("\n").split("\n") if node.style == "|" else block_rows(node.source, value)
     start = next(number for number, row in enumerate(rows) if row.strip(" \t"))
     digit = "2" if any(row[:1] in (" ", "\t") for row in rows[: start + 1]) else ""
-    # Empty is what white space alone says before a last line break, too.
     kept = "-" if not breaks else "+" if breaks > 1 else ""
     return f"{node.style}{digit}{kept}", rows + [""] * (breaks - 1)
-
-
-def _folded(node: Node) -> list[str]:
-    """The lines of a folded block without their indentation; its last empty lines are not among them."""
-    rows = node.source.split("\n")[1:]
-    first = next(row for row in rows if row.strip(" "))
-    said = next(line for line in node.value.split("\n") if line.strip(" "))
-    indent = _lead(first) - _lead(said)
-    rows = [row[indent:] for row in rows]
-    while rows and not rows[-1]:
-        rows.pop()
-    return rows
-
-
-def _lead(line: str) -> int:
-    return len(line) - len(line.lstrip(" "))

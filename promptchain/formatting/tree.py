@@ -88,17 +88,18 @@ def read(text: str) -> Tree | None:
     if root is None or root.kind is not Kind.MAPPING or not root.entries:
         return None
     comments = reading.comments()
-    head = _Assigning(text, root, comments).assign()
+    head = _Assigning(root, comments, reading.empty).assign()
     return Tree(root, head, comments)
 
 
 class _Reading:
-    """The nodes of a text; `covered`: the places where a `#` begins no comment."""
+    """The nodes of a text. covered: the places where a `#` begins no comment. empty: lines (from 0) that set apart."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.lines = [0, *(match.end() for match in re.finditer("\n", text))]
         self.covered: list[tuple[int, int]] = []
+        self.empty = {number for number, line in enumerate(text.split("\n")) if not line.strip()}
         self.root: Node | None = None
         events = yaml.parse(text, Loader=_LOADER)
         for event in events:
@@ -149,6 +150,8 @@ class _Reading:
         for inner in events:
             if isinstance(inner, yaml.MappingEndEvent | yaml.SequenceEndEvent):
                 node.end = inner.end_mark.index
+                if node.flow:
+                    self.covered.append((node.end, node.end))
                 break
             key = self._node(inner, events) if mapping else None
             value = self._node(next(events) if mapping else inner, events)
@@ -166,6 +169,8 @@ class _Reading:
             line_end = self.text.find("\n", at)
             begin = end if line_end < 0 else min(line_end + 1, end)
             self.covered.append((begin, end))
+            first = self._place(at)[0] + 1
+            self.empty -= {*range(first, first + len(block_rows(source, event.value)))}
         else:
             self.covered.append((at, max(at, end)))
         return Node(Kind.SCALAR, event.start_mark.index, properties, event.style or "", event.value, source, end=end)
@@ -209,10 +214,10 @@ class _Place:
 class _Assigning:
     """Gives each comment of a document to what it belongs to."""
 
-    def __init__(self, text: str, root: Node, comments: list[Comment]) -> None:
+    def __init__(self, root: Node, comments: list[Comment], empty: set[int]) -> None:
         self.root = root
         self.comments = comments
-        self.empty = [not line.strip() for line in text.split("\n")]
+        self.empty = empty
         self.places = list(_places(root, (), (None,)))
 
     def assign(self) -> list[str]:
@@ -239,7 +244,7 @@ class _Assigning:
         return [*self._blank(comment.line), comment.text]
 
     def _blank(self, line: int) -> list[str]:
-        return [""] if line > 0 and self.empty[line - 1] else []
+        return [""] if line - 1 in self.empty else []
 
     def _beside(self, comment: Comment, number: int) -> Entry | None:
         """The entry on whose line it stands: the last that began before it, in what is not closed before it."""
@@ -285,3 +290,19 @@ def _places(node: Node, around: tuple[Node, ...], owners: tuple[Entry | None, ..
     for entry in node.entries:
         yield _Place(entry, around, owners)
         yield from _places(entry.value, around, (*owners, entry))
+
+
+def block_rows(source: str, value: str) -> list[str]:
+    """The lines of a block scalar without its head, its indentation, and the last lines that are empty then."""
+    rows = source.split("\n")[1:]
+    first = next((row for row in rows if row.strip(" ")), "")
+    said = next((line for line in value.split("\n") if line.strip(" ")), "")
+    indent = _lead(first) - _lead(said)
+    rows = [row[indent:] for row in rows]
+    while rows and not rows[-1]:
+        rows.pop()
+    return rows
+
+
+def _lead(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
