@@ -100,8 +100,8 @@ def _standard_input() -> None:
 def _print_diff(result: LaidOut) -> None:
     from difflib import unified_diff
 
-    sides = [text.decode("utf-8-sig", "replace").splitlines() for text in (result.before, result.after)]
-    shown = [*unified_diff(*sides, f"a/{result.name}", f"b/{result.name}", lineterm="")]
+    before, after = (text.decode("utf-8-sig", "replace").splitlines() for text in (result.before, result.after))
+    shown = [*unified_diff(before, after, f"a/{result.name}", f"b/{result.name}", lineterm="")]
     if not shown:
         say(f"{result.name}: only line breaks differ")
     for line in shown:

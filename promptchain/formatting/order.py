@@ -18,20 +18,24 @@ class Order:
     each: Order | None = None
 
 
-_SET = Order(tuple("step output type value threshold weight metric transform assert".split()))
+def _keys(words: str) -> tuple[str, ...]:
+    return tuple(words.split())
+
+
+_SET = Order(_keys("step output type value threshold weight metric transform assert"))
 ASSERTION = replace(_SET, inner={"assert": _SET})
 SPLIT = Order(("by", "size", "overlap"))
 RETRIEVE = Order(
-    tuple("from python url query top_k min_score mode embedder rerank where split".split()),
+    _keys("from python url query top_k min_score mode embedder rerank where split"),
     {"rerank": Order(("model", "of")), "split": SPLIT},
 )
 MCP = Order(("command", "url", "env", "headers", "timeout"))
-TOOL = Order(tuple("python chain mcp name description only confirm timeout".split()), {"mcp": MCP})
+TOOL = Order(_keys("python chain mcp name description only confirm timeout"), {"mcp": MCP})
 SELECT = Order(("how", "by", "best"), {"by": ASSERTION, "best": ASSERTION})
 STEP = Order(
-    tuple(
-        """description when for_each instructions prompt retrieve python chain inputs output demos tools max_turns model
-        params fallbacks reasoning samples select format freeze needs retry timeout assert""".split()
+    _keys(
+        "description when for_each instructions prompt retrieve python chain inputs output demos tools max_turns model "
+        "params fallbacks reasoning samples select format freeze needs retry timeout assert"
     ),
     {
         "for_each": Order(("in", "as", "concurrency", "on_error")),
@@ -49,9 +53,9 @@ TEST = Order(
     {"assert": ASSERTION, "gate": Order(("min", "no_worse_than", "margin"))},
 )
 TUNING = Order(
-    tuple(
-        """optimizer calls seed split steps teacher proposer max_demos max_pool max_demo_tokens max_instruction_tokens
-        max_p""".split()
+    _keys(
+        "optimizer calls seed split steps teacher proposer max_demos max_pool max_demo_tokens "
+        "max_instruction_tokens max_p"
     ),
     {"split": Order(("train", "dev", "test"))},
 )
@@ -62,7 +66,7 @@ CHAIN = Order(
 
 
 def arrange(root: Node) -> None:
-    """Put the keys of a chain file's tree into their order; all as it is where an alias would come before its anchor."""
+    """Put the keys of a chain file's tree into their order; none where an alias would come before its anchor."""
     entries = {id(node): (node, [*node.entries]) for node in _nodes(root)}
     meant = _meant(root)
     above = {id(entry): [*entry.above] for _, found in entries.values() for entry in found}

@@ -1,4 +1,4 @@
-"""Scalars as canonical YAML: plain where every reader takes them for the same text, else in quotes; blocks as blocks."""
+"""Scalars as canonical YAML: plain where every reader takes them for the same text, else in quotes; blocks stay."""
 
 from __future__ import annotations
 

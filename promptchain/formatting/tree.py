@@ -101,7 +101,7 @@ class _Reading:
         self.covered: list[tuple[int, int]] = []
         self.empty = {number for number, line in enumerate(text.split("\n")) if not line.strip()}
         self.root: Node | None = None
-        events = yaml.parse(text, Loader=_LOADER)
+        events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
         for event in events:
             if isinstance(event, yaml.NodeEvent):
                 self.root = self._node(event, events)
@@ -137,10 +137,10 @@ class _Reading:
         return line, at - self.lines[line]
 
     def _node(self, event: Any, events: Iterator[Any]) -> Node:
-        begin = event.start_mark.index
+        begin, behind, anchor = event.start_mark.index, event.end_mark.index, event.anchor
         if isinstance(event, yaml.AliasEvent):
-            self.covered.append((begin, event.end_mark.index))
-            return Node(Kind.ALIAS, begin, value=event.anchor)
+            self.covered.append((begin, behind))
+            return Node(Kind.ALIAS, begin, value=anchor)
         properties, at = self._properties(event)
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event, properties, at)
@@ -148,8 +148,9 @@ class _Reading:
         node = Node(Kind.MAPPING if mapping else Kind.LIST, begin, properties, flow=bool(event.flow_style))
         end = at
         for inner in events:
+            behind = inner.end_mark.index
             if isinstance(inner, yaml.MappingEndEvent | yaml.SequenceEndEvent):
-                node.end = inner.end_mark.index
+                node.end = behind
                 if node.flow:
                     self.covered.append((node.end, node.end))
                 break

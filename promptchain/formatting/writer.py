@@ -1,4 +1,4 @@
-"""A tree of YAML → its canonical text: two spaces of indentation, short collections in brackets as they were written."""
+"""A tree of YAML → its canonical text: indented by two spaces, short collections in brackets where they were so."""
 
 from __future__ import annotations
 
