@@ -85,7 +85,7 @@ ROWS = (
     "location",
     "yaml_text",
     "formatting",
-    "formatting.tree",
+    "formatting.nodes",
     "formatting.*",
     "scaffold",
     "scaffold.changes",

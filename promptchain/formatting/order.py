@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from promptchain.formatting.tree import Entry, Kind, Node
+from promptchain.formatting.nodes import Entry, Kind, Node
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from promptchain.formatting.tree import Node, block_rows
+from promptchain.formatting.nodes import Node
+from promptchain.formatting.tree import block_rows
 from promptchain.yaml_text import is_plain, quoted
 
 _BREAKS = set("\x85\u2028\u2029\ufeff")

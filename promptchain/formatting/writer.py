@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from promptchain.formatting import scalars
-from promptchain.formatting.tree import Comment, Entry, Kind, Node, Tree
+from promptchain.formatting.nodes import Comment, Entry, Kind, Node, Tree
 
 WIDTH = 120
 """Columns that a collection in brackets may take; a longer one is written with an entry to a line."""

@@ -9,7 +9,7 @@ from typing import Any
 from promptchain import document
 from promptchain.errors import PromptChainError
 from promptchain.formatting import tree
-from promptchain.formatting.tree import Entry, Kind
+from promptchain.formatting.nodes import Entry, Kind
 from promptchain.scaffold.changes import Left
 from promptchain.yaml_text import scalar
 
