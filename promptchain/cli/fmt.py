@@ -71,7 +71,8 @@ def _files(project: Project, names: list[str]) -> list[Path]:
     words = names or [str(path) for path in chain_files(project.folder)]
     if not words:
         raise UsageError(f"there are no chains in {project.folder}", hint="write one: chains/NAME.yaml")
-    paths = dict.fromkeys(project.path(word) for word in words)
+    # As a file each is resolved, so that a link stays one, and refused where it lies outside of the project.
+    paths = dict.fromkeys(project.path(str(project.path(word))) for word in words)
     return [path for path in paths if not path.name.endswith((SUFFIX, SUFFIX.replace("yaml", "yml")))]
 
 

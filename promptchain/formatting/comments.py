@@ -94,8 +94,8 @@ class _Assigning:
             del above[0]
         ends = [number for number, line in enumerate(above) if not line]
         cut = ends[-1] if ends else len(above)
-        head, first.above = above[:cut], above[cut + 1 :]
-        return [*head, ""] if ends else head
+        first.above = above[cut:] if any(above[cut:]) else []
+        return above[: cut + 1]
 
 
 def _places(node: Node, around: tuple[Node, ...], owners: tuple[Entry | None, ...]) -> Iterator[_Place]:
