@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "promptchain"
 ROWS = (
     "errors",
     "threads",
+    "atomic",
     "modules",
     "importing",
     "docstrings",
@@ -84,6 +85,12 @@ ROWS = (
     "examples",
     "location",
     "yaml_text",
+    "formatting",
+    "formatting.nodes",
+    "formatting.*",
+    "scaffold",
+    "scaffold.changes",
+    "scaffold.*",
     "lock",
     "diff_lock",
     "fingerprints",
@@ -152,7 +159,7 @@ ROWS = (
 )
 """From the foundation up; where two rows fit a module, the one without a star is its own."""
 
-SIBLINGS = ("lm", "retrieval", "steps", "assertions", "optimizers", "reports", "cli")
+SIBLINGS = ("lm", "retrieval", "steps", "assertions", "optimizers", "reports", "formatting", "scaffold", "cli")
 """Rooms whose modules may import each other."""
 
 LM_MAY_IMPORT = {"errors": "*", "document": ("lm.scripted", "lm.settings")}
