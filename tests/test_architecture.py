@@ -150,6 +150,8 @@ ROWS = (
     "estimate",
     "reports",
     "reports.*",
+    "ci",
+    "ci.*",
     "needs",
     "health",
     "api",
@@ -160,6 +162,7 @@ ROWS = (
 """From the foundation up; where two rows fit a module, the one without a star is its own."""
 
 SIBLINGS = ("lm", "retrieval", "steps", "assertions", "optimizers", "reports", "formatting", "scaffold", "cli")
+SIBLINGS = ("lm", "retrieval", "steps", "assertions", "optimizers", "reports", "ci", "cli")
 """Rooms whose modules may import each other."""
 
 LM_MAY_IMPORT = {"errors": "*", "document": ("lm.scripted", "lm.settings")}

@@ -32,6 +32,7 @@ COMMANDS = {
     "label": "versions:label",
     "rollback": "versions:rollback",
     "sync": "sync:sync",
+    "ci": "ci:app",
     "models": "models:app",
     "doctor": "models:doctor",
 }
