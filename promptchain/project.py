@@ -35,6 +35,7 @@ from promptchain.history import History
 from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import LM
+from promptchain.lm.secrets import redact
 from promptchain.location import CHAINS, SLUG
 from promptchain.lock import Entry, Lock
 from promptchain.models import Models, parse_models
@@ -184,7 +185,9 @@ class Project:
         self, reference: str, chain: Chain, message: str | None = None, *, any_lock: bool = False
     ) -> tuple[Version, bool]:
         """Have the chain that was loaded as `reference` as a version in the store, and whether it is a new one; see
-        `Versions.commit`. any_lock: see `snapshots.take`. Safe to call from another thread. Raises PromptChainError."""
+        `Versions.commit`. message: is kept without secrets. any_lock: see `snapshots.take`. Safe to call from another
+        thread. Raises PromptChainError."""
+        message = None if message is None else redact(message)
         with self.history() as history:
             if is_version(reference) and "@git:" not in reference:
                 version = history.resolve(reference)
@@ -213,7 +216,7 @@ class Project:
             newest = history.versions.resolve(name, "latest")
             if newest.content == old.content:
                 return newest, files
-            return history.versions.restore(old, message), files
+            return history.versions.restore(old, None if message is None else redact(message)), files
 
     def _check_kept(self, history: History, name: str, wanted: Snapshot) -> None:
         """Raises UsageError where a file that would be overwritten is in no version as it stands."""
