@@ -218,8 +218,9 @@ def test_no_secret_gets_into_a_lock(empty: Workspace) -> None:
     compile_kit.project(empty)
     given = compile_kit.rows()
     for row in given:
-        if row["message"] not in ("lesson 3", "lesson 5", "easy train 4"):
-            row["message"] += f" {SECRETS['own']}"
+        # Of demos that do as well the short ones are taken, and of some the secret is the shorter part.
+        clean = row["message"] in ("lesson 3", "lesson 5", "easy train 4")
+        row["message"] += " and so on and on" * 3 if clean else f" {SECRETS['own']}"
     compile_kit.dataset(empty, given)
     compile_kit.compiled(empty, "--optimizer", "demos", "--seed", "1")
     lock = compile_kit.lock_text(empty)
