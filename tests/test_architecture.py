@@ -138,6 +138,7 @@ ROWS = (
     "evaluations",
     "testing",
     "freshness",
+    "courses",
     "compiling",
     "estimate",
     "reports",
