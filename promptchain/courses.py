@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from promptchain.errors import StoreError
 from promptchain.lm.secrets import redact_data
@@ -66,7 +66,7 @@ class Course(Record):
     kept: str | None = None
     dev: Compared | None = None
     test: Compared | None = None
-    by_step: dict[str, Compared] = {}
+    by_step: dict[str, Compared] = Field(default_factory=dict)
     steps: tuple[CourseStep, ...] = ()
     curve: tuple[CoursePoint, ...] = ()
     spent: Spent = Spent()
