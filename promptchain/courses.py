@@ -49,7 +49,7 @@ class CourseStep(Record):
 
 class Course(Record):
     """One compile. content: the content id of the version that it made; version: its number then, which a sync may
-    change. started: UTC, ISO 8601. examples: of the parts train, dev and test. kept: why the seed prompts were.
+    change. started: UTC, ISO 8601. parts: examples for train, dev and test. kept: why the seed prompts were.
 
     run_seconds, run_cost: of one run before and after, as in `compile.Compiled`.
     """
@@ -62,7 +62,7 @@ class Course(Record):
     version: int | None = None
     started: str = ""
     seconds: float = 0.0
-    examples: tuple[int, int, int] = (0, 0, 0)
+    parts: tuple[int, int, int] = (0, 0, 0)
     kept: str | None = None
     dev: Compared | None = None
     test: Compared | None = None
@@ -94,7 +94,7 @@ def course_of(chain: str, model: str, compiled: Compiled, spent: Spent, version:
         chain=chain,
         content=version.content,
         version=version.number,
-        examples=(len(parts.train), len(parts.dev), len(parts.test)),
+        parts=(len(parts.train), len(parts.dev), len(parts.test)),
         dev=compiled.dev,
         test=compiled.test,
         by_step=dict(compiled.by_step),

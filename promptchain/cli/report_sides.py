@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from promptchain import courses, evaluations, plan
+from promptchain.cli.output import warn
 from promptchain.errors import PromptChainError, UsageError, known_or_nearest
 from promptchain.reports.html import chain as chains
 from promptchain.reports.html import evaluation, run
@@ -37,7 +38,7 @@ def sections(project: Project, words: Sequence[str]) -> list[dict[str, Any]]:
         raise UsageError("there is nothing to report on", hint="write chains/NAME.yaml, or go to the project's folder")
     with project.history() as history:
         finder = _Finder(project, history, set(names))
-        found = [finder.section(word) for word in words or names]
+        found = [finder.section(word) for word in words] or [*finder.all(names)]
         return [*_compared(finder.tested), *found]
 
 
@@ -45,7 +46,7 @@ def _compared(tested: Sequence[EvaluationRecord]) -> Iterator[dict[str, Any]]:
     """The first evaluation against the second, where two of one chain are asked for."""
     if len(tested) == 2 and tested[0].chain == tested[1].chain:
         before, after = tested
-        title = f"{after.chain}: evaluation {after.id}, compared"
+        title = f"What changed in {after.chain}"
         yield {"kind": "comparison", "title": title, "comparison": evaluation.kept_comparison(before, after)}
 
 
@@ -84,6 +85,19 @@ class _Finder:
         nearest = known_or_nearest(word, self._names, "chains")
         hint = f"{nearest}; chain runs lists runs, chain log evaluations"
         raise UsageError(f"there is no chain, run, evaluation or compile '{word}'", hint=hint)
+
+    def all(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """The sections of chains; one that cannot be loaded is left out with a warning, unless none can."""
+        problems: list[PromptChainError] = []
+        for name in names:
+            try:
+                yield self._chain(name)
+            except PromptChainError as exc:
+                problems.append(exc)
+        for problem in problems:
+            if len(problems) == len(names):
+                raise problem
+            warn(f"left out: {problem}")
 
     # --- what begins so
 

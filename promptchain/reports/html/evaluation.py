@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from promptchain.binding import BoundPlan
+from promptchain.reports import numbers
 from promptchain.reports.data import data
 from promptchain.reports.html.graph import graph
 from promptchain.statistics import paired
@@ -41,7 +42,7 @@ def section(verdict: Verdict) -> dict[str, Any]:
     bound = verdict.evaluation.case.bound
     return {
         "kind": "evaluation",
-        "title": f"{found['name']} tested",
+        "title": f"Test of {numbers.name(verdict.evaluation)}",
         **found,
         "started": verdict.evaluation.started,
         "graph": _graph(bound),
@@ -129,7 +130,7 @@ def kept_section(record: EvaluationRecord, version: str, plan: Plan | None) -> d
     names = list(record.steps)
     return {
         "kind": "evaluation",
-        "title": f"{record.chain} tested, evaluation {record.id}",
+        "title": f"Test of {record.chain}: evaluation {record.id[:12]}",
         "name": record.chain,
         "version": version,
         "passed": not record.misses and not record.stopped and not (record.failed and not record.misses),
@@ -186,7 +187,7 @@ def kept_comparison(before: EvaluationRecord, after: EvaluationRecord) -> dict[s
         if was != now:
             first = sides[0 if now else 1][name].first
             flips.append({"id": name, "where": "", "better": now, "first": first, "inputs": {}, "why": []})
-    names = [f"evaluation {record.id}" for record in (before, after)]
+    names = [f"evaluation {record.id[:12]}" for record in (before, after)]
     return {
         "before": names[0],
         "after": names[1],

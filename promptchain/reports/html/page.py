@@ -27,13 +27,15 @@ SCRIPTS = ("dom.js", "text.js", "graph.js", "run.js", "table.js", "evaluation.js
 _LENGTHS = (200_000, 20_000, 4_000, 1_000, 400, 160, 60)
 """Characters that a text keeps, the first at which the report is small enough."""
 
-_UNSAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+_UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 """What could end the script that holds the data, or begin a comment in it."""
 
 _ROOM = 200_000
 """Bytes for all but the data."""
 
 _MAX_DEPTH = 200
+_WHOLE = 2**53
+"""Up to here a browser's numbers are exact."""
 
 
 def content(title: str, sections: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -83,8 +85,8 @@ def _fitted(data: Mapping[str, Any], limit: int) -> str:
     text = _json(data)
     if _size(text) <= limit:
         return text
-    cut: Mapping[str, Any] = data
-    for length in _LENGTHS:
+    cut, longest = data, _longest(data)
+    for length in (length for length in _LENGTHS if length < longest):
         cut = {**_shortened(data, length), "cut": length}
         if _size(text := _json(cut)) <= limit:
             return text
@@ -105,7 +107,10 @@ def _fewer(section: Mapping[str, Any], most: int) -> Mapping[str, Any]:
 
 
 def _json(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).translate(_UNSAFE)
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for sign, escape in _UNSAFE.items():  # a tenth of the time that `translate` takes
+        text = text.replace(sign, escape)
+    return text
 
 
 def _size(text: str) -> int:
@@ -120,12 +125,22 @@ def _shortened(value: Any, length: int) -> Any:
     return [_shortened(own, length) for own in value] if isinstance(value, list) else value
 
 
+def _longest(value: Any) -> int:
+    """Characters of the longest text in it."""
+    if isinstance(value, str):
+        return len(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return max(map(_longest, parts), default=0)
+
+
 def _plain(value: Any, depth: int) -> Any:
     """As `records.storable`, but what JSON cannot say is put in words rather than refused."""
     if isinstance(value, str):
         return whole_text(value)
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return value if abs(value) <= _WHOLE else hex(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if depth == 0:

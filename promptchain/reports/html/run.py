@@ -39,7 +39,7 @@ def section(run: Run, version: str, source: Source) -> dict[str, Any]:
     models = {name: prompt.model for name, prompt in prompts.items()}
     return {
         "kind": "run",
-        "title": f"{run.chain}, run {run.id}",
+        "title": f"{run.chain}: run {run.id[:12]}",
         "version": version,
         "note": source.note,
         "graph": graph(plan, models) if plan else None,

@@ -10,7 +10,7 @@ function compileSection(one) {
       el('p', {}, one.kept ? badge('kept', `the words of the chain file were kept: ${one.kept}`) : badge('passed', 'adopted'))),
     facts([
       ['model', one.model], ['version', one.version], ['started', course && when(course.started)], ['took', course && seconds(course.seconds)], ['calls', one.spent.calls.toLocaleString('en')], ['tokens', one.spent.tokens.toLocaleString('en')], ['cost', dollars(one.spent.cost)],
-      ['train, dev, held out', course && course.examples.join(', ')], ['cost of a run', course && beforeAfter(course.run_cost, dollars)], ['time of a run', course && beforeAfter(course.run_seconds, seconds)],
+      ['train, dev, held out', course && course.parts.join(', ')], ['cost of a run', course && beforeAfter(course.run_cost, dollars)], ['time of a run', course && beforeAfter(course.run_seconds, seconds)],
     ]),
     course && course.warnings.map((warning) => callout('warn', 'Note:', warning)),
     course && course.curve.length > 1 && [el('h3', {}, 'Score against calls'), curve(course.curve)],
@@ -66,7 +66,7 @@ function plot(points, names, width) {
       const own = points.filter((point) => (point[1] || '') === name);
       const path = own.map(([calls, , score], at) => (at ? `H${x(calls)}V${y(score)}` : `M${x(calls)},${y(score)}`)).join('');
       const ink = INKS[index % INKS.length];
-      return [svg('path', { class: `curve-line ${ink}`, d: path }), own.map(([calls, , score, what]) => svg('circle', { class: `dot ${ink}`, cx: x(calls), cy: y(score), r: 4 },
+      return [svg('path', { class: `curve-line ${ink} ${name ? '' : 'whole'}`, d: path }), own.map(([calls, , score, what]) => svg('circle', { class: `dot ${ink}`, cx: x(calls), cy: y(score), r: 4 },
         svg('title', {}, `${name || 'whole chain'}: ${share(score)} after ${calls.toLocaleString('en')} calls (${what})`)))];
     }));
 }

@@ -78,16 +78,16 @@ function flips(one, worse, better) {
   const columns = [
     { name: 'now', kind: 'state', cell: (flip) => badge(flip.better ? 'passed' : 'failed', flip.better ? 'passes' : 'fails'), sort: (flip) => Number(flip.better) },
     { name: 'example', kind: 'id', cell: (flip) => flip.id, sort: (flip) => flip.id },
-    { name: 'fails at', kind: '', cell: (flip) => flip.first || 'outputs', sort: (flip) => flip.first },
-    { name: 'why', kind: 'why wide', cell: (flip) => (flip.why || []).join('; ') },
+    { name: 'failed at', kind: '', cell: (flip) => flip.first || 'outputs', sort: (flip) => flip.first },
+    ...(one.flipped.some((flip) => flip.why.length) ? [{ name: 'why it failed', kind: 'why wide', cell: (flip) => flip.why.join('; ') }] : []),
   ];
   const filter = { label: 'Which way', choices: [['', 'All', one.flipped.length], ['worse', 'Worse', worse.length], ['better', 'Better', better.length]], keep: (flip, value) => flip.better === (value === 'better') };
-  return bigTable({ caption: 'flipped examples', rows: one.flipped, columns, filters: [filter], text: (flip) => `${flip.id} ${flip.first || ''} ${JSON.stringify(flip.inputs)} ${(flip.why || []).join(' ')}`, open: flipped });
+  return bigTable({ caption: 'flipped examples', rows: one.flipped, columns, filters: [filter], text: (flip) => `${flip.id} ${flip.first || ''} ${JSON.stringify(flip.inputs)} ${flip.why.join(' ')}`, open: flipped });
 }
 
 function flipped(flip) {
   return el('div', { class: 'detail' },
-    flip.why && flip.why.length > 0 && el('ul', { class: 'reasons' }, flip.why.map((why) => el('li', {}, mark('failed'), ' ', why))),
+    flip.why.length > 0 && el('ul', { class: 'reasons' }, flip.why.map((why) => el('li', {}, mark('failed'), ' ', why))),
     Object.keys(flip.inputs).length > 0 && [el('h4', {}, 'Inputs'), values(flip.inputs)],
     flip.changes.length > 0 ? [el('h4', {}, 'What it gave, before and after'), flip.changes.map((change) => [el('h5', {}, change.name), change.edits ? edits(change.edits)
       : el('div', { class: 'pair' }, el('div', {}, el('p', { class: 'muted small' }, 'before'), block(change.before)), el('div', {}, el('p', { class: 'muted small' }, 'after'), block(change.after)))])]

@@ -1,6 +1,6 @@
 // The steps of a chain and the lines between them, beside each other where there is room, else below each other.
 
-const NODE = { width: 216, height: 104 }, PLACE = 26, GAP = { layer: 60, item: 20 };
+const NODE = { width: 224, height: 118 }, PLACE = 26, GAP = { layer: 60, item: 20 };
 
 // about(id): {state, lines: [text or element], bar, title}. pick(id): what a click on a step does, where it does anything.
 function drawGraph(graph, about, pick) {

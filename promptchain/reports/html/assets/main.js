@@ -27,7 +27,7 @@ function overview(sections) {
   const all = sections.filter((one) => one.kind === 'evaluation');
   if (all.length < 2) return null;
   return el('section', { 'aria-label': 'All evaluations' }, dataTable('All evaluations', [['evaluation', ''], ['score', 'num'], ['', 'wide'], ['failed', 'num'], ['cost', 'num'], ['time', 'num wide']],
-    all.map((one) => [el('a', { href: `#${one.anchor}` }, one.name, modelNames(one.models) ? ` on ${modelNames(one.models)}` : ''), [mark(one.passed ? 'passed' : 'failed'), ' ', one.score ? share(one.score.value, one.score.n) : NONE], bar(one.score, { class: 'bar fixed' }), one.counts.failed.toLocaleString('en'), dollars(one.cost), seconds(one.seconds)])));
+    all.map((one) => [[el('a', { href: `#${one.anchor}` }, one.name, modelNames(one.models) ? ` on ${modelNames(one.models)}` : ''), one.version && el('span', { class: 'muted' }, ` ${one.version}`)], [mark(one.passed ? 'passed' : 'failed'), ' ', one.score ? share(one.score.value, one.score.n) : NONE], bar(one.score, { class: 'bar fixed' }), one.counts.failed.toLocaleString('en'), dollars(one.cost), seconds(one.seconds)])));
 }
 
 function show() {

@@ -3,7 +3,7 @@
 function runSection(run) {
   const head = [
     facts([
-      ['status', badge(run.status)], ['version', run.version], ['model', run.model || NONE], ['started', when(run.started)],
+      ['status', badge(run.status)], ['run', el('code', {}, run.id)], ['version', run.version], ['model', run.model || NONE], ['started', when(run.started)],
       ['took', seconds(run.seconds)], ['calls', callsOf(run.totals)],
       ['tokens', (run.totals.prompt_tokens + run.totals.completion_tokens).toLocaleString('en')], ['cost', dollars(run.totals.cost)],
       ['compiled', run.compiled && `${run.compiled.steps.join(', ')} for ${run.compiled.model}`], ['replays', run.replay_of],
@@ -91,8 +91,14 @@ function course(step, run) {
     step.run && inner(step.run),
     step.items && steps(step.items, run),
     step.reasoning && !step.items && el('section', {}, el('h4', {}, 'Reasoning'), block(step.reasoning)),
-    step.value !== null && step.value !== undefined && el('section', {}, el('h4', {}, 'Value'), step.passages ? passages(step.value) : block(step.value)),
+    hasValue(step) && el('section', {}, el('h4', {}, 'Value'), step.passages ? passages(step.value) : block(step.value)),
   ];
+}
+
+// A value that is the very last reply has just been shown.
+function hasValue(step) {
+  const last = step.turns && step.turns[step.turns.length - 1];
+  return step.value !== null && step.value !== undefined && !(last && last.received === step.value);
 }
 
 function turns(step, all) {
@@ -118,7 +124,7 @@ function about(call) {
 
 function bubble(way, role, text, error) {
   return el('div', { class: `message ${way}` },
-    el('p', { class: 'role' }, el('span', { 'aria-hidden': 'true' }, way === 'sent' ? '→ ' : '← '), hidden(way === 'sent' ? 'sent, ' : 'received, '), role),
+    el('p', { class: 'role' }, el('span', { 'aria-hidden': 'true' }, way === 'sent' ? '→ ' : '← '), way, ' ', el('strong', {}, role)),
     block(text), error && el('p', { class: 'bad-text' }, `not taken: ${error}`));
 }
 

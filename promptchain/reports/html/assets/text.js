@@ -41,7 +41,7 @@ function when(stamp) {
 const asText = (value) => (typeof value === 'string' ? value : JSON.stringify(value, null, 2));
 const oneLine = (value) => (typeof value === 'string' ? value : JSON.stringify(value)).replace(/\s+/g, ' ').trim();
 
-const LONG = 1600, LINES = 16;
+const LONG = 900, LINES = 12;
 
 // A text as it is; of a long one the beginning, and a button for the rest.
 function block(value, attributes) {
@@ -68,8 +68,10 @@ function block(value, attributes) {
 
 // [["equal" | "delete" | "insert", text]]
 function edits(list) {
-  return el('pre', { class: 'text edits' }, list.map(([op, text]) =>
+  const length = list.reduce((sum, [, text]) => sum + text.length, 0);
+  const draw = () => el('pre', { class: 'text edits' }, list.map(([op, text]) =>
     op === 'equal' ? text : el(op === 'insert' ? 'ins' : 'del', {}, hidden(op === 'insert' ? '[added: ' : '[removed: '), text, hidden(']'))));
+  return length > 1500 ? lazy({ class: 'extra' }, `Show all ${length.toLocaleString('en')} characters`, draw) : draw();
 }
 
 function values(given, empty) {
