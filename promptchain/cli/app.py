@@ -26,6 +26,7 @@ COMMANDS = {
     "replay": "replay:replay",
     "test": "test:command",
     "compile": "compile:command",
+    "report": "report:report",
     "diff": "diff:diff",
     "commit": "versions:commit",
     "log": "versions:log",
