@@ -22,7 +22,7 @@ def _keys(words: str) -> tuple[str, ...]:
     return tuple(words.split())
 
 
-_SET = Order(_keys("step output type value threshold weight metric transform assert"))
+_SET = Order(_keys("step output type k value threshold weight metric transform assert"))
 ASSERTION = replace(_SET, inner={"assert": _SET})
 SPLIT = Order(("by", "size", "overlap"))
 RETRIEVE = Order(
@@ -34,13 +34,13 @@ TOOL = Order(_keys("python chain mcp name description only confirm timeout"), {"
 SELECT = Order(("how", "by", "best"), {"by": ASSERTION, "best": ASSERTION})
 STEP = Order(
     _keys(
-        "description when for_each instructions prompt retrieve python chain inputs output demos tools max_turns model "
+        "description when for_each instructions prompt retrieve python chain inputs tools max_turns output demos model "
         "params fallbacks reasoning samples select format freeze needs retry timeout assert"
     ),
     {
         "for_each": Order(("in", "as", "concurrency", "on_error")),
         "retrieve": RETRIEVE,
-        "demos": Order(("inputs", "output", "reasoning")),
+        "demos": Order(("inputs", "calls", "output", "reasoning"), {"calls": Order(("tool", "arguments", "result"))}),
         "tools": TOOL,
         "fallbacks": Order(("model", "on")),
         "select": SELECT,
