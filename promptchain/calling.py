@@ -8,11 +8,12 @@ A reply is either {"tool": …, "arguments": {…}} or {"answer": …}, with "re
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from promptchain import jsonish
+from promptchain.chain import Demo
 from promptchain.errors import ParseError
 from promptchain.lm.protocol import Message, Request, Response, ToolCall, ToolSpec
 from promptchain.records import ToolRun, storable, whole_text
@@ -71,9 +72,19 @@ def _option(reasoning: bool, place: str, **parts: dict[str, Any]) -> dict[str, A
 
 
 def demo_reply(output: Any, thought: str | None, *, reasoning: bool) -> str:
-    """What a model would have written that answers at once."""
+    """What a model would have written as its answer."""
     head = {"reasoning": thought or ""} if reasoning else {}
     return json.dumps({**head, "answer": output}, ensure_ascii=False)
+
+
+def demo_calls(demo: Demo, number: int, *, written: bool, reasoning: bool) -> Iterator[Message]:
+    """The turns of a demo before it answers. number: the demo's, from 0, for ids that are the same each time."""
+    for turn, shown in enumerate(demo.calls):
+        arguments = json.dumps(shown.arguments, ensure_ascii=False)
+        call = ToolCall(f"demo{number:02}{turn:03}", shown.tool, arguments)  # nine letters and digits, as Mistral wants
+        head = {"reasoning": ""} if reasoning else {}
+        reply = json.dumps({**head, "tool": shown.tool, "arguments": shown.arguments}, ensure_ascii=False)
+        yield from _exchange(reply if written else "", [call], [_compact(shown.result)], written=written)
 
 
 def read(kind: Type, text: str, *, cut_off: bool = False) -> Turn:
@@ -110,12 +121,18 @@ def _turn(kind: Type, value: Any, text: str) -> Turn | None:
 def answered(request: Request, response: Response, calls: Sequence[ToolCall], runs: Sequence[ToolRun]) -> Request:
     """The request with what the model asked for and what came of it, in the way in which it asked."""
     results = [_compact({"error": run.error} if run.error else run.value) for run in runs]
-    if request.tools:
-        asked = Message("assistant", response.text, tool_calls=tuple(calls))
-        told = [Message("tool", result, tool_call_id=call.id) for call, result in zip(calls, results, strict=True)]
-        return replace(request, messages=(*request.messages, asked, *told))
-    told = [Message("user", f"{call.name} gave: {result}") for call, result in zip(calls, results, strict=True)]
-    return replace(request, messages=(*request.messages, Message("assistant", response.text), *told))
+    turn = _exchange(response.text, calls, results, written=not request.tools)
+    return replace(request, messages=(*request.messages, *turn))
+
+
+def _exchange(text: str, calls: Sequence[ToolCall], results: Sequence[str], *, written: bool) -> Iterator[Message]:
+    """What a model said that calls tools, and what it was told of them. written: the calls stand in the text."""
+    yield Message("assistant", text, tool_calls=() if written else tuple(calls))
+    for call, result in zip(calls, results, strict=True):
+        if written:
+            yield Message("user", f"{call.name} gave: {result}")
+        else:
+            yield Message("tool", result, tool_call_id=call.id)
 
 
 LAST = "Answer now, without calling a tool."

@@ -49,10 +49,20 @@ class Format(StrEnum):
     SCHEMA = "schema"
 
 
+class DemoCall(Model):
+    """A call of a tool that a few-shot example shows, and what the tool gave."""
+
+    tool: Annotated[str, Field(min_length=1, description="the tool's name, as the model sees it")]
+    arguments: dict[str, Any] = {}
+    result: Any
+
+
 class Demo(Model):
-    """A few-shot example: values for the names that the step's templates use, and the output they should give."""
+    """A few-shot example: values for the names that the step's templates use, and the output they should give; with
+    the calls of tools that lead to it, one a turn."""
 
     inputs: dict[str, Any]
+    calls: tuple[DemoCall, ...] = ()
     output: Any
     reasoning: str | None = None
 

@@ -71,9 +71,11 @@ def render(
         raise PromptChainError("an image or a file stands in the prompt, not in the instructions")
     if head := "\n\n".join(part for part in (system, instruction) if part):
         messages.append(Message("system", head))
-    for demo in demos_for(variant, values):
+    for number, demo in enumerate(demos_for(variant, values)):
         shown = dict.fromkeys(values) | demo.inputs
         messages.append(_user(step, shown))
+        if tools:
+            messages += calling.demo_calls(demo, number, written=written, reasoning=reasoning)
         if written:
             reply = calling.demo_reply(demo.output, demo.reasoning, reasoning=reasoning)
         else:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from promptchain.chain import Chain, PromptStep
 from promptchain.errors import UsageError, known_or_nearest
 from promptchain.plan import Plan
-from promptchain.records import Run, Status, StepRun
+from promptchain.records import Call, Run, Status, StepRun
 
 _SETTLED = (Status.DONE, Status.SKIPPED)
 
@@ -29,9 +29,15 @@ def given(plan: Plan, run: Run, start: str | None) -> dict[str, StepRun]:
 
 
 def _without_calls(step: StepRun) -> StepRun:
-    """The value and the thoughts alone: what it took to make them was paid for once."""
-    items = tuple(map(_without_calls, step.items))
-    return StepRun(status=step.status, value=step.value, reasoning=step.reasoning, error=step.error, items=items)
+    """The value, the thoughts and what was searched alone: what it took to make them was paid for once."""
+    return StepRun(
+        status=step.status,
+        value=step.value,
+        reasoning=step.reasoning,
+        error=step.error,
+        items=tuple(map(_without_calls, step.items)),
+        fingerprint=step.fingerprint,
+    )
 
 
 def own_models(chain: Chain, step: str) -> set[str | None]:
@@ -43,5 +49,26 @@ def own_models(chain: Chain, step: str) -> set[str | None]:
 
 
 def models(run: Run) -> Mapping[str, str]:
-    """The model that each step of a run was last asked on."""
-    return {name: calls[-1].model for name, step in run.steps.items() if (calls := list(step.all_calls()))}
+    """The model that each prompt step of a run was last asked on: not those of chains in it, nor of judges."""
+    return {name: own[-1].model for name, step in run.steps.items() if (own := [*_own_calls(step)])}
+
+
+def inner_models(run: Run) -> set[str | None]:
+    """The models of the chains that ran in a run."""
+    found: set[str | None] = set()
+    waiting = list(run.steps.values())
+    while waiting:
+        step = waiting.pop()
+        waiting += step.items
+        for inner in (step.run, *(tool.run for tool in step.tools)):
+            if inner is not None:
+                found.add(inner.model)
+                waiting += inner.steps.values()
+    return found
+
+
+def _own_calls(step: StepRun) -> Iterator[Call]:
+    """The calls that asked for the step's value, which alone are in a format."""
+    yield from (call for call in step.calls if call.format is not None)
+    for item in step.items:
+        yield from _own_calls(item)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
+from promptchain import uses
 from promptchain.chain import Chain, PromptStep
 from promptchain.errors import PromptChainError
 from promptchain.mcp_spec import McpServer
@@ -13,10 +14,18 @@ from promptchain.project import Project, is_version
 
 def check(project: Project, reference: str, chain: Chain) -> None:
     """Raises PromptChainError where a chain that was loaded as a version names an MCP server, with what it is given,
-    that no chain file of the work tree names. Functions are the work tree's own in any case."""
+    that no chain file of the work tree names; and where a function or the passages that it uses are not there.
+    Functions are the work tree's own in any case."""
     if not is_version(reference):
         return
-    wanted = {server.key: server for one in (chain, *chain.used_chains()) for server in _servers(one)}
+    chains = (chain, *chain.used_chains())
+    for one in chains:
+        for fault in uses.check(one, project.root, project.folder):
+            place = ".".join(map(str, fault.path))
+            raise PromptChainError(
+                f"{reference} cannot run here: {one.name}.yaml, {place}: {fault.message}", hint=fault.hint
+            )
+    wanted = {server.key: server for one in chains for server in _servers(one)}
     if not wanted:
         return
     for name in project.names():

@@ -3,7 +3,7 @@ imported to look at it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from promptchain.chain import Chain, ChainStep, PromptStep, PythonStep, Retrieve
 from promptchain.checks import Fault, short
 from promptchain.errors import PromptChainError, known_or_nearest
 from promptchain.parts import Tool
-from promptchain.retrieval.files import matching_files
+from promptchain.retrieval.files import listing, no_file
 
 
 def named_chains(chain: Chain) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -98,9 +98,12 @@ def _passages(step: RetrieveStep, root: Path, folder: Path, at: tuple[str | int,
         yield from _function(spec.python, root, (*at, "python"))
     if spec.patterns:
         try:
-            matching_files(root, folder, spec.patterns)
+            found = listing(root, folder, spec.patterns)
         except PromptChainError as exc:
             yield Fault((*at, "from"), exc.message, exc.hint)
+            return
+        if not found.files:
+            yield Fault((*at, "from"), *no_file(root, folder, spec.patterns, found))
 
 
 def _tools(step: PromptStep, root: Path, at: tuple[str | int, ...]) -> Iterator[Fault]:
@@ -114,6 +117,21 @@ def _tools(step: PromptStep, root: Path, at: tuple[str | int, ...]) -> Iterator[
             yield Fault((*at, index), message, "give one of them another `name`")
         elif name is not None:
             seen[name] = index
+    known = None if any(tool.mcp is not None for tool in step.tools) else seen
+    yield from _demo_calls(step, known, at[:-1])
+
+
+def _demo_calls(step: PromptStep, known: Iterable[str] | None, at: tuple[str | int, ...]) -> Iterator[Fault]:
+    """Whether demos call tools that the step has. known: their names; None where a server says them."""
+    for index, demo in enumerate(step.demos):
+        for turn, call in enumerate(demo.calls):
+            here = (*at, "demos", index, "calls", turn, "tool")
+            if not step.tools:
+                yield Fault(here, f"the demo calls '{short(call.tool)}', and the step has no tools", "give it `tools`")
+            elif known is not None and call.tool not in known:
+                yield Fault(
+                    here, f"unknown tool '{short(call.tool)}'", known_or_nearest(short(call.tool), known, "tools")
+                )
 
 
 def tool_name(tool: Tool) -> str | None:

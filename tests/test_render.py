@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from promptchain.chain import Demo, Format, PromptStep
 from promptchain.errors import ParseError, PromptChainError
-from promptchain.lm.protocol import Capabilities, Message, Request
+from promptchain.lm.protocol import Capabilities, Message, Request, ToolSpec
 from promptchain.records import StepVariant, Variant
 from promptchain.render import Parsed, ask_again, format_instruction, parse, render, resolve_format
 from promptchain.types import Type, parse_type
@@ -314,3 +315,51 @@ def test_any_text_is_read_or_refused(text: str, name: str, form: Format, flags: 
         parsed = parse(TYPES[name], form, text, reasoning=flags[0], cut_off=flags[1])
         assert TYPES[name].check(parsed.value) == []
         json.dumps(parsed.value, allow_nan=False, ensure_ascii=False).encode()
+
+
+# -- demos that call tools ---------------------------------------------------------------------------------------------
+
+_LOOK = ToolSpec("look", "Looks.", {"type": "object", "properties": {"x": {"type": "string"}}})
+_CALLING = {
+    "tools": ["shop.tools:look"],
+    "demos": [
+        {
+            "inputs": {"q": "Ada?"},
+            "calls": [{"tool": "look", "arguments": {"x": "é"}, "result": {"n": 3}}],
+            "output": "3",
+        }
+    ],
+}
+
+
+def _with_tools(capabilities: Capabilities, *tools: ToolSpec, **step: Any) -> list[Message]:
+    made = PromptStep.model_validate({"prompt": "{{ q }}", **_CALLING, **step})
+    request = render(
+        made, Variant.seed(made), {"q": "Hi"}, model="m", params={}, capabilities=capabilities, tools=tools
+    )
+    return [message for message in request.messages if message.role != "system"]
+
+
+def test_a_demo_shows_its_calls_as_a_model_writes_them() -> None:
+    said = [(message.role, message.content) for message in _with_tools(PLAIN, _LOOK)]
+    assert said == [
+        ("user", "Ada?"),
+        ("assistant", '{"tool": "look", "arguments": {"x": "é"}}'),
+        ("user", 'look gave: {"n": 3}'),
+        ("assistant", '{"answer": "3"}'),
+        ("user", "Hi"),
+    ]
+    thinking = _with_tools(PLAIN, _LOOK, reasoning=True)
+    assert thinking[1].content == '{"reasoning": "", "tool": "look", "arguments": {"x": "é"}}'
+
+
+def test_a_demo_shows_its_calls_as_a_provider_has_them() -> None:
+    asked, told = _with_tools(Capabilities(tools=True), _LOOK)[1:3]
+    [call] = asked.tool_calls
+    assert (asked.content, call.name, call.arguments) == ("", "look", '{"x": "é"}')
+    assert (told.role, told.content, told.tool_call_id) == ("tool", '{"n": 3}', call.id)
+    assert re.fullmatch(r"[a-zA-Z0-9]{9}", call.id)
+
+
+def test_without_tools_to_call_a_demo_answers_at_once() -> None:
+    assert [message.role for message in _with_tools(PLAIN)] == ["user", "assistant", "user"]

@@ -179,6 +179,7 @@ def test_the_action_judges_a_pull_request(tmp_path: Path) -> None:
     assert comment.endswith((reports / "comment.md").read_text())
     assert (tmp_path / "promptchain/cache/responses.db").is_file()
     assert pull.outputs["junit"] == str(reports / "junit.xml")
+    assert "demo" in (reports / "report.html").read_text()
 
 
 def test_the_action_asks_for_no_comment_and_all_chains(tmp_path: Path) -> None:

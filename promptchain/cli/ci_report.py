@@ -129,9 +129,8 @@ def _files(found: Findings, folder: Path, text: str) -> dict[str, str]:
     if found.verdicts:
         written["junit"] = folder / "junit.xml"
         _write(written["junit"], junit(found.verdicts))
-        if write := getattr(test, "_write_html", None):  # of `chain test --html`
-            written["html"] = folder / "report.html"
-            write(written["html"], found.verdicts)
+        written["html"] = folder / "report.html"
+        test.write_html(written["html"], found.verdicts)
     return {name: str(path) for name, path in written.items()}
 
 

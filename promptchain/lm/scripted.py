@@ -8,7 +8,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
@@ -88,8 +88,9 @@ class ScriptedLM:
     def from_file(cls, path: Path) -> ScriptedLM:
         """The script in a YAML file: a list of replies (text) and of mappings with the keys of `Rule`, or with
         `error` (a Fault) and perhaps `retry_after` (seconds) in place of `reply`; a call of a tool is written as
-        `{name: lookup, arguments: {item: tea}}`. A reply that is itself a list or
-        a mapping is sent as JSON. Keeps no requests, so that a long batch runs in constant memory.
+        `{name: lookup, arguments: {item: tea}}`, and a script with one is a model that calls tools by itself. A reply
+        that is itself a list or a mapping is sent as JSON. Keeps no requests, so that a long batch runs in constant
+        memory.
 
         Raises UsageError where the file can't be read, InvalidFileError for what is wrong in it.
         """
@@ -98,7 +99,9 @@ class ScriptedLM:
         except (OSError, UnicodeDecodeError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
             raise UsageError(f"the script {path} can't be read: {reason}") from exc
-        return cls(_read(text, str(path)), keep=0, identity=sha256(text.encode()).hexdigest())
+        entries = _read(text, str(path))
+        able = replace(_FREE, tools=any(isinstance(entry, Rule) and entry.tool_calls for entry in entries))
+        return cls(entries, keep=0, capabilities=able, identity=sha256(text.encode()).hexdigest())
 
     @property
     def requests(self) -> list[Request]:

@@ -154,7 +154,10 @@ def tokens(variant: StepVariant) -> float:
 
 
 def demo_tokens(demo: Demo) -> float:
-    return text_tokens("".join(map(template.to_text, [*demo.inputs.values(), demo.output, demo.reasoning or ""])))
+    calls = [part for call in demo.calls for part in (call.tool, call.arguments, call.result)]
+    return text_tokens(
+        "".join(map(template.to_text, [*demo.inputs.values(), *calls, demo.output, demo.reasoning or ""]))
+    )
 
 
 def text_tokens(text: str) -> float:

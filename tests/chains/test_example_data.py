@@ -78,27 +78,6 @@ def test_there_is_a_help_page_for_every_intent_and_more() -> None:
         assert row["expected"]["pages"] == [f"chains/support/help/{row['expected']['intent']}.md"]
 
 
-FACTS = {  # what chains/support/reply.md says, and how the page of the intent says it
-    "card_arrival": {"takes five working days": "takes five working days"},
-    "lost_card": {"in the app at once": "block it at once", "a new one free of charge": "a new one free of charge"},
-    "payment_declined": {"the balance and the spending limit": "spending limit", "chip and PIN": "chip and pin"},
-    "refund": {"up to ten days": "up to ten days", "open a dispute": "open a dispute"},
-    "pin_reset": {"under Card": "choose **card**", "Three wrong tries block it for a day": "block the pin for a day"},
-    "unknown_payment": {"Tap the payment in the app": "tap the payment in the app", "press Report": "press **report**"},
-    "currency_fee": {"1 percent": "1 percent", "2 euros": "2 euros"},
-    "address_change": {"under Profile": "choose **profile**", "valid at once": "valid at once"},
-}
-
-
-@pytest.mark.parametrize("intent", FACTS)
-def test_a_help_page_says_what_the_rules_for_replies_say(intent: str) -> None:
-    text = (ROOT / "chains/support/reply.md").read_text(encoding="utf-8")
-    [rule] = re.findall(rf'intent == "{intent}" %}} (.*)', text)
-    for said, as_page in FACTS[intent].items():
-        assert said in rule
-        assert as_page in page(f"chains/support/help/{intent}.md")
-
-
 # -- research ----------------------------------------------------------------------------------------------------------
 
 
