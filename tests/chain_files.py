@@ -118,7 +118,7 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
      "8:25: the filter 'image' is for prompts, where a model sees it; here give the reference itself, without the filter\n"
      "11:33: the filter 'file' is for prompts, where a model sees it; here give the reference itself, without the filter\n"
      "12:15: the filter 'image' is for prompts, where a model sees it; here give the reference itself, without the filter\n"
-     "13:21: the filter 'image' is for prompts, where a model sees it; here give the reference itself, without the filter"),
+     "13:22: the filter 'image' is for prompts, where a model sees it; here give the reference itself, without the filter"),
     ("retrieve a text", S + "  a:\n    retrieve: docs/*.md\n",
      '5:15: \'retrieve\' must be a mapping, not a text (\'docs/*.md\'); for example retrieve: {from: docs/*.md, query: "{{ message }}"}'),
     ("python without a function", S + "  a:\n    python: support.tools\n",
