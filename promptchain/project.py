@@ -17,6 +17,7 @@ from promptchain import (
     dataset,
     diff,
     diff_lock,
+    diff_uses,
     loader,
     location,
     lock,
@@ -30,11 +31,13 @@ from promptchain.batch import Tally
 from promptchain.binding import BoundPlan
 from promptchain.chain import Chain
 from promptchain.dataset import Row
+from promptchain.diff_uses import Uses, UsesDiff
 from promptchain.errors import PromptChainError, UsageError, known_or_nearest
 from promptchain.history import History
 from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import LM
+from promptchain.lm.secrets import redact
 from promptchain.location import CHAINS, SLUG
 from promptchain.lock import Entry, Lock
 from promptchain.models import Models, parse_models
@@ -172,6 +175,16 @@ class Project:
                 return snapshots.lock_at_revision(history.repo, name, commit, prefix)
             return snapshots.lock_of(history.versions.snapshot(history.resolve(reference)))
 
+    def uses(self, reference: str, chain: Chain) -> Uses | None:
+        """The hashes of the code and the passages that a chain uses, which was loaded as `reference`; None where they
+        are not known, of a commit of git. Raises UsageError, StoreError."""
+        if not is_version(reference):
+            return snapshots.uses(chain, self.path(reference).parent, self.root)
+        if "@git:" in reference:
+            return None
+        with self.history() as history:
+            return history.versions.snapshot(history.resolve(reference)).uses
+
     def adopt(self, reference: str, model: str, entry: Entry) -> Lock:
         """Put the entry of one model into the lock of a chain of the work tree; see `lock.update`."""
         path, state = self.path(reference), location.store_place(self.root).state
@@ -184,7 +197,9 @@ class Project:
         self, reference: str, chain: Chain, message: str | None = None, *, any_lock: bool = False
     ) -> tuple[Version, bool]:
         """Have the chain that was loaded as `reference` as a version in the store, and whether it is a new one; see
-        `Versions.commit`. any_lock: see `snapshots.take`. Safe to call from another thread. Raises PromptChainError."""
+        `Versions.commit`. message: is kept without secrets. any_lock: see `snapshots.take`. Safe to call from another
+        thread. Raises PromptChainError."""
+        message = None if message is None else redact(message)
         with self.history() as history:
             if is_version(reference) and "@git:" not in reference:
                 version = history.resolve(reference)
@@ -213,7 +228,15 @@ class Project:
             newest = history.versions.resolve(name, "latest")
             if newest.content == old.content:
                 return newest, files
-            return history.versions.restore(old, message), files
+            return history.versions.restore(old, None if message is None else redact(message)), files
+
+    def not_restored(self, version: Version) -> UsesDiff:
+        """The code and the passages that are otherwise in the work tree than the version had them: it keeps their
+        hashes only. Nothing where that cannot be told, as of a chain that is broken without them."""
+        with suppress(PromptChainError), self.history() as history:
+            snapshot = history.versions.snapshot(version)
+            return diff_uses.compare(snapshot.uses, self.uses(version.chain, self.load(version.chain)))
+        return UsesDiff()
 
     def _check_kept(self, history: History, name: str, wanted: Snapshot) -> None:
         """Raises UsageError where a file that would be overwritten is in no version as it stands."""
@@ -414,7 +437,8 @@ def _changes(before: Snapshot | None, chain: Chain, now: Snapshot, root: Path) -
     try:
         source = diff.compare(snapshots.chain_of(before, root), chain).summary if before else "first version"
         was = snapshots.lock_of(before) if before else Lock()
-        return "; ".join(filter(None, (source, diff_lock.compare(was, snapshots.lock_of(now)).summary)))
+        used = diff_uses.compare(before.uses, now.uses).summary if before else ""
+        return "; ".join(filter(None, (source, used, diff_lock.compare(was, snapshots.lock_of(now)).summary)))
     except PromptChainError:  # a version that this release does not read any more
         return ""
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
-import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from promptchain import document, loader, lock, sources
+from promptchain import atomic, document, loader, lock, sources
 from promptchain.chain import Chain, PromptStep
 from promptchain.errors import InvalidFileError, PromptChainError, StoreError, UsageError
 from promptchain.location import CHAINS, SLUG
@@ -47,7 +45,7 @@ def take(chain: Chain, path: Path, root: Path, *, any_lock: bool = False) -> Sna
         meaning=chain.content_id,
         files=files,
         variants=lock.to_variants(adopted),
-        uses=_uses(chain, path.parent, root),
+        uses=uses(chain, path.parent, root),
         compiled=facts(adopted),
     )
 
@@ -209,19 +207,12 @@ def _check_target(name: str, root: Path) -> None:
 
 def _replace(target: Path, content: bytes | None, name: str) -> None:
     """Write a file whole, or remove it where there is no content."""
-    temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
+    if content is not None:
+        atomic.write(target, content, name)
+        return
     try:
-        if content is None:
-            target.unlink(missing_ok=True)
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        if target.exists():
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
+        target.unlink(missing_ok=True)
     except OSError as exc:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise PromptChainError(f"{name} could not be written: {exc.strerror or exc}") from exc
 
 
@@ -258,7 +249,7 @@ def _chain_files(chain: Chain, folder: Path, root: Path) -> Iterator[str]:
     yield from _files(chain)
 
 
-def _uses(chain: Chain, folder: Path, root: Path) -> dict[str, dict[str, str]]:
+def uses(chain: Chain, folder: Path, root: Path) -> dict[str, dict[str, str]]:
     """The hashes of what a chain uses but a version does not keep, or keeps as another chain's."""
     found: dict[str, dict[str, str]] = {"dataset": {}}
     if chain.test and chain.test.dataset:

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "promptchain"
 ROWS = (
     "errors",
     "threads",
+    "atomic",
     "modules",
     "importing",
     "docstrings",
@@ -68,6 +69,7 @@ ROWS = (
     "renames",
     "diff",
     "diff_runs",
+    "diff_uses",
     "events",
     "event_json",
     "feed",
@@ -83,6 +85,12 @@ ROWS = (
     "examples",
     "location",
     "yaml_text",
+    "formatting",
+    "formatting.nodes",
+    "formatting.*",
+    "scaffold",
+    "scaffold.changes",
+    "scaffold.*",
     "lock",
     "diff_lock",
     "fingerprints",
@@ -138,10 +146,13 @@ ROWS = (
     "evaluations",
     "testing",
     "freshness",
+    "courses",
     "compiling",
     "estimate",
     "reports",
     "reports.*",
+    "ci",
+    "ci.*",
     "needs",
     "health",
     "api",
@@ -151,7 +162,7 @@ ROWS = (
 )
 """From the foundation up; where two rows fit a module, the one without a star is its own."""
 
-SIBLINGS = ("lm", "retrieval", "steps", "assertions", "optimizers", "reports", "cli")
+SIBLINGS = ("lm", "retrieval", "steps", "assertions", "optimizers", "reports", "formatting", "scaffold", "ci", "cli")
 """Rooms whose modules may import each other."""
 
 LM_MAY_IMPORT = {"errors": "*", "document": ("lm.scripted", "lm.settings")}

@@ -98,6 +98,11 @@ def runs(incomplete: str) -> list[str]:
     return [word for word in ("last", *found) if word.startswith(incomplete)]
 
 
+def reported(incomplete: str) -> list[str]:
+    """What a report may be of: chains and versions, then runs."""
+    return [*versions(incomplete), *([] if "@" in incomplete else runs(incomplete))]
+
+
 def _chain_of(ctx: Any) -> str:
     named = ctx.params.get("reference") or ctx.params.get("name") or ctx.params.get("chain")
     return str(named or next(iter(ctx.args), "")).partition("@")[0]

@@ -140,22 +140,24 @@ def _check_options(
 
 def _chains(found: Chains, step: str | None, *, stat: bool) -> _Result:
     from promptchain import diff as differ
-    from promptchain import diff_lock
+    from promptchain import diff_lock, diff_uses
     from promptchain.cli import diff_view
 
     difference = differ.compare(found.before, found.after)
     compiled = diff_lock.compare(*found.locks, (found.before, found.after))
+    used = diff_uses.compare(*found.uses)
     if step is not None:
-        difference, compiled = difference.only(step), compiled.only(step)
+        difference, compiled, used = difference.only(step), compiled.only(step), diff_uses.UsesDiff()
     data: dict[str, Any] = {"before": found.names[0], "after": found.names[1], **difference.to_json()}
     if stat:
         data = {**dict(list(data.items())[:3]), "stat": [line.to_json() for line in difference.stat()]}
-    data["compiled"] = compiled.to_json()
+    data |= {"compiled": compiled.to_json(), "files": used.to_json()}
     lines: list[Line] = []
     if difference:
         lines += (diff_view.stat_lines if stat else diff_view.chain_lines)(difference)
+    lines += diff_view.uses_lines(used)
     lines += diff_view.lock_lines(compiled, stat=stat)
-    return _Result(bool(difference or compiled), data, lines or None)
+    return _Result(bool(difference or used or compiled), data, lines or None)
 
 
 def _runs(found: Runs, step: str | None) -> _Result:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptchain.errors import UsageError, known_or_nearest, nearest
+from promptchain.record_file import without_secrets
 
 if TYPE_CHECKING:
     from promptchain.chain import Chain
+    from promptchain.diff_uses import Uses
     from promptchain.lock import Lock
     from promptchain.project import Project
     from promptchain.records import Run
@@ -20,12 +22,13 @@ _RUNS = "chain runs lists them"
 
 @dataclass(frozen=True)
 class Chains:
-    """Two chains, what each is called, and their compiled prompts."""
+    """Two chains, what each is called, their compiled prompts, and the hashes of what else they use."""
 
     before: Chain
     after: Chain
     names: tuple[str, str]
     locks: tuple[Lock, Lock]
+    uses: tuple[Uses | None, Uses | None]
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,9 @@ def find(project: Project, words: Sequence[str]) -> Chains | Runs:
         references = _references(first, others, chains)
         loaded = [_load(project, word, given, chains) for word, given in references]
         locks = [project.lock(word) for word, _ in references]
+        uses = [project.uses(word, chain) for (word, _), chain in zip(references, loaded, strict=True)]
         names = [_name(word, chains) for word, _ in references]
-        return Chains(loaded[0], loaded[1], (names[0], names[1]), (locks[0], locks[1]))
+        return Chains(loaded[0], loaded[1], (names[0], names[1]), (locks[0], locks[1]), (uses[0], uses[1]))
     return _runs(project, words, chains)
 
 
@@ -119,4 +123,4 @@ def _runs(project: Project, words: Sequence[str], chains: set[str]) -> Runs:
         raise UsageError(f"'{missing[0]}' is not a run", hint=f"a run is compared with a run; {_RUNS}")
     if len(there) != 2:
         raise UsageError(f"it takes two runs to compare, not {len(there)}", hint=f"name another one; {_RUNS}")
-    return Runs(there[0], there[1])
+    return Runs(without_secrets(there[0]), without_secrets(there[1]))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from promptchain.changes import Change, Kind, as_text
-from promptchain.cli.diff_lines import ARROW, GONE, NEW, PARTLY, SAME, Line, plain, text_lines
+from promptchain.cli.diff_lines import ARROW, GONE, LEFT_OUT, NEW, PARTLY, SAME, Line, plain, text_lines
 from promptchain.cli.output import dollars, plural, seconds
 from promptchain.words import Edit, Op
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from promptchain.diff import ChainDiff, StepChange
     from promptchain.diff_lock import LockDiff
     from promptchain.diff_runs import MessageChange, RenderedDiff, RunDiff, StepRunDiff, Use
+    from promptchain.diff_uses import UsesDiff
 
 _SHORT = 80
+_MOST_FILES = 20
+"""Files of code and passages that are named."""
 _SIGNS = {Kind.ADDED: NEW, Kind.REMOVED: GONE}
 
 
@@ -40,6 +43,16 @@ def chain_lines(diff: ChainDiff) -> Iterator[Line]:
     for inner in diff.chains:
         yield from _headed(Line(PARTLY, (Edit(Op.EQUAL, f"chain {inner.name}"),), whole=True, bold=True))
         yield from (replace(line, indent=line.indent + 2) for line in chain_lines(inner.diff))
+
+
+def uses_lines(diff: UsesDiff) -> Iterator[Line]:
+    """The files of code and passages that changed; what in them is not kept."""
+    if diff:
+        yield Line(SAME, whole=True)
+    for change in diff.files[:_MOST_FILES]:
+        yield plain(_SIGNS.get(change.kind, PARTLY), f"{change.what} {change.file}", bold=True)
+    if len(diff.files) > _MOST_FILES:
+        yield plain(LEFT_OUT, f"{plural(len(diff.files) - _MOST_FILES, 'file')} more: --json")
 
 
 def lock_lines(diff: LockDiff, *, stat: bool = False) -> Iterator[Line]:

@@ -29,6 +29,7 @@ from promptchain.events import (
     ToolEnded,
     ToolStarted,
 )
+from promptchain.lm.secrets import redact, settled
 from promptchain.plan import Plan
 from promptchain.records import Status
 
@@ -124,7 +125,7 @@ class LiveSteps:
             row.status, row.ended = event.result.status, perf_counter()
             row.note = event.result.error or ""
             value = "" if event.result.value is None else told.brief(event.result.value)
-            row.text = printable(" ".join(value[:_LONGEST].split()))
+            row.text = printable(_line(value))
             if self._current == event.step:
                 self._current = None
 
@@ -166,7 +167,7 @@ class LiveSteps:
                 line.append("  ").append_text(says)
             rows.append(line)
         if self._current is not None and self._rows[self._current].status is None:
-            tail = self._rows[self._current].text[-_LONGEST:].strip().splitlines()[-_TAIL_LINES:]
+            tail = _whole(self._rows[self._current].text)[-_LONGEST:].strip().splitlines()[-_TAIL_LINES:]
             rows.append(Text(printable("\n".join(tail)), style="dim"))
         return Group(*rows)
 
@@ -202,7 +203,14 @@ def _tool(event: ToolStarted | ToolEnded) -> str:
 
 
 def _line(text: str) -> str:
-    return " ".join(text[:_LONGEST].split())
+    """On one line and without secrets, as far as it can be of interest."""
+    return " ".join(redact(text[: 2 * _LONGEST])[:_LONGEST].split())
+
+
+def _whole(text: str) -> str:
+    """The end of a text that is still coming, without secrets, nor what one may have begun with."""
+    text = text[-2 * _LONGEST :]
+    return redact(text[: settled(text)])
 
 
 class LiveBatch:

@@ -91,6 +91,14 @@ def replay(
         raise typer.Exit(1)
 
 
+def as_recorded(project: Project, run: Run, lm: LM) -> tuple[Chain, BoundPlan]:
+    """The version that a run cites, on the prompts and models that it ran on. Nothing of it may be started: it may name
+    MCP servers that the work tree does not. Raises PromptChainError."""
+    reference = _reference(project, run, None)
+    chain = _load(project, run, reference, None)
+    return chain, _bound(project, run, chain, reference, lm, _models(project, run, [], chain, None))
+
+
 def _bind(
     project: Project,
     run: Run,
@@ -110,6 +118,20 @@ def _bind(
     if at is not None or (wanted and run.compiled):
         return adopted.bind(project, reference, chain, lm, models, approve=consent)
     trust.check(project, reference, chain)
+    return _bound(project, run, chain, reference, lm, models, consent)
+
+
+def _bound(
+    project: Project,
+    run: Run,
+    chain: Chain,
+    reference: str,
+    lm: LM,
+    models: list[str],
+    consent: Consent | None = None,
+) -> BoundPlan:
+    from promptchain.cli import adopted
+
     lock = adopted.lock_of(project, reference) if run.compiled else None
     locks = project.inner_locks(reference, chain)
     return project.bind(chain, lm, models, lock=lock, used=run.compiled, locks=locks, approve=consent)

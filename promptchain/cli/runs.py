@@ -201,6 +201,7 @@ def show(
         print_json({**record, "version": version})
         return
     from promptchain.cli.runs_view import View
+    from promptchain.record_file import without_secrets
 
-    for line in View(None if full else width()).lines(checked(record), version):
+    for line in View(None if full else width()).lines(without_secrets(checked(record)), version):
         say(line)

@@ -188,6 +188,8 @@ def _bold(text: str) -> str:
 
 
 def _values(title: str, values: Mapping[str, Any]) -> Iterator[str]:
+    if not values:
+        return
     yield ""
     yield _bold(title)
     for name, value in values.items():

@@ -162,7 +162,9 @@ def _row(plan: Plan, name: str) -> tuple[str, ...]:
     if len(output) > 40:
         output = output[:39] + "…"
     first = says.strip().splitlines()[0] if says.strip() else step.description
-    return step.kind, model, output, " ".join(key.removesuffix("_") for key in modifiers), first[:60]
+    if len(first) > 60:
+        first = first[:59] + "…"
+    return step.kind, model, output, " ".join(key.removesuffix("_") for key in modifiers), first
 
 
 def _output(step: AnyStep) -> str:
@@ -189,4 +191,4 @@ def _print_source(plan: Plan, name: str) -> None:
     for title, part in (("instructions", step.instructions), ("prompt", step.prompt)):
         if part.text:
             say(style(f"\n{title}" + (f" ({part.file})" if part.file else ""), "1", sys.stdout))
-            say(on_terminal(part.text.rstrip()))
+            say(on_terminal(part.text.rstrip()), exact=True)

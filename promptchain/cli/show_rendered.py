@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from promptchain.binding import BoundPlan
     from promptchain.chain import Chain
     from promptchain.lm.protocol import LM, Message, Request
-    from promptchain.plan import Plan
+    from promptchain.plan import AnyStep, Plan
     from promptchain.project import Project
     from promptchain.steps.context import Context
     from promptchain.steps.prompt import BoundPrompt
     from promptchain.steps.retrieve import BoundRetrieve
+    from promptchain.types import Type
 
 _NO_MODEL = "none"
 """Stands in for the models of steps that are not shown."""
@@ -32,24 +33,39 @@ def given(chain: Chain, text: str | None, pairs: list[str]) -> dict[str, Any]:
 
 
 def typed(chain: Chain, values: dict[str, Any]) -> dict[str, Any]:
-    """The values with those of steps read by the steps' types. Raises InputError, also for a name that is unknown."""
-    import json
-
+    """The values with those of steps read by the steps' types; `reasoning` is a text for each step. Raises InputError,
+    also for a name that is unknown."""
     from promptchain.errors import InputError, known_or_nearest
+    from promptchain.template import REASONING
+    from promptchain.types import Type
 
     known = [*chain.input_type.fields(), *chain.steps]
     for name, value in values.items():
-        if name not in known:
+        if name in chain.steps:
+            kind, what, hint = _given_type(chain.steps[name]), f"step '{name}'", None
+        elif name == REASONING and name not in known:
+            kind, what, hint = Type({"type": "object"}), name, """for example -i reasoning='{"STEP": "…"}'"""
+        elif name in known:
+            continue
+        else:
             hint = known_or_nearest(name, known, "inputs and steps")
             raise InputError(f"the chain '{chain.name}' has no input or step '{name}'", hint=hint)
-        if name in chain.steps:
-            step = chain.steps[name]
-            as_json = step.for_each or step.kind in ("retrieve", "chain") or (step.kind == "python" and not step.output)
-            try:
-                values[name] = json.loads(value) if as_json else step.type.coerce(value)
-            except ValueError as exc:
-                raise InputError(f"step '{name}': {exc}") from None
+        try:
+            values[name] = kind.coerce(value) if isinstance(value, str) else value
+        except ValueError as exc:
+            raise InputError(f"{what}: {exc}", hint=hint) from None
     return values
+
+
+def _given_type(step: AnyStep) -> Type:
+    """The type of what a step is said to have given."""
+    from promptchain.types import ANY, Type
+
+    if step.for_each or step.kind == "retrieve":
+        return Type({"type": "array"})
+    if step.kind == "chain":
+        return Type({"type": "object"})
+    return ANY if step.kind == "python" and not step.output else step.type
 
 
 def first_item(step: Any, values: Mapping[str, Any]) -> dict[str, Any]:

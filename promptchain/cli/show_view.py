@@ -10,6 +10,8 @@ from promptchain.cli.output import note, on_terminal, plural, print_json, say, s
 
 _MOST_FILES = 20
 """Files of a search that are named."""
+_TO_GIVE = {"reasoning": """-i reasoning='{"STEP": "…"}'"""}
+"""Names whose values are of a form that is not plain."""
 
 
 def show(found: list[dict[str, Any]], *, json: bool) -> None:
@@ -19,12 +21,12 @@ def show(found: list[dict[str, Any]], *, json: bool) -> None:
         return
     for entry in found:
         if "needs" in entry:
-            give = " ".join(f"-i {name}=…" for name in entry["needs"])
+            give = " ".join(_TO_GIVE.get(name, f"-i {name}=…") for name in entry["needs"])
             note(f"step '{entry['step']}' is not rendered: it needs {', '.join(entry['needs'])}; give {give}")
             if "kind" not in entry:
                 continue
         for line in _other_lines(entry) if "kind" in entry else _prompt_lines(entry):
-            say(line)
+            say(line, exact=True)  # what is sent, to the byte
         say("")
 
 

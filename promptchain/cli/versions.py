@@ -12,9 +12,12 @@ from promptchain.cli import complete, options
 from promptchain.cli.output import note, plural, print_json, printable, say, style, table, takes_unicode, warn, when
 
 if TYPE_CHECKING:
+    from promptchain.diff_uses import UsesDiff
     from promptchain.history import History
     from promptchain.store.versions import Version
 
+_NAMED = 5
+"""Files that a warning names."""
 _LOOKED_AT = 20
 """The newest evaluations of a version, among which a log looks for its scores."""
 
@@ -260,11 +263,12 @@ def rollback(
 
       chain rollback support v5 --label production
     """
+    from promptchain.diff_uses import UsesDiff
     from promptchain.history import History
 
     name, ref = _old(name, ref)
     with History.find() as history:
-        new, changed = False, list[str]()
+        new, changed, others = False, list[str](), UsesDiff()
         if label is not None:
             _check_label_only(message)
             version = history.label(f"{name}@{ref}", label, force=force)
@@ -272,10 +276,12 @@ def rollback(
             from promptchain.project import Project
 
             newest = history.versions.tree(name).last()
-            version, changed = Project.find().rollback(name, ref, message=message, force=force)
-            new = version.number > newest
+            project = Project.find()
+            version, changed = project.rollback(name, ref, message=message, force=force)
+            new, others = version.number > newest, project.not_restored(version)
         if json:
-            print_json({**history.with_names(version).to_json(), "new": new, "files": changed, "label": label})
+            told = {"files": changed, "not_restored": others.to_json(), "label": label}
+            print_json({**history.with_names(version).to_json(), "new": new, **told})
         elif label is not None:
             note(f"{label} is at {version.name}")
         else:
@@ -284,8 +290,19 @@ def rollback(
                 became = "restored" if (history.root / file).exists() else "removed"
                 note(f"{became} {style(printable(file), '1', sys.stderr)}")
             if not new:
-                rest = "" if changed else ", and the files are as it has them"
+                rest = "" if changed or others else ", and the files are as it has them"
                 note(f"no new version: {version.name} is the newest, and has that content{rest}")
+            _tell_others(others)
+
+
+def _tell_others(others: UsesDiff) -> None:
+    """Warn of code and passages that a rollback leaves as they are."""
+    if not others:
+        return
+    named = ", ".join(printable(change.file) for change in others.files[:_NAMED])
+    more = f" and {plural(len(others.files) - _NAMED, 'file')} more" if len(others.files) > _NAMED else ""
+    warn(f"not as that version had them, for it keeps no code and no passages: {named}{more}")
+    note("  hint: git log -- FILE has what they were")
 
 
 def _old(name: str, ref: str | None) -> tuple[str, str]:

@@ -88,9 +88,9 @@ class ScriptedLM:
     def from_file(cls, path: Path) -> ScriptedLM:
         """The script in a YAML file: a list of replies (text) and of mappings with the keys of `Rule`, or with
         `error` (a Fault) and perhaps `retry_after` (seconds) in place of `reply`; a call of a tool is written as
-        `{name: lookup, arguments: {item: tea}}`, and a model with such a call has a way of its own to call tools. A
-        reply that is itself a list or a mapping is sent as JSON. Keeps no requests, so that a long batch runs in
-        constant memory.
+        `{name: lookup, arguments: {item: tea}}`, and a script with one is a model that calls tools by itself. A reply
+        that is itself a list or a mapping is sent as JSON. Keeps no requests, so that a long batch runs in constant
+        memory.
 
         Raises UsageError where the file can't be read, InvalidFileError for what is wrong in it.
         """
@@ -100,8 +100,7 @@ class ScriptedLM:
             reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
             raise UsageError(f"the script {path} can't be read: {reason}") from exc
         entries = _read(text, str(path))
-        calls = any(isinstance(entry, Rule) and entry.tool_calls for entry in entries)
-        able = replace(_FREE, tools=calls)
+        able = replace(_FREE, tools=any(isinstance(entry, Rule) and entry.tool_calls for entry in entries))
         return cls(entries, keep=0, capabilities=able, identity=sha256(text.encode()).hexdigest())
 
     @property

@@ -141,6 +141,35 @@ def test_the_value_of_a_step_that_is_no_prompt_is_given_as_json(empty: Workspace
         assert f"step '{pair.partition('=')[0]}': " in done.err
 
 
+def test_the_text_that_a_function_gave_needs_no_quotes(empty: Workspace) -> None:
+    empty.write("texts.py", "def clean(message: str) -> str:\n    return message\n")
+    empty.chain("""
+        model: MODEL
+        inputs: {message: string}
+        steps:
+          clean: {python: "texts:clean"}
+          say: {prompt: "Say {{ clean }}"}
+    """)
+    for given, sent in (("who pays", "Say who pays"), ('{"a": 1}', 'Say {"a": 1}')):
+        found = rendered(empty, "say", "-i", f"clean={given}", chain="demo")
+        assert [message["content"] for message in found["messages"]] == [sent]
+
+
+def test_what_a_step_thought_is_given_by_step(empty: Workspace) -> None:
+    empty.chain("""
+        model: MODEL
+        steps:
+          kind: {prompt: "Which?", output: [card, refund], reasoning: true}
+          say: {prompt: "As {{ reasoning.kind }}"}
+    """)
+    lacking = empty.invoke("show", "demo", "--rendered", "--step", "say")
+    assert lacking.err == """step 'say' is not rendered: it needs reasoning; give -i reasoning='{"STEP": "…"}'\n"""
+    found = rendered(empty, "say", "-i", 'reasoning={"kind": "it is lost"}', chain="demo")
+    assert found["messages"][-1]["content"] == "As it is lost"
+    done = empty.invoke("show", "demo", "--rendered", "-i", "reasoning=lost")
+    assert (done.code, "for example -i reasoning=" in done.err) == (2, True), done
+
+
 def test_the_table_says_what_each_step_does(empty: Workspace) -> None:
     out = shop(empty).invoke("show", "shop").out
     for part in ("top 2 of docs/*.md (lexical) for {{ question }}", "shop:total(prices=[1, 2.5], factor=2)"):

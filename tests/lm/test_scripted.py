@@ -186,7 +186,9 @@ CALLING = """
 def test_a_file_may_call_tools(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(CALLING)
     lm = ScriptedLM.from_file(tmp_path / "s.yaml")
-    assert lm.capabilities("m").tools, "or nobody would ask it so"
+    assert lm.capabilities("scripted/s.yaml").tools, "else a step with tools would wait for calls in the text"
+    (tmp_path / "plain.yaml").write_text("- hello\n")
+    assert not ScriptedLM.from_file(tmp_path / "plain.yaml").capabilities("scripted/plain.yaml").tools
     asked = request("How much is tea?")
     first = asyncio.run(lm.complete(asked))
     assert (first.text, first.finish, first.cost) == ("", Finish.TOOLS, 0.0)
