@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -131,7 +132,7 @@ class LiveSteps:
     def _observe_inner(self, event: Event) -> None:
         """What happens in a chain that a step runs, `step.inner`, is told in the row of the step."""
         name, _, inner = event.step.partition(".")
-        row = self._rows.get(name)
+        row = self._rows.get(re.sub(r"[\[#].*", "", name))
         if row is None:
             return
         if isinstance(event, StepRetried):
