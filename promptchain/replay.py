@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from promptchain.chain import Chain, PromptStep
 from promptchain.errors import UsageError, known_or_nearest
@@ -43,5 +43,12 @@ def own_models(chain: Chain, step: str) -> set[str | None]:
 
 
 def models(run: Run) -> Mapping[str, str]:
-    """The model that each step of a run was last asked on."""
-    return {name: calls[-1].model for name, step in run.steps.items() if (calls := list(step.all_calls()))}
+    """The model that each step of a run asked first: its own. Later ones may be fallbacks, judges, and those of chains
+    that are its tools."""
+    return {name: model for name, step in run.steps.items() if (model := next(_asked(step), None))}
+
+
+def _asked(step: StepRun) -> Iterator[str]:
+    yield from (call.model for call in step.calls)
+    for item in step.items:
+        yield from _asked(item)

@@ -92,6 +92,37 @@ def test_a_replay_of_a_replay_is_on_the_models_that_values_were_taken_over_from(
     assert again(demo, part["id"])["run"]["steps"]["draft"]["calls"][0]["model"] == other
 
 
+def test_a_replay_is_not_on_the_models_of_judges_and_of_chains_that_are_tools(empty: Workspace) -> None:
+    inner = empty.model({"reply": "polite", "always": True}, name="other")
+    empty.chain(
+        f"{{model: {inner}, inputs: {{text: string}}, steps: {{a: {{prompt: '{{{{ text }}}}'}}}}}}", name="inner"
+    )
+    judge = empty.model({"reply": {"pass": True, "score": 1, "reason": "x"}, "always": True}, name="judge")
+    asks = [
+        {"contains": "polite", "reply": {"answer": "Done."}},
+        {"contains": "Agent", "reply": {"tool": "inner", "arguments": {"text": "Hey"}}},
+        {"reply": "said", "always": True},
+    ]
+    empty.chain(
+        f"""
+        model: MODEL
+        inputs: {{message: string}}
+        steps:
+          agent: {{prompt: "Agent: {{{{ message }}}}", tools: [{{chain: inner}}]}}
+          said:
+            prompt: "Say {{{{ message }}}}"
+            assert: [{{type: llm-rubric, value: polite, provider: {judge}}}]
+        """,
+        replies=asks,
+    )
+    first = empty.invoke("run", "demo", "hi", "--json").json
+    assert [call["model"] for call in first["steps"]["said"]["calls"]] == [first["model"], judge]
+    found = again(empty, first["id"])
+    assert {step["kind"] for step in found["diff"]["steps"]} == {"same"}, found["diff"]
+    assert found["run"]["outputs"] == first["outputs"]
+    assert {step["calls"][0]["model"] for step in found["run"]["steps"].values()} == {first["model"]}
+
+
 def test_a_replay_at_a_version_that_names_another_model_is_on_that(demo: Workspace) -> None:
     first = run(demo)
     other = demo.model({"reply": "refund", "always": True}, name="second")
