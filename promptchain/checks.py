@@ -30,6 +30,8 @@ _SECRETS = re.compile(r"api[_-]?key|secret|password|(access|auth|bearer)[_-]?tok
 MAX_FAULTS = 200
 """More are not looked for."""
 
+_LONE = re.compile(r"\s*(\{\{)?\s*[A-Za-z_]\w*(\.\w+)*\s*(\}\})?\s*")
+"""An expression that is a name or a field alone."""
 _MAX_KNOWN = 500
 """Among more names than these, the nearest one is not looked for: it would take seconds."""
 
@@ -232,7 +234,7 @@ class _Check:
             elif name not in scope:
                 message, word = f"{user} uses unknown input or step '{short(name)}'", name
                 hint = self._name_hint(name, scope, step)
-            elif unknown := _unknown_field(reference, scope[name]):
+            elif unknown := _unknown_field(reference, scope[name]) or _no_list(text, reference, scope[name]):
                 message, hint, word = unknown
             else:
                 continue
@@ -385,6 +387,19 @@ def _unknown_field(reference: Reference, root: Type | None) -> tuple[str, str | 
                 hint = f"'{part}' is a method: call it, {part}()"
             return f"'{shown}' has no field '{short(part)}'", hint, part
     return None
+
+
+def _no_list(text: TemplateText, reference: Reference, root: Type | None) -> tuple[str, str | None, str] | None:
+    """What is wrong where a `for_each` names one value, and by its type that is none to go through."""
+    if text.path[:1] != ("for_each",) or not _LONE.fullmatch(text.text):
+        return None
+    current = root
+    for part in reference.path:
+        current = current.field(part) if current and current.kind == "object" else None
+    if current is None or current.kind in ("any", "array"):
+        return None
+    shown = ".".join((reference.name, *reference.path))
+    return f"`for_each` needs a list, and '{shown}' is none", f"it is {current.describe()}", reference.name
 
 
 def _secrets(params: Mapping[str, Any], path: Path) -> Iterator[Fault]:

@@ -106,7 +106,9 @@ def check(name: str, root: Path) -> tuple[str, str | None] | None:
         if "*" in bound or "__getattr__" in bound:
             return None
         functions = [name for name, nodes in bound.items() if not name.startswith("__") and not _is_data(nodes)]
-        return f"{shown} has no function '{wanted}'", known_or_nearest(wanted, functions, "functions")
+        own = [name for name in functions if any(isinstance(node, _FUNCTION) for node in bound[name])]
+        hint = nearest(wanted, functions) or known_or_nearest(wanted, own or functions, "functions")
+        return f"{shown} has no function '{wanted}'", hint
     return (f"{shown} '{wanted}' is no function", None) if _is_data(bound[wanted]) else None
 
 

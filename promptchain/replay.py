@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from promptchain.chain import Chain, PromptStep
 from promptchain.errors import UsageError, known_or_nearest
 from promptchain.plan import Plan
-from promptchain.records import Call, Run, Status, StepRun
+from promptchain.records import Run, Status, StepRun
 
 _SETTLED = (Status.DONE, Status.SKIPPED)
 
@@ -49,8 +49,9 @@ def own_models(chain: Chain, step: str) -> set[str | None]:
 
 
 def models(run: Run) -> Mapping[str, str]:
-    """The model that each prompt step of a run was last asked on: not those of chains in it, nor of judges."""
-    return {name: own[-1].model for name, step in run.steps.items() if (own := [*_own_calls(step)])}
+    """The model that each step of a run asked first: its own. Later ones may be fallbacks, judges, and those of chains
+    that are its tools."""
+    return {name: model for name, step in run.steps.items() if (model := next(_asked(step), None))}
 
 
 def inner_models(run: Run) -> set[str | None]:
@@ -67,8 +68,7 @@ def inner_models(run: Run) -> set[str | None]:
     return found
 
 
-def _own_calls(step: StepRun) -> Iterator[Call]:
-    """The calls that asked for the step's value, which alone are in a format."""
-    yield from (call for call in step.calls if call.format is not None)
+def _asked(step: StepRun) -> Iterator[str]:
+    yield from (call.model for call in step.calls)
     for item in step.items:
-        yield from _own_calls(item)
+        yield from _asked(item)

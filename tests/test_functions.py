@@ -44,8 +44,9 @@ def normalise(text: str, limit: int = 3, orders: list[Order] | None = None) -> s
 
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path) -> Iterator[Path]:
-    """An empty project; what is imported from it is forgotten afterwards."""
+    """An empty project, the first of this process; what is imported from it is forgotten afterwards."""
     modules, paths = set(sys.modules), list(sys.path)
+    sys.path[:] = [path for path in paths if not Path(path).is_relative_to(tmp_path.parents[1])]
     yield tmp_path
     sys.path[:] = paths
     for name in set(sys.modules) - modules:
@@ -749,6 +750,21 @@ def test_a_check_tells_what_is_wrong(root: Path, text: str, said: str) -> None:
     write(root, text)
     message, _ = functions.check("tools:f", root) or ("", None)
     assert message.startswith(said)
+
+
+def test_the_functions_that_are_named_are_the_modules_own(root: Path) -> None:
+    others = "import asyncio\nfrom os import getcwd\nLIMIT = 3\nclass Order: ...\n"
+    write(root, others + "def price(): pass\nasync def sum(): pass\n")
+    assert functions.check("tools:wholly_other", root) == (
+        "tools.py has no function 'wholly_other'",
+        "known functions: price, sum",
+    )
+    assert functions.check("tools:getcw", root) == ("tools.py has no function 'getcw'", "did you mean 'getcwd'?")
+    write(root, "from os import getcwd\n")
+    assert functions.check("tools:wholly_other", root) == (
+        "tools.py has no function 'wholly_other'",
+        "known functions: getcwd",
+    )
 
 
 @pytest.mark.parametrize(

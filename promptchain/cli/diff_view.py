@@ -106,7 +106,7 @@ def change_lines(change: Change, indent: int = 0) -> Iterator[Line]:
         yield Line(PARTLY, (Edit(Op.EQUAL, f"{name}: moved, it was [{change.before}]"),), indent)
     elif change.kind in _SIGNS:
         value = change.after if change.kind is Kind.ADDED else change.before
-        if change.path[0] == "tools" and not isinstance(value, str):  # of runs they are told in words already
+        if change.path[0] == "tools" and isinstance(value, dict):  # of a chain; a run's calls are texts
             name, value = _tools_in_words(name, change.path, value)
         yield from _value_lines(_SIGNS[change.kind], name, value, indent)
     elif _is_replaced(change):

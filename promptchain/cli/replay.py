@@ -188,6 +188,8 @@ def _models(project: Project, run: Run, wanted: list[str], chain: Chain, at: str
     if len(steps) < len(wanted):  # one is for the whole chain
         return wanted
     recorded, whole = _recorded(project, run), run.model
+    if whole == chain.model and any(chain.used_chains()):
+        whole = None  # named, it would stand above the models of the chains in it
     if at is not None:
         with suppress(PromptChainError):  # gone: then all of them
             cited = project.load(_reference(project, run, None))

@@ -67,7 +67,7 @@ def run(
 
       echo '{"message": "Where is my card?"}' | chain run support --input - --json
 
-      chain run support "Where is my card?" --stream | jq -j 'select(.event == "token").text'
+      chain run support "Where is my card?" --stream | jq -j 'select(.step == "reply").text // ""'
 
       chain run support --batch rows.jsonl -o out.jsonl
 

@@ -21,7 +21,7 @@ def inline(node: Node, *, flow: bool = False) -> str:
 
 def _text(value: str, *, flow: bool) -> str:
     """A text, by what it says alone: in single quotes only where that saves escapes."""
-    if is_plain(value) and not (flow and set(value) & set(",[]{}")):
+    if is_plain(value) and not (flow and set(value) & set(",[]{}?")):
         return value
     if value.isprintable() and set(value) & set('"\\') and "'" not in value:
         return f"'{value}'"

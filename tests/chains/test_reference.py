@@ -17,8 +17,9 @@ from pydantic import BaseModel
 from promptchain import binding, plan, runner
 from promptchain.chain import Chain, PromptStep, PythonStep, RetrieveStep, file_schema
 from promptchain.criteria import ASSERTIONS
+from promptchain.errors import ModelError
 from promptchain.lm.calls import Caller
-from promptchain.lm.protocol import Request
+from promptchain.lm.protocol import Message, Request, Response
 from promptchain.lm.scripted import Rule, ScriptedLM
 from promptchain.loader import load
 from promptchain.records import Status
@@ -26,7 +27,9 @@ from promptchain.steps.workshop import Workshop
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / "chains/README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```yaml\n(.*?)^```", REFERENCE, re.DOTALL | re.MULTILINE)
+_WRITTEN = re.findall(r"^```yaml\n(.*?)^```", REFERENCE, re.DOTALL | re.MULTILINE)
+SCRIPTS = [block for block in _WRITTEN if block.startswith("# replies\n")]
+BLOCKS = [block for block in _WRITTEN if block not in SCRIPTS]
 IDS = [f"line{REFERENCE[: REFERENCE.index(block)].count(chr(10)) + 1}" for block in BLOCKS]
 
 INPUTS = """
@@ -83,6 +86,22 @@ def loaded(block: str, project: Path) -> Chain:
 @pytest.mark.parametrize("block", BLOCKS, ids=IDS)
 def test_every_example_loads(block: str, project: Path) -> None:
     assert loaded(block, project).steps
+
+
+def test_the_script_is_one(tmp_path: Path) -> None:
+    [script] = SCRIPTS
+    (tmp_path / "replies.yaml").write_text(script, encoding="utf-8")
+    lm = ScriptedLM.from_file(tmp_path / "replies.yaml")
+
+    def ask(text: str) -> Response:
+        return asyncio.run(lm.complete(Request("scripted/replies.yaml", (Message("user", text),))))
+
+    assert [ask(text).text for text in ("Which amount?", "a", "b", "c", "slow")] == [
+        "12.50", "The first other request gets this,", "and the second this.", "I do not know.", "At last.",
+    ]  # fmt: skip
+    assert ask("The weather?").tool_calls[0].name == "forecast"
+    with pytest.raises(ModelError, match="rate limit"):
+        ask("busy")
 
 
 # -- completeness ------------------------------------------------------------------------------------------------------

@@ -607,3 +607,15 @@ def test_a_diff_starts_no_server(empty: Workspace) -> None:
     assert (system["kind"], user["kind"]) == ("same", "changed")
     assert "as the MCP server 'sh -c 'touch started'' describes it" in system["edits"][0]["text"]
     assert not (empty.root / "started").exists()
+
+
+def test_calls_of_tools_that_only_one_run_made_are_shown(sold: Workspace) -> None:
+    assert sold.invoke(*ASKED).code == 0
+    none = [reply for reply in REPLIES if not (isinstance(reply, dict) and "Question:" in reply.get("contains", ""))]
+    sold.model(*none, {"contains": "Question:", "reply": {"reasoning": "x", "answer": "Done."}}, name="shop")
+    assert sold.invoke(*ASKED).code == 0
+    after, before = (run["id"] for run in sold.invoke("runs", "-n", "2", "--json").json)
+    for sides, sign in (((before, after), "-"), ((after, before), "+")):
+        done = sold.invoke("diff", *sides, "--step", "agent")
+        assert done.code == 0, done
+        assert any(line.startswith(sign) and "refund(order=7)" in line for line in done.out.splitlines()), done.out

@@ -103,8 +103,39 @@ def test_the_model_of_a_step_is_not_that_of_its_judge_or_of_a_chain_in_it() -> N
     )
     steps = {"a": judged, "b": asked, "c": StepRun(status=Status.DONE, items=(judged, asked))}
     found = Run(id="o", chain="o", source="", model="own", started="", status=Status.DONE, steps=steps)
-    assert replay.models(found) == {"a": "own", "b": "mine", "c": "mine"}
+    assert replay.models(found) == {"a": "own", "b": "mine", "c": "own"}
     assert replay.inner_models(found) == {"inner"}
+
+
+def test_a_replay_is_not_on_the_models_of_judges_and_of_chains_that_are_tools(empty: Workspace) -> None:
+    inner = empty.model({"reply": "polite", "always": True}, name="other")
+    empty.chain(
+        f"{{model: {inner}, inputs: {{text: string}}, steps: {{a: {{prompt: '{{{{ text }}}}'}}}}}}", name="inner"
+    )
+    judge = empty.model({"reply": {"pass": True, "score": 1, "reason": "x"}, "always": True}, name="judge")
+    asks = [
+        {"contains": "polite", "reply": {"answer": "Done."}},
+        {"contains": "Agent", "reply": {"tool": "inner", "arguments": {"text": "Hey"}}},
+        {"reply": "said", "always": True},
+    ]
+    empty.chain(
+        f"""
+        model: MODEL
+        inputs: {{message: string}}
+        steps:
+          agent: {{prompt: "Agent: {{{{ message }}}}", tools: [{{chain: inner}}]}}
+          said:
+            prompt: "Say {{{{ message }}}}"
+            assert: [{{type: llm-rubric, value: polite, provider: {judge}}}]
+        """,
+        replies=asks,
+    )
+    first = empty.invoke("run", "demo", "hi", "--json").json
+    assert [call["model"] for call in first["steps"]["said"]["calls"]] == [first["model"], judge]
+    found = again(empty, first["id"])
+    assert {step["kind"] for step in found["diff"]["steps"]} == {"same"}, found["diff"]
+    assert found["run"]["outputs"] == first["outputs"]
+    assert {step["calls"][0]["model"] for step in found["run"]["steps"].values()} == {first["model"]}
 
 
 def test_a_replay_at_a_version_that_names_another_model_is_on_that(demo: Workspace) -> None:
