@@ -34,9 +34,10 @@ def init(
     Example: chain init my-prompts
     """
     from promptchain import settings
-    from promptchain.scaffold.plan import plan
+    from promptchain.scaffold.plan import check, plan
 
     root = _root(folder)
+    check(root)
     settings.load(root)  # whatever is wrong with them is told before anything is written
     made = plan(root)
     if made.is_done:
@@ -44,7 +45,7 @@ def init(
         note("all of it is there already: nothing was changed")
         _next(made, folder)
         return
-    if not (yes or dry_run or (sys.stdin.isatty() and sys.stderr.isatty())):
+    if not (yes or dry_run or _is_asked()):
         raise UsageError(
             "nobody is there to be asked: standard input is no terminal",
             hint="--dry-run shows what would be done, --yes does it",
@@ -55,6 +56,11 @@ def init(
         note("nothing was written: --dry-run")
     else:
         _next(made, folder)
+
+
+def _is_asked() -> bool:
+    """Whether somebody is there to answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _root(folder: Path | None) -> Path:
@@ -135,9 +141,10 @@ def _next(made: Plan, folder: Path | None) -> None:
     from promptchain.scaffold.plan import EXAMPLE
 
     name = made.chain or "NAME"
-    first = f'chain run {name} "The striker scored twice."' if name == EXAMPLE else f"chain check {name}"
+    first = f'chain run {name} "The striker scored twice."' if name == EXAMPLE else f"chain check {made.chain or ''}"
     if folder is not None and made.root != Path.cwd().resolve():
         first = f"cd {shlex.quote(str(folder))} && {first}"
+    first = first.rstrip()
     note("next:")
     for command in (first, f"chain test {name}", f"chain compile {name}"):
         note(f"  {command}")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from promptchain import document
-from promptchain.chain import Chain, ChainStep, Demo, Fallback, ForEach, PromptStep, PythonStep, Retry, RetrieveStep
+from promptchain.chain import Chain, ChainStep, Demo, Fallback, ForEach, PromptStep, PythonStep, RetrieveStep, Retry
 from promptchain.criteria import Assertion, Gate, Test
 from promptchain.errors import InvalidFileError, PromptChainError
 from promptchain.formatting import order, tree, writer
