@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from promptchain import atomic
 from promptchain.chain import file_schema
 from promptchain.cli import init as command
-from promptchain.scaffold import git
+from promptchain.errors import PromptChainError
+from promptchain.scaffold import git, plan
 from tests.cli.git_kit import git as run_git
 from tests.cli.git_kit import make_repo
 from tests.workspace import CHAIN, Workspace
@@ -219,7 +220,7 @@ def test_inside_of_another_project(new: Workspace, monkeypatch: pytest.MonkeyPat
         ("file", "is no folder"),
         ("file/x", "cannot be written"),
         ("x" * 300, "there can be no folder"),
-        ("a\0b", "there can be no folder"),
+        ("a\0b", "null byte"),
     ],
 )
 def test_folders_that_can_be_no_project(empty: Workspace, folder: str, said: str) -> None:
@@ -230,14 +231,29 @@ def test_folders_that_can_be_no_project(empty: Workspace, folder: str, said: str
     assert sorted(files(empty.root)) == ["file"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
-def test_a_folder_that_cannot_be_written(empty: Workspace) -> None:
-    empty.root.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    try:
-        done = empty.invoke("init", "--yes")
-    finally:
-        empty.root.chmod(stat.S_IRWXU)
-    assert (done.code, "cannot be written" in done.err) == (1, True)
+def test_a_folder_that_cannot_be_written(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan.os, "access", lambda path, mode: Path(path) != empty.root)  # root may write anywhere
+    for folder in (".", "new/one"):
+        done = empty.invoke("init", "--yes", folder)
+        assert (done.code, f"{empty.root} cannot be written" in done.err) == (1, True)
+    assert [*empty.root.iterdir()] == []
+
+
+def test_a_write_that_fails_is_told_and_gone_on_with_later(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = atomic.write
+
+    def full(target: Path, content: bytes, name: str) -> None:
+        if target.name == ".gitignore":
+            raise PromptChainError("cannot be written: No space left on device")
+        write(target, content, name)
+
+    monkeypatch.setattr(atomic, "write", full)
+    done = empty.invoke("init", "--yes")
+    assert done.code == 1
+    assert "No space left on device" in done.err
+    monkeypatch.setattr(atomic, "write", write)
+    assert empty.invoke("init", "--yes").code == 0
+    assert sorted(files(empty.root)) == FILES
 
 
 def test_broken_settings_stop_it_before_anything(empty: Workspace) -> None:
