@@ -140,6 +140,17 @@ def test_no_to_everything_does_nothing(empty: Workspace, answers: dict[str, bool
     assert [*empty.root.iterdir()] == []
 
 
+def test_ctrl_c_at_a_question_ends_it(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> bool:
+        raise command.typer.Abort
+
+    monkeypatch.setattr(command.typer, "confirm", interrupted)
+    monkeypatch.setattr(command, "_is_asked", lambda: True)
+    done = empty.invoke("init")
+    assert (done.code, done.err) == (130, "interrupted\n")
+    assert [*empty.root.iterdir()] == []
+
+
 def test_no_to_a_repository_makes_the_files_alone(empty: Workspace, answers: dict[str, bool]) -> None:
     answers["git init"] = False
     done = empty.invoke("init")
