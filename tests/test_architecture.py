@@ -308,6 +308,8 @@ main()
         (["--help"], None, HEAVY | FORMATTING, "Usage: chain"),
         (["check"], None, HEAVY, "demo"),
         (["show", "demo"], None, HEAVY, "demo"),
+        (["fmt", "--check"], None, HEAVY, ""),
+        (["init", "--dry-run"], None, HEAVY, "would make"),
         ([], ("chain sh", 1), HEAVY | {"jinja2", "rich", "yaml"}, "show"),
         ([], ("chain show de", 2), HEAVY | {"jinja2", "rich", "yaml"}, "demo"),
         ([], ("chain run demo -m lo", 4), HEAVY, ""),

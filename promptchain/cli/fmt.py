@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptchain.cli import complete
-from promptchain.cli.output import note, plural, print_error, say, style
+from promptchain.cli.output import note, on_terminal, plural, print_error, say, style
 from promptchain.errors import PromptChainError, UsageError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _print_diff(result: LaidOut) -> None:
         say(f"{result.name}: only line breaks differ")
     for line in shown:
         code = {"+": "32", "-": "31", "@": "36"}.get(line[0])
-        say(style(line, code, sys.stdout) if code else line)
+        say(style(on_terminal(line), code, sys.stdout) if code else on_terminal(line))
 
 
 def _summary(changed: int, same: int, bad: int, *, written: bool) -> None:

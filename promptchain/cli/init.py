@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptchain.cli.output import note, say, style, warn
+from promptchain.cli.output import note, on_terminal, say, style, warn
 from promptchain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,9 +34,10 @@ def init(
     Example: chain init my-prompts
     """
     from promptchain import settings
-    from promptchain.scaffold.plan import plan
+    from promptchain.scaffold.plan import check, plan
 
     root = _root(folder)
+    check(root)
     settings.load(root)  # whatever is wrong with them is told before anything is written
     made = plan(root)
     if made.is_done:
@@ -44,7 +45,7 @@ def init(
         note("all of it is there already: nothing was changed")
         _next(made, folder)
         return
-    if not (yes or dry_run or (sys.stdin.isatty() and sys.stderr.isatty())):
+    if not (yes or dry_run or _is_asked()):
         raise UsageError(
             "nobody is there to be asked: standard input is no terminal",
             hint="--dry-run shows what would be done, --yes does it",
@@ -55,6 +56,11 @@ def init(
         note("nothing was written: --dry-run")
     else:
         _next(made, folder)
+
+
+def _is_asked() -> bool:
+    """Whether somebody is there to answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _root(folder: Path | None) -> Path:
@@ -80,7 +86,7 @@ def _do(made: Plan, *, asking: bool, dry: bool) -> None:
     repository = made.top
     if made.new_repository:
         say(f"{_mark(dry, 'make')} a git repository in {made.root}: versions of prompts and runs are kept in it")
-        if not asking or typer.confirm("git init?", default=True, err=True):
+        if not asking or _consents("git init?"):
             if not dry:
                 git.make(made.root)
         else:
@@ -89,7 +95,7 @@ def _do(made: Plan, *, asking: bool, dry: bool) -> None:
     width = max((len(change.name) for change in new), default=0)
     for change in new:
         say(f"{_mark(dry, 'make')} {change.name:<{width}}  {change.what}")
-    if new and (not asking or typer.confirm(f"Make {_them(len(new))}?", default=True, err=True)) and not dry:
+    if new and (not asking or _consents(f"Make {_them(len(new))}?")) and not dry:
         for change in new:
             change.write()
     for change in made.changes:
@@ -97,7 +103,7 @@ def _do(made: Plan, *, asking: bool, dry: bool) -> None:
             _change(change, asking=asking, dry=dry)
     for key, value in made.settings.items():
         say(f"{_mark(dry, 'set')} git config {key} {shlex.quote(value)}")
-    if made.settings and (not asking or typer.confirm("Set that in this clone?", default=True, err=True)) and not dry:
+    if made.settings and (not asking or _consents("Set that in this clone?")) and not dry:
         for key, value in made.settings.items():
             git.set_to(repository, key, value)
 
@@ -107,9 +113,18 @@ def _change(change: Change, *, asking: bool, dry: bool) -> None:
     say(f"{_mark(dry, 'change')} {change.name}: {change.what}")
     for line in change.diff():
         code = {"+": "32", "-": "31", "@": "36"}.get(line[:1])
-        say("  " + (style(line, code, sys.stdout) if code else line))
-    if (not asking or typer.confirm(f"Change {change.name}?", default=False, err=True)) and not dry:
+        say("  " + (style(on_terminal(line), code, sys.stdout) if code else on_terminal(line)))
+    if (not asking or _consents(f"Change {change.name}?", default=False)) and not dry:
         change.write()
+
+
+def _consents(question: str, *, default: bool = True) -> bool:
+    """What somebody answers on the terminal; Ctrl-C and Ctrl-D end the command, and what is written stays."""
+    sys.stdout.flush()
+    try:
+        return typer.confirm(question, default=default, err=True)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
 
 
 def _mark(dry: bool, word: str) -> str:
@@ -135,7 +150,11 @@ def _next(made: Plan, folder: Path | None) -> None:
     from promptchain.scaffold.plan import EXAMPLE
 
     name = made.chain or "NAME"
-    first = f'chain run {name} "The striker scored twice."' if name == EXAMPLE else f"chain check {name}"
+    first = (
+        f'chain run {name} "The striker scored twice."'
+        if name == EXAMPLE
+        else f"chain check {made.chain or ''}".rstrip()
+    )
     if folder is not None and made.root != Path.cwd().resolve():
         first = f"cd {shlex.quote(str(folder))} && {first}"
     note("next:")

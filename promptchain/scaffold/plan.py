@@ -57,7 +57,7 @@ class Plan:
 
 def plan(root: Path) -> Plan:
     """What `root` lacks to be a project; it need not be there yet. Raises UsageError, PromptChainError."""
-    _check(root)
+    check(root)
     found_top = git.top_of(root)
     top = found_top or root
     chains = [path.stem for path in loader.chain_files(root / CHAINS)]
@@ -73,7 +73,7 @@ def plan(root: Path) -> Plan:
     return made
 
 
-def _check(root: Path) -> None:
+def check(root: Path) -> None:
     """Raises UsageError for what can be no project's folder, PromptChainError for one that cannot be written."""
     if ".git" in root.parts:
         raise UsageError(f"{root} belongs to git", hint="go to the project's folder")

@@ -1,10 +1,15 @@
-"""YAML as people write it and as nobody does, drawn by chance: a text with nested blocks, brackets, quotes, comments."""
+"""YAML as people write it and as nobody does, drawn by chance: nested blocks, brackets, quotes, comments."""
 
 from __future__ import annotations
 
 from random import Random
 
-PLAIN = ["yes", "on", "no", "1e3", "0o7", "0x1F", "2026-01-01", "12:30", "~", "null", "true", "x:y", "<<", "-1.50", "1_000", ".5", "5.", "=", "é☃😀"]
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+PLAIN = _words("yes on no 1e3 0o7 0x1F 2026-01-01 12:30 ~ null true x:y << -1.50 1_000 .5 5. = é☃😀")
 QUOTED = (
     *('"yes"', "'on'", '"1"', "'a: b'", '"a # b"', '"{{ x }}"', "'say \"hi\"'", "'it''s'", '"a\\nb"', '"tab\\t"'),
     *('"\\u2028"', "''", '""', "'- x'", "'a,b'", '"a]"', '"\\d"', '"x:"', '"null"', "' x '", "'{'"),
@@ -12,8 +17,8 @@ QUOTED = (
 BLOCK_ONLY = ("x y", "a #b", "-x", "a,b", "", "null # c", "a [b]")
 MARKED = ("*a1", "&a1 v", "&a2", "*a2", "!!str 12", "! x")
 KEYS = (
-    *["description", "model", "params", "inputs", "steps", "outputs", "test", "compile", "a", "b", "prompt", "instructions", "output", "no", "1", "<<", "type"],
-    *["value", "step", "assert", "tools", "demos"],
+    *_words("description model params inputs steps outputs test compile a b prompt instructions output no 1 << type"),
+    *_words("value step assert tools demos"),
     *("'k'", '"yes"', '"a: b"', "? x"),
 )
 COMMENTS = ("# c", "# d e", "#x", "# - y: z", "# 'q", "# {")
