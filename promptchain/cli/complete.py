@@ -156,7 +156,9 @@ def runs(incomplete: str) -> list[str]:
 
 
 def _chain_of(ctx: Any) -> str:
-    named = next((ctx.params[key] for key in ("reference", "name", "chain", "names", "sides") if ctx.params.get(key)), "")
+    named = next(
+        (ctx.params[key] for key in ("reference", "name", "chain", "names", "sides") if ctx.params.get(key)), ""
+    )
     # With an option that waits for its value the words before it are not parsed yet.
     word = named[0] if isinstance(named, list | tuple) else named or next(iter(ctx.args), "")
     return str(word).partition("@")[0]

@@ -25,7 +25,8 @@ WIDEST = 80
 def help(
     ctx: typer.Context,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[TOPIC | COMMAND]", help="None: a list.", autocompletion=complete.help)
+        list[str] | None,
+        typer.Argument(metavar="[TOPIC | COMMAND]", help="None: a list.", autocompletion=complete.help),
     ] = None,
 ) -> None:
     """Explain a topic, or a command.

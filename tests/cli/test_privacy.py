@@ -34,13 +34,13 @@ SECRETS = {
 }
 """Each in its place: by form, by the name of a variable, and by the project's own pattern."""
 
-CODE = f'''
+CODE = f"""
 def lookup(item: str) -> dict:
     return {{"found": item + " {SECRETS["result"]} {SECRETS["own"]}"}}
 
 def fail(text: str) -> str:
     raise ValueError("no {SECRETS["error"]} {SECRETS["own"]}")
-'''
+"""
 CHAIN = """
 model: MODEL
 inputs: {question: string}
@@ -66,7 +66,7 @@ steps:
   first: {prompt: "Say {{ question }}"}
   broken: {python: "shop:fail", inputs: {text: "{{ first }}"}}
 """
-SERVER = '''
+SERVER = """
 import os
 from mcp.server.mcpserver import MCPServer
 
@@ -77,7 +77,7 @@ def whoami() -> str:
     return "it is " + os.environ["SECRET_ARG"]
 
 server.run()
-'''
+"""
 REPLIES = (
     {"contains": "Say ", "reply": f"said {SECRETS['reply']} {SECRETS['variable']}"},
     {"contains": "Kind of", "reply": f"{SECRETS['reply']} {SECRETS['own']}"},
@@ -182,7 +182,9 @@ def test_no_secret_is_in_what_is_recorded_or_reported(planted: Workspace) -> Non
 
 def test_what_was_asked_for_is_given_as_it_is(planted: Workspace) -> None:
     """Outputs, batches and rendered messages are the answer, and nobody's log; the cache is what a model said."""
-    planted.chain('model: MODEL\ninputs: {q: string}\nsteps:\n  a: {prompt: "Say {{ q }}"}\n', name="small", replies=REPLIES)
+    planted.chain(
+        'model: MODEL\ninputs: {q: string}\nsteps:\n  a: {prompt: "Say {{ q }}"}\n', name="small", replies=REPLIES
+    )
     assert found(check(planted.run("run", "small", ASKED, "--cache"), 0).out) == ["reply", "variable"]
     assert found(check(planted.run("show", "small", ASKED, "--rendered"), 0).out) == ["input", "variable", "own"]
     planted.write("in.jsonl", json.dumps({"q": ASKED}) + "\n")
