@@ -290,9 +290,9 @@ SHOW_IMPORTS = """
 import os, sys
 
 def leave(code, end=os._exit):
-    print("exit", code, file=sys.stderr)
-    print("loaded", *{name.split(".")[0] for name in sys.modules}, file=sys.stderr)
-    sys.stderr.flush()
+    print("exit", code, file=sys.__stderr__)
+    print("loaded", *{name.split(".")[0] for name in sys.modules}, file=sys.__stderr__)
+    sys.__stderr__.flush()
     end(code)
 
 os._exit = leave

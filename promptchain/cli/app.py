@@ -36,6 +36,7 @@ COMMANDS = {
     "ci": "ci:app",
     "models": "models:app",
     "doctor": "models:doctor",
+    "help": "help:help",
 }
 """Where each command is: the module in this room, and the function or the group of commands in it."""
 
@@ -97,7 +98,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run, check, test, compile, version and compare chains of LLM prompts: YAML files in chains/.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 100 a test failed, 101 a lock is stale, 130 interrupted.\n\n"
-    "Start with: chain init",
+    "Start with: chain init. What is not of one command: chain help.",
 )
 
 

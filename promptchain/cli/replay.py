@@ -32,12 +32,22 @@ def replay(
     ],
     start: Annotated[
         str | None,
-        typer.Option("--from", metavar="STEP", help="Run this step and what depends on it; take the rest as recorded."),
+        typer.Option(
+            "--from",
+            metavar="STEP",
+            help="Run this step and what depends on it; take the rest as recorded.",
+            autocompletion=complete.steps_of_run,
+        ),
     ] = None,
     model: options.Models = None,
     at: Annotated[
         str | None,
-        typer.Option("--at", metavar="REF", help="On another version: v8, a label; . is the work tree."),
+        typer.Option(
+            "--at",
+            metavar="REF",
+            help="On another version: v8, a label; . is the work tree.",
+            autocompletion=complete.refs_of_run,
+        ),
     ] = None,
     yes: options.Yes = False,
     cache: options.Cache = False,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from promptchain.store.index import RunRow
     from promptchain.store.versions import Version
 
-app = typer.Typer(help="List recorded runs, and show one.", invoke_without_command=True, rich_markup_mode=None)
+app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, add_completion=False)
 
 STATES = ("done", "failed", "interrupted")
 

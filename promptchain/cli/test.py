@@ -30,7 +30,12 @@ Dataset = Annotated[
 ]
 Filter = Annotated[
     list[str] | None,
-    typer.Option("--filter", metavar="ID|NAME=VALUE", help="Only these examples; * stands for anything."),
+    typer.Option(
+        "--filter",
+        metavar="ID|NAME=VALUE",
+        help="Only these examples; * stands for anything.",
+        autocompletion=complete.inputs,
+    ),
 ]
 Compare = Annotated[
     str | None,
