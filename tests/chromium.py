@@ -113,7 +113,11 @@ class Browser:
     def press(self, key: str) -> None:
         """A key on the keyboard, as a user strikes it."""
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
-        about = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": _KEYS.get(key, ord(key[0]))}
+        about = {
+            "key": key,
+            "code": "Space" if key == " " else key,
+            "windowsVirtualKeyCode": _KEYS.get(key, ord(key[0])),
+        }
         self("Input.dispatchKeyEvent", type="keyDown", **about, **({"text": text} if text else {}))
         self("Input.dispatchKeyEvent", type="keyUp", **about)
 
