@@ -256,7 +256,7 @@ def test_a_report_takes_the_place_of_a_report(tmp_path: Path) -> None:
     file.write(path, PLAIN)
     file.write(path, PLAIN + " ")
     assert path.read_text("utf-8") == PLAIN + " "
-    assert os.listdir(path.parent) == ["report.html"]
+    assert [one.name for one in path.parent.iterdir()] == ["report.html"]
 
 
 @pytest.mark.parametrize("there", [b"<!doctype html><p>mine", b"\xff\xfe\x00", b"#!/bin/sh\n"])
@@ -277,7 +277,7 @@ def test_a_folder_and_a_place_that_cannot_be_are_told(tmp_path: Path) -> None:
         with pytest.raises(PromptChainError) as found:
             file.write(bad, PLAIN)
         assert found.value.where
-    assert os.listdir(tmp_path) == ["a"]
+    assert [one.name for one in tmp_path.iterdir()] == ["a"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -17,7 +17,6 @@ from promptchain.lm.protocol import Message, Request, Response, ToolCall, ToolSp
 from promptchain.records import Call, StepRun, ToolRun
 from promptchain.steps.prompt import BoundPrompt
 
-
 _JUDGED = "asked by an assertion of the step, or to choose among its samples"
 
 
