@@ -21,7 +21,21 @@ from typing import Any
 FOUND = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 WHY_NOT = "there is no Chromium: apt-get install chromium"
 
-_FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps", "--disable-extensions", "--hide-scrollbars", "--disable-dev-shm-usage", "--mute-audio", "--remote-debugging-pipe"]
+_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+)
 _KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowRight": 39, "ArrowLeft": 37, "ArrowDown": 40}
 
 
@@ -109,7 +123,11 @@ class Browser:
     def press(self, key: str) -> None:
         """A key on the keyboard, as a user strikes it."""
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
-        about = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": _KEYS.get(key, ord(key[0]))}
+        about = {
+            "key": key,
+            "code": "Space" if key == " " else key,
+            "windowsVirtualKeyCode": _KEYS.get(key, ord(key[0])),
+        }
         self("Input.dispatchKeyEvent", type="keyDown", **about, **({"text": text} if text else {}))
         self("Input.dispatchKeyEvent", type="keyUp", **about)
 

@@ -11,7 +11,6 @@ from typing import Any, get_args
 
 from promptchain.errors import PromptChainError
 
-
 _MOST = 100
 """Versions that are offered, the newest: nobody reads more."""
 

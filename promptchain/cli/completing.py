@@ -58,7 +58,7 @@ def join_words(environment: MutableMapping[str, str]) -> str:
     joined: list[str] = []
     place, begun = 0, ""
     for index, word in enumerate(words):
-        glued = index > 1 and (_is_break(word) or _is_break(words[index - 1]) and bool(word))
+        glued = index > 1 and (_is_break(word) or (_is_break(words[index - 1]) and bool(word)))
         before = joined.pop() if glued else ""
         joined.append(before + word)
         if index == int(number):

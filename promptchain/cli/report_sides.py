@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from promptchain.chain import Chain
     from promptchain.evaluations import EvaluationRecord
     from promptchain.history import History
+    from promptchain.lm.protocol import LM
     from promptchain.plan import Plan
     from promptchain.project import Project
     from promptchain.records import Run
@@ -102,12 +103,12 @@ class _Finder:
     # --- what begins so
 
     def _runs(self, word: str) -> Iterator[_Found]:
-        if word and (row := self._history.runs.find(word)):
+        if word.isascii() and word.isalnum() and (row := self._history.runs.find(word)):
             yield _Found("run", row.id, partial(self._run, row))
 
     def _stored(self, word: str) -> list[str]:
         """The chains in which an id is looked for; none for what is no beginning of one."""
-        if len(word) < _LEAST or not word.isalnum():
+        if len(word) < _LEAST or not (word.isascii() and word.isalnum()):
             return []
         return sorted({*self._names, *self._history.versions.chains()})
 
@@ -130,7 +131,8 @@ class _Finder:
         from promptchain.records import checked
 
         record = checked(self._history.runs.read(row))
-        return run.section(record, self._version(row.chain, row.source), _source(self._project, record))
+        with closing(self._project.lm()) as lm:
+            return run.section(record, self._version(row.chain, row.source), _source(self._project, record, lm))
 
     def _evaluation(self, chain: str, wanted: str) -> dict[str, Any]:
         record = evaluations.checked(self._history.evaluations.read(chain, wanted))
@@ -192,26 +194,19 @@ class _Finder:
             return None
 
 
-def _source(project: Project, record: Run) -> run.Source:
+def _source(project: Project, record: Run, lm: LM) -> run.Source:
     """The chain of a record, bound as it ran; nothing is called, and no server is started."""
     from promptchain.cli import interrupt, replay
+    from promptchain.cli.diff_rendered import tools_of
 
     try:
-        with closing(project.lm()) as lm:
-            loaded, bound = replay.as_recorded(project, record, lm)
-            asked = run.steps_with_tools(bound)
-            source = run.Source(bound)
-            if not asked:
-                return source
-            from promptchain.cli.diff_rendered import tools_of
-
-            by_chain: dict[str, Chain] = {one.name: one for one in (loaded, *loaded.used_chains())}
-            names = dict.fromkeys(plan_.plan.chain.name for plan_, _ in asked)
-            found = {
-                (name, step): specs
-                for name in names
-                for step, specs in interrupt.run(tools_of(project, by_chain[name], lm)).items()
-            }
-            return replace(source, tools=found)
+        loaded, bound = replay.as_recorded(project, record, lm)
+        by_chain: dict[str, Chain] = {one.name: one for one in (loaded, *loaded.used_chains())}
+        tools = {
+            (name, step): specs
+            for name in dict.fromkeys(own.plan.chain.name for own, _ in run.steps_with_tools(bound))
+            for step, specs in interrupt.run(tools_of(project, by_chain[name], lm)).items()
+        }
     except PromptChainError as exc:
         return run.Source(note=exc.message)
+    return run.Source(bound, tools, able=lm.capabilities)

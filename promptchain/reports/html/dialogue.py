@@ -17,6 +17,8 @@ from promptchain.lm.protocol import Message, Request, Response, ToolCall, ToolSp
 from promptchain.records import Call, StepRun, ToolRun
 from promptchain.steps.prompt import BoundPrompt
 
+_JUDGED = "asked by an assertion of the step, or to choose among its samples"
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -73,7 +75,7 @@ class _Dialogue:
                 "sent": [_message(message) for message in self._new] if known else None,
                 "details": _details(self._request) if begins and self._request else None,
                 "received": reply,
-                "note": self._note if own else "asked by an assertion of the step, or to choose among its samples",
+                "note": self._note if own or self._sent.prompt is None else _JUDGED,
                 "tools": [self._step.tools.index(run) for run in runs],
             }
             if own and self._request is not None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from promptchain import results, template, told
 from promptchain.binding import BoundPlan
 from promptchain.errors import PromptChainError
-from promptchain.lm.protocol import ToolSpec
+from promptchain.lm.protocol import Capabilities, ToolSpec
 from promptchain.records import Run, StepRun, ToolRun
 from promptchain.reports.html.dialogue import Sent, turns
 from promptchain.reports.html.graph import graph
@@ -20,16 +20,19 @@ Tools = Mapping[tuple[str, str], "tuple[ToolSpec, ...] | str"]
 
 @dataclass(frozen=True)
 class Source:
-    """What a run was of. bound: the chain as it ran; None where it is not there any more, and `note` says why."""
+    """What a run was of. bound: the chain as it ran; None where it is not there any more, and `note` says why. able:
+    what a model can do that the chain does not name any more."""
 
     bound: BoundPlan | None = None
     tools: Tools = field(default_factory=dict)
     note: str = ""
+    able: Callable[[str], Capabilities] = lambda _: Capabilities()
 
     def inner(self, chain: str) -> Source:
         """Of a chain in the chain."""
         own = self.bound.chains.get(chain) if self.bound else None
-        return Source(own, self.tools, self.note if self.bound is None else "" if own else f"there is no '{chain}'")
+        note = "" if own else self.note or f"the chain '{chain}' is not there any more"
+        return Source(own, self.tools, note, self.able)
 
 
 def section(run: Run, version: str, source: Source) -> dict[str, Any]:
@@ -155,6 +158,9 @@ def _seen(name: str, step: StepRun, values: Mapping[str, Any] | None, source: So
     tools = source.tools.get((source.bound.plan.chain.name, name), ())
     if isinstance(tools, str):
         return Sent(note=tools)
+    asked = step.calls[0].model if step.calls else prompt.model
+    if asked not in (name for name, _ in prompt.models):  # --model, or the environment, said so then
+        prompt = replace(prompt, models=((asked, source.able(asked)), *prompt.models))
     return Sent(prompt, values, tools)
 
 
