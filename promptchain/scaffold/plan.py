@@ -80,6 +80,7 @@ def check(root: Path) -> None:
     if root.name == CHAINS:
         raise UsageError(f"{root} is a folder of chains, not of a project", hint=f"chain init {root.parent}")
     try:
+        str(root).encode()
         if root.exists() and not root.is_dir():
             raise UsageError(f"{root} is no folder", hint="name a folder, there or not")
         existing = next(place for place in (root, *root.parents) if place.exists())
@@ -92,7 +93,7 @@ def check(root: Path) -> None:
 
 def _wanted(root: Path, top: Path, *, example: bool) -> Iterator[tuple[Path, str, Callable[[Place], str]]]:
     """Each file that a project has, what it is good for, and what it should say by what it says now."""
-    folder = root.relative_to(top).as_posix().removeprefix(".")
+    folder = "" if root == top else root.relative_to(top).as_posix()
     if example:
         yield root / CHAINS / f"{EXAMPLE}.yaml", "an example, on the embedded model", partial(_kept, "news.yaml")
         yield root / CHAINS / EXAMPLE / "headlines.jsonl", "its test data", partial(_kept, "headlines.jsonl")

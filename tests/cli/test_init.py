@@ -212,6 +212,13 @@ def test_in_a_subfolder_of_a_repository(empty: Workspace, monkeypatch: pytest.Mo
     assert run_git(empty.root, "check-attr", "merge", "the team's/chains/news.lock.yaml").endswith("promptchain")
 
 
+def test_in_a_hidden_folder_of_a_repository(empty: Workspace) -> None:
+    make_repo(empty.root)
+    assert empty.invoke("init", "--yes", ".prompts").code == 0
+    assert "cd .prompts && chain check" in (empty.root / ".pre-commit-config.yaml").read_text()
+    assert (empty.root / ".github/workflows/prompts-prompts.yml").is_file()
+
+
 def test_inside_of_another_project(new: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     (new.root / "docs").mkdir()
     monkeypatch.chdir(new.root / "docs")
@@ -232,6 +239,7 @@ def test_inside_of_another_project(new: Workspace, monkeypatch: pytest.MonkeyPat
         ("file/x", "cannot be written"),
         ("x" * 300, "there can be no folder"),
         ("a\0b", "null byte"),
+        ("a\udcffb", "there can be no folder"),
     ],
 )
 def test_folders_that_can_be_no_project(empty: Workspace, folder: str, said: str) -> None:
