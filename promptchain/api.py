@@ -171,6 +171,9 @@ def load(
     approve: asked before a tool marked `confirm` is called, an async function or a plain one, which runs on the event
     loop; without it no such tool is called. trace: make OpenTelemetry spans of each run, under the current span of the
     caller: through the tracer provider of the process where there is one, else to OTEL_EXPORTER_OTLP_ENDPOINT.
+
+    Files that are searched are looked at once for each event loop, and servers of tools started once: a process that
+    serves for days sees edited pages when it loads the chain anew.
     Raises UsageError for an unknown name, InvalidFileError for a chain file with problems.
 
     >>> promptchain.load("support").run(message="Where is my card?").outputs["reply"]    # doctest: +SKIP

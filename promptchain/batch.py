@@ -155,11 +155,13 @@ def _json(data: dict[str, Any]) -> str:
 
 
 def row_key(bound: BoundPlan, row: Row) -> str:
-    """What decides a row's result: the chain's content, its compiled prompts, the models and the inputs, as 16
-    hexadecimal digits."""
+    """What decides a row's result: the chain's content, its compiled prompts, the models, what its steps use beside
+    them, and the inputs, as 16 hexadecimal digits."""
     decisive = [bound.plan.chain.content_id, [step.model for step in bound.prompts.values()], row.inputs, row.error]
     if bound.adopted and bound.adopted.variant:
         decisive.append(bound.adopted.fingerprint)
+    if bound.beside:
+        decisive.append(bound.beside)
     text = json.dumps(decisive, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
@@ -218,7 +220,7 @@ def _check_same(bound: BoundPlan, row: Row | None, raw: bytes, where: Where) -> 
         raise UsageError("the output has more rows than the batch", where=where, hint="name another output")
     if key != row_key(bound, row):
         message = f"this result is not of the row in line {row.line} with this chain and model"
-        hint = "the rows, the chain or the model have changed since; name another output"
+        hint = "the rows, the chain, what it uses or the model have changed since; name another output"
         raise UsageError(message, where=where, hint=hint)
     return done
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
+from promptchain import sources
 from promptchain.adopted import Adopted
-from promptchain.chain import ChainStep, PromptStep, PythonStep, RetrieveStep
+from promptchain.chain import ChainStep, PromptStep, PythonStep, RetrieveStep, digest
 from promptchain.errors import PromptChainError, UsageError, known_or_nearest
 from promptchain.lm.calls import Retry
 from promptchain.lm.protocol import LM
@@ -79,6 +81,19 @@ class BoundPlan:
             if isinstance(bound, BoundRetrieve) and bound.step.retrieve.rerank
         ]
         return tuple(dict.fromkeys([*own, *(model for chain in self.chains.values() for model in chain.models)]))
+
+    @cached_property
+    def beside(self) -> str:
+        """A hash of what decides a run beside the chain itself and the models and prompts of its own steps: the code
+        and the passages that it uses, as they are when this is first asked, and the models and prompts of the chains in
+        it. Empty where it uses nothing."""
+        chain, place = self.plan.chain, self.workshop
+        used = sources.fingerprints(chain, place.folder, place.root)
+        inner = [
+            [own.plan.chain.name, own.models, own.adopted.fingerprint if own.adopted else None]
+            for own in self.all_chains()
+        ]
+        return digest([used, inner]) if used or inner else ""
 
     def all_chains(self) -> Iterator[BoundPlan]:
         """The chains that a run may run, and those that these may."""

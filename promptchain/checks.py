@@ -209,14 +209,17 @@ class _Check:
 
     def _text(self, text: TemplateText, path: Path, scope: Scope, step: str | None = None) -> Iterator[Fault]:
         """The template itself, then each name and field that it refers to."""
+        hint: str | None
         try:
             parsed = template.expression(text.text) if text.expression else template.parse(text.text)
         except TemplateFault as exc:
             what = "in the expression" if text.expression else "in the template"
             yield _placed(text, path, f"{what}: {exc.message}", exc.hint, exc.line or 1, exc.word)
             return
+        if path[2:] != ("prompt",) and (found := template.media_filter(text.text)):
+            hint = "here give the reference itself, without the filter"
+            yield _placed(text, path, f"the filter '{found}' is for prompts, where a model sees it", hint, 1, found)
         user = f"step '{step}'" if step else f"output '{path[-1]}'"
-        hint: str | None
         for reference in parsed.references:
             name = reference.name
             if name == template.REASONING and name not in scope:
@@ -231,8 +234,8 @@ class _Check:
             elif name not in scope:
                 message, word = f"{user} uses unknown input or step '{short(name)}'", name
                 hint = self._name_hint(name, scope, step)
-            elif found := _unknown_field(reference, scope[name]) or _no_list(text, reference, scope[name]):
-                message, hint, word = found
+            elif unknown := _unknown_field(reference, scope[name]) or _no_list(text, reference, scope[name]):
+                message, hint, word = unknown
             else:
                 continue
             yield _placed(text, path, message, hint, reference.line, word)

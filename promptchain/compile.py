@@ -38,6 +38,9 @@ _HELD_OUT, _DEV = 1 / 3, 0.3
 
 _NO_CALLS = "no calls left for it"
 
+SEED = "as in the file"
+"""What the words of the chain file are called among candidates."""
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -72,6 +75,17 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """How good the prompts were when so many distinct calls had been made: the share of the dev examples that passed,
+    of one step or of the whole chain (None). what: by which they came to be so, in a few words."""
+
+    calls: int
+    step: str | None
+    score: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepReport:
     """What became of a step. skipped: why it was not tuned. chosen: how its new parameters came about; empty where it
     keeps those of the file."""
@@ -86,7 +100,8 @@ class StepReport:
 class Compiled:
     """What compiling came to. variants: what replaces the file's words, by step; `kept`: why they stay.
 
-    seconds, cost: of one run on held-out examples, at the median and on average, before and after.
+    seconds, cost: of one run on held-out examples, at the median and on average, before and after. curve: in the order
+    of the calls.
     """
 
     variants: Mapping[str, StepVariant]
@@ -99,6 +114,7 @@ class Compiled:
     warnings: tuple[str, ...] = ()
     seconds: tuple[float | None, float | None] = (None, None)
     cost: tuple[float | None, float | None] = (None, None)
+    curve: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +209,7 @@ class _Compile:
         self.allowance = allowance(self.bench, setup.parts, setup.tuning, setup.calls)
         self.dev, self.test = self.allowance.dev, self.allowance.test
         self.warnings = list(warnings(setup.parts, chain.steps, setup.tuning.max_p))
+        self.curve: list[Point] = []
 
     async def run(self) -> Compiled:
         """The whole of it."""
@@ -201,6 +218,7 @@ class _Compile:
         if all(trial.passed is None for trial in base):
             raise PromptChainError(_nothing_told(base), hint="chain test shows what each example comes to")
         self._tell_lost(base)
+        self._point(None, _share(base), SEED)
         standing = self._standing()
         if all(trial.passed is not False for trial in base) and not standing:
             return self._kept("no headroom: the seed prompts pass every dev example", ())
@@ -225,9 +243,13 @@ class _Compile:
         said = f"; the first: {trial.example.id}: {why}" if why else ""
         self.warnings.append(f"of the {part} examples {len(lost)} could not be scored{said}")
 
+    def _point(self, step: str | None, score: float | None, what: str) -> None:
+        if score is not None:
+            self.curve.append(Point(self.setup.ledger.total.calls, step, score, what))
+
     def _kept(self, why: str, reports: Sequence[StepReport]) -> Compiled:
         told = tuple(reports) or tuple(StepReport(name, why) for name, why in self._targets([]).items())
-        return Compiled({}, why, told, self.setup.parts, warnings=tuple(self.warnings))
+        return Compiled({}, why, told, self.setup.parts, warnings=tuple(self.warnings), curve=tuple(self.curve))
 
     # --- the steps --------------------------------------------------------------------------------------------------
 
@@ -260,7 +282,7 @@ class _Compile:
 
     async def _step(self, name: str, others: Variants, room: int) -> tuple[StepReport, Candidate]:
         """Tune one step within `room` calls: what each optimizer finds is where the next begins."""
-        best = Candidate(self.seeds[name], "as in the file")
+        best = Candidate(self.seeds[name], SEED)
         names = registry.plan(self.setup.tuning.optimizer)
         stages: list[Stage] = []
         task = self._task(name, others)
@@ -270,7 +292,8 @@ class _Compile:
         work = [("earlier", earlier.optimizer(self.setup.earlier))]
         work = work if any(name in variants for variants in self.setup.earlier.values()) else []
         work += [(word, registry.OPTIMIZERS[word]) for word in free]
-        await task.trials(best.variant, self.dev)  # every race compares with this
+        seed = await task.trials(best.variant, self.dev)  # every race compares with this
+        self._point(name, _share(seed), SEED)
         end = self.setup.ledger.total.calls + room
         each = max(1, self.bench.calls_of(self.dev, name))
         for index, (word, optimizer) in enumerate(work):
@@ -285,6 +308,7 @@ class _Compile:
             spent = self.setup.ledger.total.calls - before
             stages.append(Stage(word, found.best.what, found.tried, found.before, found.after, spent, found.note))
             best = found.best
+            self._point(name, found.after, f"{word}: {best.what}")
             if found.after == 1.0:
                 break
         changed = best.variant != self.seeds[name]
@@ -342,6 +366,7 @@ class _Compile:
         not seen. What stands there stays where the new is no better, and gives way to the seed only where it is worse:
         that it is better was shown before."""
         dev = _compared(base, await self.bench.trials(chosen, self.dev))
+        self._point(None, dev.after if dev else None, "what was chosen, as a whole")
         self.setup.watch("the held-out examples")
         before, after = await self.bench.trials({}, self.test), await self.bench.trials(chosen, self.test)
         if standing and chosen != standing:
@@ -374,10 +399,17 @@ class _Compile:
             warnings=tuple(self.warnings),
             seconds=(self._seconds(before), self._seconds(after)),
             cost=(_cost(before), _cost(after)),
+            curve=tuple(self.curve),
         )
 
     def _seconds(self, trials: Sequence[Trial]) -> float | None:
         return quantile([scorer.longest_way(self.bench.plan, trial.run.steps) for trial in trials], 0.5)
+
+
+def _share(trials: Sequence[Trial]) -> float | None:
+    """Of the examples that could be scored, those that passed."""
+    told = [trial.passed for trial in trials if trial.passed is not None]
+    return sum(told) / len(told) if told else None
 
 
 def _cost(trials: Sequence[Trial]) -> float | None:

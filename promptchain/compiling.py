@@ -17,6 +17,7 @@ from promptchain.bench import Bench
 from promptchain.binding import BoundPlan
 from promptchain.chain import Chain
 from promptchain.compile import Compiled, Setup
+from promptchain.courses import course_of
 from promptchain.criteria import JUDGED, Assertion, flattened
 from promptchain.errors import InvalidFileError, PromptChainError, UsageError, Where, known_or_nearest
 from promptchain.examples import Examples
@@ -329,6 +330,14 @@ def keep_before(project: Project, work: Job) -> None:
     """Have what is about to be compiled as a version, where none has it: what compiling changed is then told apart from
     what was edited. Raises PromptChainError."""
     project.keep(work.name, project.load(work.name))
+
+
+def keep_course(project: Project, done: Done, version: Version, *, started: str, seconds: float) -> None:
+    """Have beside the version how the compile came to it, for reports. started: UTC, ISO 8601. Raises StoreError."""
+    record = course_of(done.job.chain.name, done.job.model, done.compiled, done.spent, version)
+    record = record.model_copy(update={"started": started, "seconds": round(seconds, 3)})
+    with project.history() as history:
+        history.evaluations.write_compile(record.chain, record.content, record.id, record.to_json())
 
 
 def keep(project: Project, done: Done) -> Version:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from promptchain import told
@@ -187,6 +187,12 @@ class RunDiff:
         """The difference in one step."""
         kept = tuple(found for found in self.steps if found.step == step)
         return RunDiff(self.runs, self.chains, self.sources, self.before, self.after, (), kept)
+
+    def without(self, given: Container[str]) -> RunDiff:
+        """The difference where nothing is told of the steps `given`, whose values the second run took from the first:
+        of how it came by them it has no record."""
+        told = (replace(step, kind=None, changes=()) if step.step in given else step for step in self.steps)
+        return replace(self, steps=tuple(told))
 
     @property
     def same_source(self) -> bool:

@@ -89,7 +89,9 @@ class RunEnded:
 
 
 Event = StepStarted | StepText | StepRetried | ToolStarted | ToolEnded | ItemEnded | StepEnded
-"""What the runner tells. The steps of a chain in a step `outer` are called `outer.inner`."""
+"""What the runner tells. The steps of a chain in a step `outer` are called `outer.inner`, those of an item of a
+`for_each` `outer[0].inner`; where chains of one step (its tools) run side by side, those of the second
+`outer#2.inner`."""
 
 RunEvent = RunStarted | Event | RunEnded
 """What a stream has: RunStarted first, RunEnded last. The runner tells neither; whoever started it does."""

@@ -29,7 +29,8 @@ def load(path: Path, root: Path, project: Path | None = None) -> Chain:
     below `root`.
 
     project: the project's folder, where code and passages are; `root` without it. The two differ for a version, which
-    has its prompts alone. Raises InvalidFileError with every problem found, each with its line and column.
+    has its prompts alone: it can be read where what it uses is gone, so that is left to who runs it (`trust`).
+    Raises InvalidFileError with every problem found, each with its line and column.
     """
     return _load(path, root, project or root, (), {})
 
@@ -84,7 +85,8 @@ class _Loading:
                 chain = uses.with_inputs(chain, self.project)
             folder = self.project / _shown(self.path.parent, self.root)
             faults = checks.check(chain, also=shape.steps, sure=shape.sure)
-            for fault in (*faults, *uses.check(chain, self.project, folder)):
+            faults += uses.check(chain, self.project, folder) if self.project == self.root else ()
+            for fault in faults:
                 path = shape.original(fault.path)
                 self.problems.append(document.problem(fault.message, self._where(fault, path), fault.hint))
             if not self.problems:
@@ -142,6 +144,9 @@ class _Loading:
             if "@" in name:
                 hint = "a step runs a chain as it stands beside this one, not a version"
             self._problem(at, f"there is no chain '{checks.short(name)}'", hint)
+            return None
+        if not files[name].resolve().is_relative_to(self.root.resolve()):
+            self._problem(at, f"the chain '{name}' lies outside the project", "copy it into the project")
             return None
         if len(self.names) >= MAX_NESTED:
             self._problem(at, _TOO_DEEP, None)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from promptchain.errors import InvalidFileError, Problem, PromptChainError, UsageError, Where
+from promptchain.lm import patterns
 
 CHAINS = "chains"
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -135,6 +137,7 @@ def store_settings(root: Path) -> StoreSettings:
 
     Raises InvalidFileError, UsageError, PromptChainError."""
     data, file = tables(root)
+    use_redaction(root, data, file)
     own = os.environ.get("PROMPTCHAIN_REF_PREFIX")
     prefix = own or data.get("ref_prefix", StoreSettings().prefix)
     if not isinstance(prefix, str) or not _REF.fullmatch(prefix) or ".." in prefix or prefix in _GITS_OWN:
@@ -150,3 +153,22 @@ def store_settings(root: Path) -> StoreSettings:
     if place.project and prefix == StoreSettings().prefix and "ref_prefix" not in data and not own:
         prefix = f"{prefix}/projects/{place.project}"
     return StoreSettings(prefix, tuple(labels))
+
+
+def use_redaction(root: Path, data: Mapping[str, Any], file: str) -> None:
+    """Has the patterns of the setting `redact` count from now on, wherever secrets are masked. data: the project's
+    settings as they are written. Raises InvalidFileError for all that are no patterns."""
+    given = data.get("redact", [])
+    if not isinstance(given, list) or not all(isinstance(pattern, str) for pattern in given):
+        hint = 'for example ["EMP-\\\\d{6}"]'
+        raise InvalidFileError([Problem("the setting 'redact' must be a list of patterns", Where(file), hint)])
+    if len(given) > patterns.MAX_PATTERNS:
+        message = f"the setting 'redact' has {len(given)} patterns, and may have {patterns.MAX_PATTERNS}"
+        raise InvalidFileError([Problem(message, Where(file), "join some with |")])
+    wrong = [(pattern, fault) for pattern in given if (fault := patterns.fault(pattern))]
+    if wrong:
+        hint = "chain help privacy"
+        raise InvalidFileError(
+            [Problem(f"the pattern {pattern!r} in 'redact' {fault}", Where(file), hint) for pattern, fault in wrong]
+        )
+    patterns.use(str(root), given)

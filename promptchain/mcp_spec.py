@@ -27,6 +27,16 @@ Value = Annotated[str, AfterValidator(_substitutable)]
 """A text in which `$NAME` and `${NAME}` stand for environment variables, `$$` for a dollar (as in string.Template)."""
 
 
+def is_address(url: str) -> bool:
+    """Whether it is an http(s) address with a host."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, brackets that do not close
+        return False
+    return whole and url.isprintable() and " " not in url
+
+
 class McpServer(Model):
     """A server of the Model Context Protocol: a command that speaks it over stdin and stdout, or the URL of one that
     speaks it over streamable HTTP. In short: the command as a list or as a text, or the URL.
@@ -73,14 +83,7 @@ class McpServer(Model):
     @field_validator("url")
     @classmethod
     def _address(cls, url: str | None) -> str | None:
-        if url is None:
-            return url
-        try:
-            parts = urlsplit(url)
-            whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # a port that is none, brackets that do not close
-            whole = False
-        if not whole or not url.isprintable() or " " in url:
+        if url is not None and not is_address(url):
             raise PydanticCustomError("mcp_url", "must be an address such as https://example.com/mcp")
         return url
 

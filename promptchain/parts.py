@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from promptchain.criteria import Assertion
-from promptchain.mcp_spec import McpServer
+from promptchain.mcp_spec import McpServer, is_address
 from promptchain.model import Model, describe
 
 FUNCTION = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
@@ -57,7 +57,7 @@ class Retrieve(Model):
 
     from_: Annotated[str | tuple[str, ...] | None, Field(alias="from")] = None
     python: Annotated[str, Field(pattern=FUNCTION, description="module:function")] | None = None
-    url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    url: str | None = None
     query: str
     top_k: Annotated[int, Field(ge=1, le=1000)] = 4
     min_score: Annotated[float, Field(allow_inf_nan=False)] | None = None
@@ -66,6 +66,15 @@ class Retrieve(Model):
     rerank: Rerank | None = None
     where: dict[str, Any] = {}
     split: Split = Split()
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str | None) -> str | None:
+        if url is not None and not is_address(url):
+            raise PydanticCustomError("url", "must be an address such as https://example.com/search")
+        if url is not None and not url.isascii():
+            raise PydanticCustomError("url", "must be written in ASCII: other letters as %XX")
+        return url
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

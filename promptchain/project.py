@@ -37,6 +37,7 @@ from promptchain.history import History
 from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import LM
+from promptchain.lm.secrets import redact
 from promptchain.location import CHAINS, SLUG
 from promptchain.lock import Entry, Lock
 from promptchain.models import Models, parse_models
@@ -196,7 +197,9 @@ class Project:
         self, reference: str, chain: Chain, message: str | None = None, *, any_lock: bool = False
     ) -> tuple[Version, bool]:
         """Have the chain that was loaded as `reference` as a version in the store, and whether it is a new one; see
-        `Versions.commit`. any_lock: see `snapshots.take`. Safe to call from another thread. Raises PromptChainError."""
+        `Versions.commit`. message: is kept without secrets. any_lock: see `snapshots.take`. Safe to call from another
+        thread. Raises PromptChainError."""
+        message = None if message is None else redact(message)
         with self.history() as history:
             if is_version(reference) and "@git:" not in reference:
                 version = history.resolve(reference)
@@ -225,7 +228,7 @@ class Project:
             newest = history.versions.resolve(name, "latest")
             if newest.content == old.content:
                 return newest, files
-            return history.versions.restore(old, message), files
+            return history.versions.restore(old, None if message is None else redact(message)), files
 
     def not_restored(self, version: Version) -> UsesDiff:
         """The code and the passages that are otherwise in the work tree than the version had them: it keeps their

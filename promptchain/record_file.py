@@ -9,7 +9,7 @@ from pathlib import Path
 
 from promptchain.errors import PromptChainError
 from promptchain.lm.secrets import redact_data
-from promptchain.records import Run
+from promptchain.records import Run, checked
 
 
 def write_record(run: Run, path: Path) -> None:
@@ -38,6 +38,11 @@ def _replace(path: Path, text: str) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def without_secrets(run: Run) -> Run:
+    """The run as its record would be now: what was no secret when it was kept may be one of today's settings."""
+    return checked(redact_data(run.model_dump(mode="json")))
 
 
 def to_json(run: Run, indent: int | None = 2) -> str:

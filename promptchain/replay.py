@@ -29,9 +29,15 @@ def given(plan: Plan, run: Run, start: str | None) -> dict[str, StepRun]:
 
 
 def _without_calls(step: StepRun) -> StepRun:
-    """The value and the thoughts alone: what it took to make them was paid for once."""
-    items = tuple(map(_without_calls, step.items))
-    return StepRun(status=step.status, value=step.value, reasoning=step.reasoning, error=step.error, items=items)
+    """The value, the thoughts and what was searched alone: what it took to make them was paid for once."""
+    return StepRun(
+        status=step.status,
+        value=step.value,
+        reasoning=step.reasoning,
+        error=step.error,
+        items=tuple(map(_without_calls, step.items)),
+        fingerprint=step.fingerprint,
+    )
 
 
 def own_models(chain: Chain, step: str) -> set[str | None]:
@@ -46,6 +52,20 @@ def models(run: Run) -> Mapping[str, str]:
     """The model that each step of a run asked first: its own. Later ones may be fallbacks, judges, and those of chains
     that are its tools."""
     return {name: model for name, step in run.steps.items() if (model := next(_asked(step), None))}
+
+
+def inner_models(run: Run) -> set[str | None]:
+    """The models of the chains that ran in a run."""
+    found: set[str | None] = set()
+    waiting = list(run.steps.values())
+    while waiting:
+        step = waiting.pop()
+        waiting += step.items
+        for inner in (step.run, *(tool.run for tool in step.tools)):
+            if inner is not None:
+                found.add(inner.model)
+                waiting += inner.steps.values()
+    return found
 
 
 def _asked(step: StepRun) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import count
 from time import perf_counter
 from typing import Any
 
@@ -109,6 +110,7 @@ class _Execution:
         self._began: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._items: dict[str, list[StepRun | None]] = {}
+        self._inner: set[str] = set()  # under which names chains of steps run at the moment
         self._made: dict[tuple[str, int | None], tuple[list[Call], list[ToolRun], list[Run]]] = {}
         self._started = now()
         self._start = perf_counter()
@@ -305,7 +307,7 @@ class _Execution:
             on_retry=lambda reason, wait: self._emit(StepRetried(name, reason, wait, item)),
             on_tool=lambda tool, ended: self._emit((ToolEnded if ended else ToolStarted)(name, tool, item)),
             judge=attempt.judge(step, self._bound.plan.chain.test, self._caller, self._bound.workshop, values, calls),
-            run_chain=lambda plan, inputs, record: self._run_chain(plan, inputs, record, name),
+            run_chain=lambda plan, inputs, record: self._run_chain(plan, inputs, record, name, item),
             clock=lambda: perf_counter() - self._start,
             calls=calls,
             tools=tools,
@@ -313,16 +315,29 @@ class _Execution:
         )
 
     async def _run_chain(
-        self, plan: BoundPlan, inputs: Mapping[str, Any], record: Callable[[Run], None], name: str
+        self, plan: BoundPlan, inputs: Mapping[str, Any], record: Callable[[Run], None], name: str, item: int | None
     ) -> Run:
-        """Run the chain of a step; its events are told as those of `step.inner`."""
+        """Run the chain of a step; its events are told as those of `step.inner` (see `events.Event`)."""
+        own = name if item is None else f"{name}[{item}]"
+        place = next(
+            each for number in count(1) if (each := own if number == 1 else f"{own}#{number}") not in self._inner
+        )
+        self._inner.add(place)
 
         def observe(event: Event) -> None:
-            self._emit(replace(event, step=f"{name}.{event.step}"))
+            self._emit(replace(event, step=f"{place}.{event.step}"))
 
-        return await run(
-            plan, inputs, self._caller, observe=observe if self._observe else None, record=record, stream=self._stream
-        )
+        try:
+            return await run(
+                plan,
+                inputs,
+                self._caller,
+                observe=observe if self._observe else None,
+                record=record,
+                stream=self._stream,
+            )
+        finally:
+            self._inner.discard(place)
 
     def _emit(self, event: Event) -> None:
         if self._observe:

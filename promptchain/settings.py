@@ -14,13 +14,13 @@ from promptchain.errors import InvalidFileError, Problem, PromptChainError, Usag
 PREFIX = "PROMPTCHAIN_"
 
 
-_NOT_VARIABLES = ("model", "protected_labels")
+_NOT_VARIABLES = ("model", "protected_labels", "redact")
 
 
 class Settings(BaseModel):
     """model: for chains that name none. concurrency: model calls in flight. timeout: seconds for one call.
     local_slots, local_context: parallel requests of a local model, and tokens for each. ref_prefix, protected_labels:
-    of the store, see `location.store_settings`."""
+    of the store, see `location.store_settings`. redact: patterns of what is masked, see `location.use_redaction`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_min_length=1)
 
@@ -34,11 +34,13 @@ class Settings(BaseModel):
     local_context: Annotated[int, Field(ge=64)] | None = None
     ref_prefix: str = location.StoreSettings().prefix
     protected_labels: tuple[str, ...] = ()
+    redact: tuple[str, ...] = ()
 
 
 def load(root: Path) -> Settings:
     """The settings of the project at `root`. Raises InvalidFileError, UsageError."""
     data, name = location.tables(root)
+    location.use_redaction(root, data, name)
     values = {**data, **_environment()}
     try:
         return Settings.model_validate(values)

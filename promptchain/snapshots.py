@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
-import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from promptchain import document, loader, lock, sources
+from promptchain import atomic, document, loader, lock, sources
 from promptchain.chain import Chain, PromptStep
 from promptchain.errors import InvalidFileError, PromptChainError, StoreError, UsageError
 from promptchain.location import CHAINS, SLUG
@@ -209,19 +207,12 @@ def _check_target(name: str, root: Path) -> None:
 
 def _replace(target: Path, content: bytes | None, name: str) -> None:
     """Write a file whole, or remove it where there is no content."""
-    temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
+    if content is not None:
+        atomic.write(target, content, name)
+        return
     try:
-        if content is None:
-            target.unlink(missing_ok=True)
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        if target.exists():
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
+        target.unlink(missing_ok=True)
     except OSError as exc:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise PromptChainError(f"{name} could not be written: {exc.strerror or exc}") from exc
 
 

@@ -45,11 +45,18 @@ def fingerprints(chain: Chain, folder: Path, root: Path) -> dict[str, str]:
         for inner in named:
             own = chain.chains[inner]
             lock = folder / f"{inner}.lock.yaml"
-            text = lock.read_text("utf-8") if lock.is_file() else ""
-            used.append([own.content_id, text, fingerprints(own, folder, root)])
+            used.append([own.content_id, _text(lock), fingerprints(own, folder, root)])
         if any(used):
             found[name] = digest(used)[:16]
     return found
+
+
+def _text(path: Path) -> str:
+    """What a file says; nothing where it cannot be read, of which its own reader tells."""
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def passages(spec: Retrieve, folder: Path, root: Path) -> dict[str, str]:

@@ -141,6 +141,14 @@ def expression(text: str) -> Template:
     return Template(text, references, _expression(found), found.lineno)
 
 
+def media_filter(text: str) -> str | None:
+    """The first of the filters `image` and `file` that a template or an expression uses. Raises TemplateFault."""
+    if "image" not in text and "file" not in text:
+        return None
+    tree, _ = _parse(text if "{{" in text or "{%" in text else "{{ " + text + " }}")
+    return next((node.name for node in tree.find_all(nodes.Filter) if node.name in ("image", "file")), None)
+
+
 _FOREIGN = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)
 _TOO_DEEP = "the template is nested too deep"
 

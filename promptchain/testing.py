@@ -73,12 +73,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a chain passed: `misses` of its gate decide, and where it has none, whether any example failed."""
+    """Whether a chain passed: `misses` of its gate decide, and where it has none, whether any example failed. before:
+    the evaluation that this one was compared with."""
 
     evaluation: Evaluation
     comparison: Comparison | None
     misses: tuple[Miss, ...]
     gated: bool
+    before: Evaluation | None = None
 
     @property
     def passed(self) -> bool:
@@ -299,7 +301,7 @@ def verdict(evaluation: Evaluation, gate: Gate, before: Evaluation | None) -> Ve
     if before is not None:
         compared = comparison.compare((before.case.name, evaluation.case.name), before.results, evaluation.results)
         found += gates.regressions(compared, gate.margin)
-    return Verdict(evaluation, compared, tuple(found), gated=bool(gate.min) or before is not None)
+    return Verdict(evaluation, compared, tuple(found), gated=bool(gate.min) or before is not None, before=before)
 
 
 def keep(project: Project, verdict: Verdict, words: Sequence[str] = ()) -> None:

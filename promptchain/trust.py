@@ -2,35 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
 
-from promptchain.chain import Chain, PromptStep
+from promptchain import uses
+from promptchain.chain import Chain, PromptStep, RetrieveStep
 from promptchain.errors import PromptChainError
-from promptchain.mcp_spec import McpServer
 from promptchain.project import Project, is_version
 
 
 def check(project: Project, reference: str, chain: Chain) -> None:
-    """Raises PromptChainError where a chain that was loaded as a version names an MCP server, with what it is given,
-    that no chain file of the work tree names. Functions are the work tree's own in any case."""
+    """Raises PromptChainError where a chain that was loaded as a version names an MCP server, with what it is given, or
+    an address that is sent keys or queries, that no chain file of the work tree names; and where a function or the
+    passages that it uses are not there. Functions are the work tree's own in any case."""
     if not is_version(reference):
         return
-    wanted = {server.key: server for one in (chain, *chain.used_chains()) for server in _servers(one)}
+    chains = (chain, *chain.used_chains())
+    for one in chains:
+        for fault in uses.check(one, project.root, project.folder):
+            place = ".".join(map(str, fault.path))
+            raise PromptChainError(
+                f"{reference} cannot run here: {one.name}.yaml, {place}: {fault.message}", hint=fault.hint
+            )
+    wanted = {key: said for one in chains for key, said in _risks(one)}
     if not wanted:
         return
     for name in project.names():
         with suppress(PromptChainError):
-            for server in _servers(project.load(name)):
-                wanted.pop(server.key, None)
-    for server in wanted.values():
-        hint = "look at it with `chain show`; to allow it, name the same server in a chain file of the work tree"
-        raise PromptChainError(
-            f"{reference} starts an MCP server that the work tree does not name: {server}", hint=hint
-        )
+            for key, _ in _risks(project.load(name)):
+                wanted.pop(key, None)
+    for said in wanted.values():
+        hint = "look at it with `chain show`; to allow it, name the same in a chain file of the work tree"
+        raise PromptChainError(f"{reference} {said}", hint=hint)
 
 
-def _servers(chain: Chain) -> Iterator[McpServer]:
+def _risks(chain: Chain) -> Iterator[tuple[str, str]]:
+    """What a chain starts and asks, each with what is said of it."""
+    yield from _addresses(chain.params)
     for step in chain.steps.values():
         if isinstance(step, PromptStep):
-            yield from (tool.mcp for tool in step.tools if tool.mcp is not None)
+            yield from _addresses(step.params)
+            for tool in step.tools:
+                if tool.mcp is not None:
+                    yield tool.mcp.key, f"starts an MCP server that the work tree does not name: {tool.mcp}"
+        elif isinstance(step, RetrieveStep) and step.retrieve.url is not None:
+            yield from _address(step.retrieve.url)
+
+
+def _addresses(params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The endpoints in place of a provider's own, which are sent its key."""
+    for name in ("api_base", "base_url"):
+        if isinstance(url := params.get(name), str):
+            yield from _address(url)
+
+
+def _address(url: str) -> Iterator[tuple[str, str]]:
+    """An address, unless it is one of this machine."""
+    host = "?"
+    with suppress(ValueError):
+        host = urlsplit(url).hostname or "?"
+    if host not in ("localhost", "127.0.0.1", "::1"):
+        yield url, f"asks a server that the work tree does not name: {host}"

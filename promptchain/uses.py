@@ -12,7 +12,7 @@ from promptchain.chain import Chain, ChainStep, PromptStep, PythonStep, Retrieve
 from promptchain.checks import Fault, short
 from promptchain.errors import PromptChainError, known_or_nearest
 from promptchain.parts import Tool
-from promptchain.retrieval.files import matching_files
+from promptchain.retrieval.files import listing, no_file
 
 
 def named_chains(chain: Chain) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -98,9 +98,12 @@ def _passages(step: RetrieveStep, root: Path, folder: Path, at: tuple[str | int,
         yield from _function(spec.python, root, (*at, "python"))
     if spec.patterns:
         try:
-            matching_files(root, folder, spec.patterns)
+            found = listing(root, folder, spec.patterns)
         except PromptChainError as exc:
             yield Fault((*at, "from"), exc.message, exc.hint)
+            return
+        if not found.files:
+            yield Fault((*at, "from"), *no_file(root, folder, spec.patterns, found))
 
 
 def _tools(step: PromptStep, root: Path, at: tuple[str | int, ...]) -> Iterator[Fault]:

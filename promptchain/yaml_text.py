@@ -82,21 +82,21 @@ def scalar(value: Any) -> str:
     ['Decide.', '"no"', '"12"', '"a: b"', '12', 'null', '"é\\\\u202e"', '[]']
     """
     if isinstance(value, str):
-        return value if _is_plain(value) else _quoted(value)
+        return value if is_plain(value) else quoted(value)
     if isinstance(value, Mapping):
         return "{}"
     text = json.dumps(value)
     return text if "." in text or not isinstance(value, float) else text.replace("e", ".0e")  # of 1e-05, YAML 1.1 says
 
 
-def _is_plain(text: str) -> bool:
+def is_plain(text: str) -> bool:
     """Whether a text means itself without quotes: it begins with a letter, and holds nothing that YAML reads."""
     if not text[:1].isalpha() or not text.isprintable() or text.casefold() in _WORDS:
         return False
     return not (": " in text or " #" in text or text.endswith((":", " ")))
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """As JSON does, which YAML reads; what cannot be seen is spelt out, so that a review sees it."""
     return "".join(char if char.isprintable() else _spelt(char) for char in json.dumps(text, ensure_ascii=False))
 

@@ -109,6 +109,16 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
      "3:11: step 'prompt' must be a mapping, not a text ('x'); indent 'prompt' deeper, below the step that it belongs to"),
     ("retrieve without a source", S + '  a:\n    retrieve: {query: "{{ m }}"}\n',
      '5:15: \'retrieve\' needs exactly one of \'from\', \'python\' and \'url\'; for example retrieve: {from: docs/*.md, query: "{{ message }}"}'),
+    ("retrieve nothing", S + '  a:\n    retrieve: {from: ["none/*.md", x.rst], query: "{{ m }}"}\n',
+     "5:22: no file fits 'none/*.md', 'x.rst'; patterns count from the folder 'chains'"),
+    ("a chain behind a link", S + "  a:\n    chain: linked\n",
+     "5:12: the chain 'linked' lies outside the project; copy it into the project"),
+    ("an image that no model sees", S + "  a:\n    prompt: '{{ m | image }}{{ m | file }}'\n  b:\n    python: x:y\n    inputs: {q: '{{ m | image }}'}\n"
+     "  c:\n    prompt: x\n    instructions: 'Look: {{ m | file }}'\n    when: m | image\noutputs: {a: '{{ a | image }}'}\n",
+     "8:25: the filter 'image' is for prompts, where a model sees it; here give the reference itself, without the filter\n"
+     "11:33: the filter 'file' is for prompts, where a model sees it; here give the reference itself, without the filter\n"
+     "12:15: the filter 'image' is for prompts, where a model sees it; here give the reference itself, without the filter\n"
+     "13:22: the filter 'image' is for prompts, where a model sees it; here give the reference itself, without the filter"),
     ("retrieve a text", S + "  a:\n    retrieve: docs/*.md\n",
      '5:15: \'retrieve\' must be a mapping, not a text (\'docs/*.md\'); for example retrieve: {from: docs/*.md, query: "{{ message }}"}'),
     ("python without a function", S + "  a:\n    python: support.tools\n",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from promptchain.lm import patterns
 from tests.workspace import Workspace
 
 # A gate must say the same twice of the same code; new examples are looked for everywhere else.
@@ -36,6 +37,7 @@ def _homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch: pytest.MonkeyPatch, _homes: Path) -> Path:
     """Gives the test an empty home folder, and takes away what the environment says to git, models and terminals."""
+    patterns.forget()
     home = _homes / str(next(_numbers))
     home.mkdir()
     for name in os.environ:

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "promptchain"
 ROWS = (
     "errors",
     "threads",
+    "atomic",
     "modules",
     "importing",
     "docstrings",
@@ -84,6 +85,12 @@ ROWS = (
     "examples",
     "location",
     "yaml_text",
+    "formatting",
+    "formatting.nodes",
+    "formatting.*",
+    "scaffold",
+    "scaffold.changes",
+    "scaffold.*",
     "lock",
     "diff_lock",
     "fingerprints",
@@ -139,10 +146,13 @@ ROWS = (
     "evaluations",
     "testing",
     "freshness",
+    "courses",
     "compiling",
     "estimate",
     "reports",
     "reports.*",
+    "ci",
+    "ci.*",
     "needs",
     "health",
     "api",
@@ -152,7 +162,7 @@ ROWS = (
 )
 """From the foundation up; where two rows fit a module, the one without a star is its own."""
 
-SIBLINGS = ("lm", "retrieval", "steps", "assertions", "optimizers", "reports", "cli")
+SIBLINGS = ("lm", "retrieval", "steps", "assertions", "optimizers", "reports", "formatting", "scaffold", "ci", "cli")
 """Rooms whose modules may import each other."""
 
 LM_MAY_IMPORT = {"errors": "*", "document": ("lm.scripted", "lm.settings")}
@@ -280,9 +290,9 @@ SHOW_IMPORTS = """
 import os, sys
 
 def leave(code, end=os._exit):
-    print("exit", code, file=sys.stderr)
-    print("loaded", *{name.split(".")[0] for name in sys.modules}, file=sys.stderr)
-    sys.stderr.flush()
+    print("exit", code, file=sys.__stderr__)
+    print("loaded", *{name.split(".")[0] for name in sys.modules}, file=sys.__stderr__)
+    sys.__stderr__.flush()
     end(code)
 
 os._exit = leave
@@ -298,6 +308,8 @@ main()
         (["--help"], None, HEAVY | FORMATTING, "Usage: chain"),
         (["check"], None, HEAVY, "demo"),
         (["show", "demo"], None, HEAVY, "demo"),
+        (["fmt", "--check"], None, HEAVY, ""),
+        (["init", "--dry-run"], None, HEAVY, "would make"),
         ([], ("chain sh", 1), HEAVY | {"jinja2", "rich", "yaml"}, "show"),
         ([], ("chain show de", 2), HEAVY | {"jinja2", "rich", "yaml"}, "demo"),
         ([], ("chain run demo -m lo", 4), HEAVY, ""),

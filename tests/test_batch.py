@@ -24,6 +24,7 @@ from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import Request
 from promptchain.lm.scripted import Rule, ScriptedLM
 from promptchain.models import Models
+from tests.steps.kit import Folder
 
 
 def bound_to(lm: ScriptedLM, prompt: str = "{{ q }}", model: str = "m", then: str | None = None) -> BoundPlan:
@@ -182,6 +183,36 @@ def test_a_batch_that_has_changed_is_not_continued(rows: Any, bound: Any, messag
     with pytest.raises(UsageError, match=message):
         go(out, rows or numbered(2), resume=True, bound=bound_to(ScriptedLM("x"), **bound))
     assert out.read_bytes() == before
+
+
+def test_a_batch_is_not_continued_with_other_code_pages_or_chains(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.chain("inner", {"x": "Ask {{ q }}"}, inputs={"q": "string"})
+    steps = {
+        "code": {"python": "code:f"},
+        "pages": {"retrieve": {"from": "pages/*.md", "query": "{{ q }}"}},
+        "inner": {"chain": "inner"},
+    }
+    folder.chain("outer", steps, inputs={"q": "string"})
+    page = tmp_path / "chains/pages/one.md"
+    page.parent.mkdir()
+    page.write_text("q1 and q2")
+    folder.code("def f(q): return q")
+    lm = ScriptedLM([])
+
+    def key(**models: Any) -> str:
+        return batch.row_key(folder.bind("outer", lm, Models(**models)), Row(1, {"q": "q1"}))
+
+    keys = [key(default="m"), key(default="other")]  # of the model of the chain in it, for it has no prompt of its own
+    assert key(default="other") == keys[-1]
+    for edit in (
+        lambda: folder.code("def f(q): return 2"),
+        lambda: page.write_text("q3"),
+        lambda: folder.chain("inner", {"x": "Ask again: {{ q }}"}, inputs={"q": "string"}),
+    ):
+        edit()
+        keys.append(key(default="m"))
+    assert len(set(keys)) == len(keys) == 5
 
 
 def test_a_ceiling_stops_a_batch_which_can_be_continued(out: Path) -> None:

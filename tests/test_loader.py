@@ -26,9 +26,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("loader") / "proj"
     folder = root / "chains"
     (folder / "sub").mkdir(parents=True)
+    (folder / "docs").mkdir()
     (root.parent / "outside.md").write_text("x")
     (folder / "link.md").symlink_to(root.parent / "outside.md")
+    (root.parent / "outside.yaml").write_text("steps: {a: {prompt: x}}\n")
+    (folder / "linked.yaml").symlink_to(root.parent / "outside.yaml")
     files = {
+        "docs/one.md": "# One\n",
         "reply.md": "Hello\r\n{{ message }}\n",
         "plain.md": "\ufeffplain",
         "empty.md": "\n",

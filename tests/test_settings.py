@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from promptchain import settings
+from promptchain import location, settings
 from promptchain.errors import InvalidFileError, PromptChainError, UsageError
+from promptchain.lm.secrets import redact
 from promptchain.settings import Settings
 
 IN_PYPROJECT = '[tool.promptchain]\nmodel = "from-pyproject"\nconcurrency = 2\n'
@@ -92,3 +93,31 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "promptchain.toml").chmod(0)
     with pytest.raises(PromptChainError, match=r"promptchain\.toml: cannot be read: Permission denied"):
         settings.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("redact = 'EMP'", "the setting 'redact' must be a list of patterns; for example [\"EMP-\\\\d{6}\"]"),
+        ("redact = [1]", "the setting 'redact' must be a list of patterns"),
+        ("redact = ['ok', '(']", "the pattern '(' in 'redact' is not a regular expression: missing )"),
+        ("redact = ['x?']", "the pattern 'x?' in 'redact' matches the empty text"),
+        (f"redact = {['a'] * 101}", "the setting 'redact' has 101 patterns, and may have 100"),
+    ],
+)
+def test_patterns_that_are_none(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "promptchain.toml").write_text(text)
+    for load in (settings.load, location.store_settings):
+        with pytest.raises(InvalidFileError) as caught:
+            load(tmp_path)
+        assert str(caught.value).startswith(f"promptchain.toml: {message}")
+
+
+def test_patterns_count_once_the_settings_are_read(tmp_path: Path) -> None:
+    (tmp_path / "promptchain.toml").write_text(r"redact = ['EMP-\d{6}']")
+    assert redact("EMP-123456") == "EMP-123456"
+    location.store_settings(tmp_path)
+    assert redact("EMP-123456") == "***"
+    (tmp_path / "promptchain.toml").write_text("")
+    settings.load(tmp_path)
+    assert redact("EMP-123456") == "EMP-123456"

@@ -24,6 +24,10 @@ def main() -> None:
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends like Ctrl-C: with records
         from promptchain.cli.app import app
 
+        if "_CHAIN_COMPLETE" in os.environ or "_PROMPTCHAIN_COMPLETE" in os.environ:
+            from promptchain.cli.completing import answer
+
+            answer(app)
         app()
     except KeyboardInterrupt:  # before a command began
         _leave(INTERRUPTED)

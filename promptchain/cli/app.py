@@ -16,7 +16,9 @@ from promptchain.cli.output import discard_stdout, note, print_error, print_trac
 from promptchain.errors import PromptChainError
 
 COMMANDS = {
+    "init": "init:init",
     "check": "check:check",
+    "fmt": "fmt:fmt",
     "show": "show:show",
     "schema": "schema:schema",
     "run": "run:run",
@@ -24,14 +26,17 @@ COMMANDS = {
     "replay": "replay:replay",
     "test": "test:command",
     "compile": "compile:command",
+    "report": "report:report",
     "diff": "diff:diff",
     "commit": "versions:commit",
     "log": "versions:log",
     "label": "versions:label",
     "rollback": "versions:rollback",
     "sync": "sync:sync",
+    "ci": "ci:app",
     "models": "models:app",
     "doctor": "models:doctor",
+    "help": "help:help",
 }
 """Where each command is: the module in this room, and the function or the group of commands in it."""
 
@@ -93,7 +98,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run, check, test, compile, version and compare chains of LLM prompts: YAML files in chains/.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 100 a test failed, 101 a lock is stale, 130 interrupted.\n\n"
-    "Start with: chain check",
+    "Start with: chain init. What is not of one command: chain help.",
 )
 
 

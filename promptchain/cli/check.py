@@ -38,13 +38,13 @@ def check(
     from promptchain.project import Project
 
     project = Project.find()
-    files = {project.path(name): name for name in names} if names else _all(project)
+    files = {project.path(name): name for name in names} if names else all_files(project)
     if not files:
         hint = "write one: chains/NAME.yaml, with a step that has a prompt"
         if not project.folder.is_dir():
             raise UsageError("there is no folder chains/ here or above", hint="go to the project's folder, or " + hint)
         raise UsageError(f"there are no chains in {project.folder}", hint=hint)
-    results = [_check_one(project, path, name) for path, name in files.items()]
+    results = [check_one(project, path, name) for path, name in files.items()]
     bad = sum(not result["ok"] for result in results)
     if json:
         print_json({"ok": not bad, "chains": [{k: v for k, v in result.items() if k != "found"} for result in results]})
@@ -54,14 +54,14 @@ def check(
         raise typer.Exit(1)
 
 
-def _all(project: Project) -> dict[Path, str]:
+def all_files(project: Project) -> dict[Path, str]:
     """The files of the project's chains, also those whose names cannot be chains' names, with a reference to each."""
     from promptchain.loader import chain_files
 
     return {path: os.path.relpath(path) for path in chain_files(project.folder)}
 
 
-def _check_one(project: Project, path: Path, reference: str) -> dict[str, Any]:
+def check_one(project: Project, path: Path, reference: str) -> dict[str, Any]:
     """The result for one chain, as `--json` prints it; `found` holds the problems as objects."""
     from promptchain import told
     from promptchain.errors import InvalidFileError, UsageError

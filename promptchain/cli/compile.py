@@ -25,7 +25,7 @@ ChainModels = Annotated[
         "--model",
         metavar="[STEP=]MODEL",
         help="What to compile for; several are compiled one after the other.  [default: the chain's own]",
-        autocompletion=complete.models,
+        autocompletion=complete.step_models,
     ),
 ]
 Optimizer = Annotated[

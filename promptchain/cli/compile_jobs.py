@@ -171,10 +171,11 @@ def _run_one(
     from promptchain import compiling
     from promptchain.cli import compile_view, interrupt
     from promptchain.errors import BudgetError, PromptChainError
+    from promptchain.records import now
 
     with suppress(PromptChainError):  # told when what was compiled is kept, or not
         compiling.keep_before(project, job)
-    began, before = time.perf_counter(), budget.spent.calls
+    started, began, before = now(), time.perf_counter(), budget.spent.calls
     try:
         with compile_view.progress(job, budget) as watch:
             work = compiling.run(
@@ -189,18 +190,20 @@ def _run_one(
         kept = "the answers are in the cache: run the same again to go on"
         note(f"{plural(budget.spent.calls - before, 'call')} made; {kept if asked.cached else _LOST}")
         raise
-    return _adopted(project, done, time.perf_counter() - began, budget.spent.calls - before)
+    return _adopted(project, done, started, time.perf_counter() - began, budget.spent.calls - before)
 
 
-def _adopted(project: Project, done: Done, seconds: float, calls: int) -> Result:
+def _adopted(project: Project, done: Done, started: str, seconds: float, calls: int) -> Result:
     """Write the lock first: a store that cannot be written costs the version, never the result."""
     from promptchain import compiling
     from promptchain.errors import PromptChainError
 
     compiling.write(project, done)
+    version = None
     try:
-        version = compiling.keep(project, done).name
+        kept = compiling.keep(project, done)
+        version = kept.name
+        compiling.keep_course(project, done, kept, started=started, seconds=seconds)
     except PromptChainError as exc:
         warn(str(exc))
-        version = None
     return Result(done, version, seconds, calls)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
 from promptchain.errors import PromptChainError
+
+_MOST = 100
+"""Versions that are offered, the newest: nobody reads more."""
 
 
 def _chain_files() -> list[Path]:
@@ -25,26 +31,48 @@ def chains(incomplete: str) -> list[str]:
         return []
 
 
-def _keys_of_chain(section: str, form: Callable[[str], str]) -> Callable[[Any, str], list[str]]:
-    def complete(ctx: Any, incomplete: str) -> list[str]:
-        from promptchain import document
+def _keys_of_chain(form: Callable[[str], str], *sections: str) -> Callable[[Any, str], list[str]]:
+    """What completes to the keys of the first section that the chain has."""
 
-        # With an option that waits for its value the words before it are not parsed yet.
-        named = ctx.params.get("name") or next(iter(ctx.args), "")
-        wanted = str(named).partition("@")[0]
-        try:
-            file = next(file for file in _chain_files() if file.stem == wanted)
-            found = document.read(file).value.get(section, {})
-            words = [form(str(key).split("(")[0].rstrip("?")) for key in found]
-        except (StopIteration, OSError, PromptChainError, AttributeError, TypeError):
-            return []
-        return [word for word in words if word.startswith(incomplete)]
+    def complete(ctx: Any, incomplete: str) -> list[str]:
+        return [word for word in map(form, _keys(_chain_of(ctx), *sections)) if word.startswith(incomplete)]
 
     return complete
 
 
-steps = _keys_of_chain("steps", lambda key: key)
-inputs = _keys_of_chain("inputs", lambda key: key + "=")
+def _keys(chain: str, *sections: str) -> list[str]:
+    from promptchain import document
+
+    try:
+        file = next(file for file in _chain_files() if file.stem == chain)
+        data = document.read(file).value
+        found = next((data[section] for section in sections if data.get(section)), {})
+        return [str(key).split("(")[0].rstrip("?") for key in found]
+    except (StopIteration, OSError, PromptChainError, AttributeError, TypeError):
+        return []
+
+
+steps = _keys_of_chain(lambda key: key, "steps")
+inputs = _keys_of_chain(lambda key: key + "=", "inputs")
+outputs = _keys_of_chain(lambda key: key, "outputs", "steps")
+
+
+def steps_of_run(ctx: Any, incomplete: str) -> list[str]:
+    """The steps of the chain whose run was named before."""
+    return [step for step in _keys(_chain_of_run(ctx), "steps") if step.startswith(incomplete)]
+
+
+def refs_of_run(ctx: Any, incomplete: str) -> list[str]:
+    """The work tree, and the labels and versions of the chain whose run was named before."""
+    return [ref for ref in (".", *_refs(_chain_of_run(ctx))) if ref.startswith(incomplete)]
+
+
+def _chain_of_run(ctx: Any) -> str:
+    from promptchain.history import History
+
+    with suppress(OSError, PromptChainError), History.find() as history:
+        return history.find_run(str(ctx.params.get("run") or next(iter(ctx.args), "last"))).chain
+    return ""
 
 
 def models(incomplete: str) -> list[str]:
@@ -58,6 +86,34 @@ def models(incomplete: str) -> list[str]:
     except (OSError, PromptChainError, AttributeError):
         return []
     return [name for name in names if name.startswith(incomplete)]
+
+
+def step_models(ctx: Any, incomplete: str) -> list[str]:
+    """Models, and the steps that may have one of their own; behind STEP= the models for it."""
+    step, equals, begun = incomplete.partition("=")
+    if equals:
+        return [f"{step}={name}" for name in models(begun)]
+    named = [f"{name}=" for name in _keys(_chain_of(ctx), "steps")] if "/" not in incomplete else []
+    return [*models(incomplete), *(word for word in named if word.startswith(incomplete))]
+
+
+def remotes(incomplete: str) -> list[str]:
+    """The remotes of the repository."""
+    from promptchain import location
+
+    with suppress(OSError, ValueError):
+        config = (location.git_folder(location.find_root()) / "config").read_text(encoding="utf-8", errors="replace")
+        names = re.findall(r'^\s*\[remote "([^"\\]+)"\]', config, re.MULTILINE)
+        return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+    return []
+
+
+def help(ctx: Any, incomplete: str) -> list[str]:
+    """Topics and commands; behind a group of commands its own."""
+    from promptchain.cli.app import COMMANDS
+    from promptchain.cli.help import topics
+
+    return [] if ctx.params.get("words") else [name for name in (*topics(), *COMMANDS) if name.startswith(incomplete)]
 
 
 def optimizers(incomplete: str) -> list[str]:
@@ -98,9 +154,18 @@ def runs(incomplete: str) -> list[str]:
     return [word for word in ("last", *found) if word.startswith(incomplete)]
 
 
+def reported(incomplete: str) -> list[str]:
+    """What a report may be of: chains and versions, then runs."""
+    return [*versions(incomplete), *([] if "@" in incomplete else runs(incomplete))]
+
+
 def _chain_of(ctx: Any) -> str:
-    named = ctx.params.get("reference") or ctx.params.get("name") or ctx.params.get("chain")
-    return str(named or next(iter(ctx.args), "")).partition("@")[0]
+    named = next(
+        (ctx.params[key] for key in ("reference", "name", "chain", "names", "sides") if ctx.params.get(key)), ""
+    )
+    # With an option that waits for its value the words before it are not parsed yet.
+    word = named[0] if isinstance(named, list | tuple) else named or next(iter(ctx.args), "")
+    return str(word).partition("@")[0]
 
 
 def _refs(chain: str) -> list[str]:
@@ -109,7 +174,8 @@ def _refs(chain: str) -> list[str]:
 
         with History.find() as history:
             tree = history.versions.tree(chain)
-            return [*tree.labels(), "latest", *(f"v{number}" for number in tree.numbers())]
+            numbers = islice(tree.numbers(), _MOST)
+            return [*tree.labels(), "latest", *(f"v{number}" for number in numbers)]
     except (OSError, PromptChainError):
         return []
 

@@ -50,7 +50,7 @@ def draw(lines: Iterable[Line], paper: Paper) -> None:
         _draw_wide(list(lines), paper)
         return
     for line in lines:
-        say(unified(line, paper))
+        say(unified(line, paper), exact=True)  # of chains it is what the files say; runs come without secrets
 
 
 def unified(line: Line, paper: Paper) -> str:

@@ -126,7 +126,7 @@ def messages(
     chosen, lm = project.models(models), project.lm()
     by_step = chosen.by_step(chain)
     variant = choose(chain, lock, chosen.of_lock(chain), by_step, lm).variant
-    tools = interrupt.run(_tools(project, chain, lm)) if _has_tools(chain) else {}
+    tools = interrupt.run(tools_of(project, chain, lm)) if _has_tools(chain) else {}
     found: dict[str, tuple[tuple[str, str], ...] | str] = {}
     for name, step in chain.steps.items():
         if not isinstance(step, PromptStep):
@@ -147,7 +147,7 @@ def _has_tools(chain: Chain) -> bool:
     return any(getattr(step, "tools", ()) for step in chain.steps.values())
 
 
-async def _tools(project: Project, chain: Chain, lm: LM) -> dict[str, tuple[ToolSpec, ...] | str]:
+async def tools_of(project: Project, chain: Chain, lm: LM) -> dict[str, tuple[ToolSpec, ...] | str]:
     """What the models of the steps are told of their tools, as the project's code is now; or why that cannot be had."""
     from promptchain.chain import PromptStep
     from promptchain.lm.calls import Caller

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptchain.errors import UsageError, known_or_nearest, nearest
+from promptchain.record_file import without_secrets
 
 if TYPE_CHECKING:
     from promptchain.chain import Chain
@@ -122,4 +123,4 @@ def _runs(project: Project, words: Sequence[str], chains: set[str]) -> Runs:
         raise UsageError(f"'{missing[0]}' is not a run", hint=f"a run is compared with a run; {_RUNS}")
     if len(there) != 2:
         raise UsageError(f"it takes two runs to compare, not {len(there)}", hint=f"name another one; {_RUNS}")
-    return Runs(there[0], there[1])
+    return Runs(without_secrets(there[0]), without_secrets(there[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -28,6 +29,7 @@ from promptchain.events import (
     ToolEnded,
     ToolStarted,
 )
+from promptchain.lm.secrets import redact, settled
 from promptchain.plan import Plan
 from promptchain.records import Status
 
@@ -123,14 +125,14 @@ class LiveSteps:
             row.status, row.ended = event.result.status, perf_counter()
             row.note = event.result.error or ""
             value = "" if event.result.value is None else told.brief(event.result.value)
-            row.text = printable(" ".join(value[:_LONGEST].split()))
+            row.text = printable(_line(value))
             if self._current == event.step:
                 self._current = None
 
     def _observe_inner(self, event: Event) -> None:
         """What happens in a chain that a step runs, `step.inner`, is told in the row of the step."""
         name, _, inner = event.step.partition(".")
-        row = self._rows.get(name)
+        row = self._rows.get(re.sub(r"[\[#].*", "", name))
         if row is None:
             return
         if isinstance(event, StepRetried):
@@ -165,7 +167,7 @@ class LiveSteps:
                 line.append("  ").append_text(says)
             rows.append(line)
         if self._current is not None and self._rows[self._current].status is None:
-            tail = self._rows[self._current].text[-_LONGEST:].strip().splitlines()[-_TAIL_LINES:]
+            tail = _whole(self._rows[self._current].text)[-_LONGEST:].strip().splitlines()[-_TAIL_LINES:]
             rows.append(Text(printable("\n".join(tail)), style="dim"))
         return Group(*rows)
 
@@ -201,7 +203,14 @@ def _tool(event: ToolStarted | ToolEnded) -> str:
 
 
 def _line(text: str) -> str:
-    return " ".join(text[:_LONGEST].split())
+    """On one line and without secrets, as far as it can be of interest."""
+    return " ".join(redact(text[: 2 * _LONGEST])[:_LONGEST].split())
+
+
+def _whole(text: str) -> str:
+    """The end of a text that is still coming, without secrets, nor what one may have begun with."""
+    text = text[-2 * _LONGEST :]
+    return redact(text[: settled(text)])
 
 
 class LiveBatch:

@@ -14,7 +14,7 @@ from promptchain.cli.output import animated, note, print_json, say, style, table
 if TYPE_CHECKING:
     from promptchain.health import Finding
 
-app = typer.Typer(help="List the models that can be used here, and fetch weights.", rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.callback(invoke_without_command=True)
@@ -24,9 +24,13 @@ def models(
     search: Annotated[str | None, typer.Option("--search", help="List known models whose name has this in it.")] = None,
     json: options.Json = False,
 ) -> None:
-    """List the models that can be used here, and why the others can't.
+    """List the models that can be used here, and why the others can't; fetch weights.
 
-    Example: chain models --search claude
+    Examples:
+
+      chain models --search claude
+
+      chain models pull bartowski/SmolLM2-360M-Instruct-GGUF
     """
     if ctx.invoked_subcommand:
         return

@@ -45,14 +45,18 @@ Models = Annotated[
         metavar="[STEP=]MODEL",
         help="A litellm model string, local/… or scripted/FILE, for steps without their own or one step."
         "  [env var: PROMPTCHAIN_MODEL]",
-        autocompletion=complete.models,
+        autocompletion=complete.step_models,
     ),
 ]
 
 Output = Annotated[
     str | None,
     typer.Option(
-        "-o", "--output", metavar="NAME|FILE", help="Print this output only; with --batch, the file to write."
+        "-o",
+        "--output",
+        metavar="NAME|FILE",
+        help="Print this output only; with --batch, the file to write.",
+        autocompletion=complete.outputs,
     ),
 ]
 SaveRun = Annotated[Path | None, typer.Option("--save-run", metavar="FILE", help="Write the record to FILE too.")]

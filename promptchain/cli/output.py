@@ -79,15 +79,25 @@ PIPE = 120
 
 
 def style(text: str, code: str, stream: TextIO) -> str:
-    """`text` in an ANSI style ("1" bold, "31" red …) where the stream takes it."""
-    return f"\x1b[{code}m{text}\x1b[0m" if colours(stream) else text
+    """`text` in an ANSI style ("1" bold, "31" red …) where the stream takes it; a key in it is masked before, since no
+    key begins behind the "m" of a style."""
+    return f"\x1b[{code}m{_masked(text)}\x1b[0m" if colours(stream) else text
 
 
-def say(text: str, stream: TextIO | None = None) -> None:
-    """Print a line; on a stream whose encoding lacks a character, with that character spelt out."""
+def say(text: str, stream: TextIO | None = None, *, exact: bool = False) -> None:
+    """Print a line; on a stream whose encoding lacks a character, with that character spelt out.
+
+    exact: secrets in it stay: it is what the user asked to see, or holds none."""
     target: TextIO = sys.stdout if stream is None else stream
+    text = text if exact else _masked(text)
     encoding = target.encoding or "utf-8"
     target.write(text.encode(encoding, "promptchain").decode(encoding) + "\n")
+
+
+def _masked(text: str) -> str:
+    from promptchain.lm.secrets import redact  # not for --help, which begins sooner without it
+
+    return redact(text)
 
 
 def say_folded(text: str) -> None:
@@ -114,23 +124,23 @@ def warn(text: str) -> None:
 
 def print_json(data: Any) -> None:
     """Data for programs, on stdout, without secrets."""
-    from promptchain.lm.secrets import redact, redact_data
+    from promptchain.lm.secrets import redact_data
 
-    text = json.dumps(redact_data(data), ensure_ascii=not takes_unicode(sys.stdout), indent=2, default=str)
-    say(redact(text))
+    say(json.dumps(redact_data(data), ensure_ascii=not takes_unicode(sys.stdout), indent=2, default=str))
 
 
 def print_outputs(outputs: Mapping[str, Any]) -> None:
-    """One output bare, so that it can be piped on; several as YAML, which people and programs read."""
+    """One output bare, so that it can be piped on; several as YAML, which people and programs read. They are the answer
+    that was asked for, and nothing in them is masked."""
     from promptchain import template
 
     if len(outputs) == 1:
         text = template.to_text(next(iter(outputs.values())))
-        say(printable(text) if sys.stdout.isatty() else text)
+        say(printable(text) if sys.stdout.isatty() else text, exact=True)
         return
     for name, value in outputs.items():
         head, colon, rest = _yaml({name: value}).partition(":")
-        say(style(head + colon, "1", sys.stdout) + rest)
+        say(style(head + colon, "1", sys.stdout) + rest, exact=True)
 
 
 def _yaml(data: Mapping[str, Any]) -> str:
@@ -173,9 +183,7 @@ def print_traceback() -> None:
     """The traceback of the exception being handled, on stderr."""
     import traceback
 
-    from promptchain.lm.secrets import redact
-
-    note(redact(traceback.format_exc()))
+    note(traceback.format_exc())
 
 
 def discard_stdout() -> None:
@@ -186,16 +194,14 @@ def discard_stdout() -> None:
 
 def print_error(exc: PromptChainError) -> None:
     """An error on stderr: what and where, and on the next line what to do."""
-    from promptchain.lm.secrets import redact
-
     if isinstance(exc, InvalidFileError):
         for problem in exc.problems:
-            note(style("error: ", "1;31", sys.stderr) + printable(redact(str(problem))))
+            note(style("error: ", "1;31", sys.stderr) + printable(_masked(str(problem))))
         return
     place = f"{exc.where}: " if exc.where else ""
-    note(style("error: ", "1;31", sys.stderr) + printable(redact(place + exc.message)))
+    note(style("error: ", "1;31", sys.stderr) + printable(_masked(place + exc.message)))
     if exc.hint:
-        note(style("  hint: ", "36", sys.stderr) + printable(redact(exc.hint)))
+        note(style("  hint: ", "36", sys.stderr) + printable(_masked(exc.hint)))
 
 
 def next_try(reason: str, wait: float) -> str:
@@ -239,7 +245,7 @@ def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> None
     for index in range(len(rows[0]) if rows else 0):
         drawn.add_column(header[index] if header else "", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(cell, style={"✓": "green", "✗": "red"}.get(cell, "")) for cell in row))
+        drawn.add_row(*(Text(_masked(cell), style={"✓": "green", "✗": "red"}.get(cell, "")) for cell in row))
     console().print(drawn)
 
 

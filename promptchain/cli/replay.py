@@ -32,12 +32,22 @@ def replay(
     ],
     start: Annotated[
         str | None,
-        typer.Option("--from", metavar="STEP", help="Run this step and what depends on it; take the rest as recorded."),
+        typer.Option(
+            "--from",
+            metavar="STEP",
+            help="Run this step and what depends on it; take the rest as recorded.",
+            autocompletion=complete.steps_of_run,
+        ),
     ] = None,
     model: options.Models = None,
     at: Annotated[
         str | None,
-        typer.Option("--at", metavar="REF", help="On another version: v8, a label; . is the work tree."),
+        typer.Option(
+            "--at",
+            metavar="REF",
+            help="On another version: v8, a label; . is the work tree.",
+            autocompletion=complete.refs_of_run,
+        ),
     ] = None,
     yes: options.Yes = False,
     cache: options.Cache = False,
@@ -81,7 +91,7 @@ def replay(
         caller = project.caller(lm, bound, Ceilings(max_cost, max_calls, max_tokens))
         recorder = Recorder(project, reference, chain)
         after = _run_again(recorder, bound, values, caller, given, before, traced, consent)
-    difference = compare_runs(before, after)
+    difference = compare_runs(before, after).without(given)
     if json:
         print_json({"run": after.model_dump(mode="json"), "taken_over": sorted(given), "diff": difference.to_json()})
     else:
@@ -89,6 +99,14 @@ def replay(
     if after.error:
         print_error(PromptChainError(after.error, hint=after.hint))
         raise typer.Exit(1)
+
+
+def as_recorded(project: Project, run: Run, lm: LM) -> tuple[Chain, BoundPlan]:
+    """The version that a run cites, on the prompts and models that it ran on. Nothing of it may be started: it may name
+    MCP servers that the work tree does not. Raises PromptChainError."""
+    reference = _reference(project, run, None)
+    chain = _load(project, run, reference, None)
+    return chain, _bound(project, run, chain, reference, lm, _models(project, run, [], chain, None))
 
 
 def _bind(
@@ -110,6 +128,20 @@ def _bind(
     if at is not None or (wanted and run.compiled):
         return adopted.bind(project, reference, chain, lm, models, approve=consent)
     trust.check(project, reference, chain)
+    return _bound(project, run, chain, reference, lm, models, consent)
+
+
+def _bound(
+    project: Project,
+    run: Run,
+    chain: Chain,
+    reference: str,
+    lm: LM,
+    models: list[str],
+    consent: Consent | None = None,
+) -> BoundPlan:
+    from promptchain.cli import adopted
+
     lock = adopted.lock_of(project, reference) if run.compiled else None
     locks = project.inner_locks(reference, chain)
     return project.bind(chain, lm, models, lock=lock, used=run.compiled, locks=locks, approve=consent)
@@ -173,7 +205,12 @@ def _models(project: Project, run: Run, wanted: list[str], chain: Chain, at: str
             cited = project.load(_reference(project, run, None))
             recorded = {step: name for step, name in recorded.items() if name not in replay.own_models(cited, step)}
             whole = None if whole == cited.model else whole
-    kept = {name for name, step in chain.steps.items() if isinstance(step, PromptStep)} - steps
+    prompts = {name: step for name, step in chain.steps.items() if isinstance(step, PromptStep)}
+    if at is None and chain.chains and whole and (whole == chain.model or replay.inner_models(run) - {whole}):
+        # It was not given for all of it: the chains in it ran on models of their own.
+        recorded = {**{name: whole for name, step in prompts.items() if step.model is None}, **recorded}
+        whole = None
+    kept = prompts.keys() - steps
     return [*wanted, *filter(None, [whole]), *(f"{step}={name}" for step, name in recorded.items() if step in kept)]
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from promptchain.store.index import RunRow
     from promptchain.store.versions import Version
 
-app = typer.Typer(help="List recorded runs, and show one.", invoke_without_command=True, rich_markup_mode=None)
+app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, add_completion=False)
 
 STATES = ("done", "failed", "interrupted")
 
@@ -201,6 +201,7 @@ def show(
         print_json({**record, "version": version})
         return
     from promptchain.cli.runs_view import View
+    from promptchain.record_file import without_secrets
 
-    for line in View(None if full else width()).lines(checked(record), version):
+    for line in View(None if full else width()).lines(without_secrets(checked(record)), version):
         say(line)

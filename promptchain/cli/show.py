@@ -191,4 +191,4 @@ def _print_source(plan: Plan, name: str) -> None:
     for title, part in (("instructions", step.instructions), ("prompt", step.prompt)):
         if part.text:
             say(style(f"\n{title}" + (f" ({part.file})" if part.file else ""), "1", sys.stdout))
-            say(on_terminal(part.text.rstrip()))
+            say(on_terminal(part.text.rstrip()), exact=True)

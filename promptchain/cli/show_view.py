@@ -26,7 +26,7 @@ def show(found: list[dict[str, Any]], *, json: bool) -> None:
             if "kind" not in entry:
                 continue
         for line in _other_lines(entry) if "kind" in entry else _prompt_lines(entry):
-            say(line)
+            say(line, exact=True)  # what is sent, to the byte
         say("")
 
 

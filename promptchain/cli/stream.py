@@ -82,5 +82,5 @@ class Lines:
 
     def _write(self, event: RunEvent) -> None:
         for told in self._whole.passed(event):
-            say(json.dumps(to_json(told), ensure_ascii=self._ascii))
+            say(json.dumps(to_json(told), ensure_ascii=self._ascii), exact=True)
         sys.stdout.flush()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptchain.cli import options
+from promptchain.cli import complete, options
 from promptchain.cli.output import animated, note, plural, print_json, printable, say, warn
 
 if TYPE_CHECKING:
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 def sync(
     remote: Annotated[
-        str | None, typer.Argument(help="A remote, a URL or a path.  [default: origin, or the only remote]")
+        str | None,
+        typer.Argument(
+            help="A remote, a URL or a path.  [default: origin, or the only remote]", autocompletion=complete.remotes
+        ),
     ] = None,
     runs: Annotated[
         bool, typer.Option("--runs", help="Share runs too: their inputs and outputs may be private.")

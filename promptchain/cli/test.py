@@ -30,7 +30,12 @@ Dataset = Annotated[
 ]
 Filter = Annotated[
     list[str] | None,
-    typer.Option("--filter", metavar="ID|NAME=VALUE", help="Only these examples; * stands for anything."),
+    typer.Option(
+        "--filter",
+        metavar="ID|NAME=VALUE",
+        help="Only these examples; * stands for anything.",
+        autocompletion=complete.inputs,
+    ),
 ]
 Compare = Annotated[
     str | None,
@@ -70,6 +75,10 @@ def command(
     markdown: Annotated[
         Path | None, typer.Option("--markdown", metavar="FILE", help="Write Markdown too, as for a PR comment.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page with every example, its inputs and answers."),
+    ] = None,
     github: Github = False,
     explain: Annotated[bool, typer.Option("--explain", help="Say what each number means.")] = False,
 ) -> None:
@@ -91,6 +100,10 @@ def command(
     from promptchain.cli.traced import traces
     from promptchain.project import Ceilings, Project
 
+    if html is not None:
+        from promptchain.reports.html.file import check
+
+        check(html)  # before anything is spent
     project = Project.find()
     consent = Consent(yes=yes)
     asked = test_jobs.Options(
@@ -119,6 +132,8 @@ def command(
         print_json({"passed": passed, "evaluations": [data(verdict) for verdict in verdicts]})
     else:
         test_view.show(verdicts, explain=explain)
+    if html is not None:
+        write_html(html, verdicts)
     _write(project, verdicts, junit, markdown, github=github)
     if any(verdict.evaluation.stopped for verdict in verdicts):
         raise typer.Exit(1)
@@ -146,6 +161,15 @@ def _write(
             say(line)
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
             _to_file(Path(summary), as_markdown(verdicts, limit=900_000), append=True)
+
+
+def write_html(path: Path, verdicts: Sequence[Verdict]) -> None:
+    """The tests as one page. Raises UsageError, PromptChainError where it cannot be written."""
+    from promptchain.reports.html import evaluation, file, page
+
+    sections = [evaluation.section(verdict) for verdict in verdicts]
+    title = sections[0]["title"] if len(sections) == 1 else "Chains tested"
+    file.write(path, page.page(page.content(title, sections)))
 
 
 def _folder(root: Path) -> str:

@@ -23,6 +23,7 @@ from promptchain.cli.output import (
     warn,
 )
 from promptchain.diff_lock import figures
+from promptchain.lm.secrets import redact
 from promptchain.reports.numbers import change, firsts, mean
 from promptchain.results import State
 
@@ -188,7 +189,7 @@ def _why(result: ExampleResult) -> str:
 
 
 def _one_line(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(redact(text).split())  # before it is cut: half a key is one that no form shows
     return on_terminal(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")
 
 

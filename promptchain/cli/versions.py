@@ -174,7 +174,10 @@ def label(
     label: Annotated[str | None, typer.Argument(help="The label to set there.", autocompletion=complete.labels)] = None,
     delete: Annotated[bool, typer.Option("-d", "--delete", help="Delete the label.")] = False,
     expect: Annotated[
-        str | None, typer.Option("--expect", metavar="REF", help="Only if the label is at this version.")
+        str | None,
+        typer.Option(
+            "--expect", metavar="REF", help="Only if the label is at this version.", autocompletion=complete.refs
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Move a label that the settings protect.")] = False,
     json: options.Json = False,

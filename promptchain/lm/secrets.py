@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
+from promptchain.lm import patterns
+
 MASK = "***"
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
@@ -36,6 +38,10 @@ _FORMATS = (
     r"pplx-[A-Za-z0-9]{20,}",
     r"r8_[A-Za-z0-9]{20,}",  # Replicate
     r"fw_[A-Za-z0-9]{20,}",  # Fireworks
+    r"glpat-[A-Za-z0-9_-]{20,}",  # GitLab
+    r"[rs]k_(?:live|test)_[A-Za-z0-9]{16,}",  # Stripe
+    r"npm_[A-Za-z0-9]{36}",
+    r"pypi-AgE[A-Za-z0-9_-]{40,}",
     r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*",  # JSON web tokens
 )
 # What stands before a secret of no format of its own: kept, to say what was there.
@@ -50,9 +56,10 @@ def redact(text: str) -> str:
     """`text` with every secret replaced by ***.
 
     Secrets are the values of environment variables whose names say so (KEY, TOKEN, SECRET, PASSWORD, CREDENTIAL), and
-    what has the form of a well-known key, of a bearer token or of a password in an address. Applying it twice changes
-    nothing more.
+    what has the form of a well-known key, of a bearer token or of a password in an address; and what the patterns of
+    the setting `redact` match. Applying it twice changes nothing more, as far as those patterns allow.
     """
+    text = patterns.masked(text, MASK)
     values = _secret_values(os.environ.items())
     while True:
         masked = _any_of(values).sub(MASK, text) if values else text
@@ -70,7 +77,8 @@ def settled(text: str) -> int:
     (6, 6, 4)
     """
     values = _secret_values(os.environ.items())
-    end = min(_settled_by_form(text), *(len(text) - _begun(value, text) for value in values), len(text))
+    begun = (len(text) - _begun(value, text) for value in values)
+    end = min(_settled_by_form(text), *begun, patterns.settled(text))
     known = [_KNOWN, *([_any_of(values)] if values else [])]
     while cut := [
         match.start() for form in known for match in form.finditer(text) if match.start() < end < match.end()
@@ -97,7 +105,7 @@ def _begun(value: str, text: str) -> int:
 
 
 _KEY_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="
-_SCHEME = re.compile(r"[Bb]earer\s{1,4}\Z")
+_SCHEME = re.compile(r"(?<![A-Za-z0-9])[Bb]earer\s{1,4}\Z")
 _PASSWORD = re.compile(r"://[^\s/:@'\"<>*]{0,256}(?::[^\s/@'\"<>]{0,256})?")
 _LONGEST = 8192
 

@@ -14,7 +14,9 @@ async def optimize(task: Task, incumbent: Candidate) -> Found:
     bound = task.bench.bound.prompts[task.step]
     kind, now = task.definition.type.kind, incumbent.variant
     forms: list[Format] = []
-    if kind in ("enum", "scalar"):
+    if task.definition.tools and not bound.models[0][1].tools:
+        pass  # calls are written in JSON, and so is the answer: see `render.resolve_format`
+    elif kind in ("enum", "scalar"):
         forms = [Format.TEXT, Format.JSON]
     elif kind != "text":
         forms = [Format.JSON, *([Format.SCHEMA] if bound.models[0][1].schema else [])]

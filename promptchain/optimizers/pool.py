@@ -11,6 +11,7 @@ from typing import Any
 from promptchain.bench import Trial
 from promptchain.chain import Demo
 from promptchain.examples import Example
+from promptchain.lm.secrets import redact_data
 from promptchain.optimizers.protocol import Candidate, Task, demo_tokens
 from promptchain.records import Status, storable
 
@@ -21,7 +22,8 @@ MAX_TRACED = 100
 async def demos_of(task: Task, incumbent: Candidate) -> tuple[list[Demo], Task]:
     """The demos that the training examples offer, and the task with the trials that are left: labelled demos cost none,
     and where the dataset expects nothing of the step, they are traces of the incumbent (or the teacher) that passed.
-    A demo of the same inputs is there once, and one that repeats a held-out example is not.
+    A demo of the same inputs is there once, and one that repeats a held-out example is not; nor is one with a secret in
+    it, for the lock is committed.
 
     After DSPy's LabeledFewShot and BootstrapFewShot (Khattab et al., arXiv:2310.03714).
     """
@@ -33,8 +35,17 @@ async def demos_of(task: Task, incumbent: Candidate) -> tuple[list[Demo], Task]:
     if not known:
         known, task = await _traced(task, incumbent, labelled or list(task.train))
     repeats = repeating(task.held_out)
-    unique = {_key(demo.inputs): demo for example, demo in known if not repeats(_told(demo, example, steps))}
+    unique = {
+        _key(demo.inputs): demo
+        for example, demo in known
+        if not repeats(_told(demo, example, steps)) and not _has_secrets(demo)
+    }
     return small(unique.values(), task.tuning.max_demo_tokens), task
+
+
+def _has_secrets(demo: Demo) -> bool:
+    data = demo.model_dump(mode="json")
+    return bool(redact_data(data) != data)
 
 
 def _told(demo: Demo, example: Example, steps: set[str]) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from promptchain import checks, render, template
 from promptchain.bench import Trial
 from promptchain.chain import Text
+from promptchain.lm.secrets import redact
 from promptchain.optimizers.protocol import Task, text_tokens
 from promptchain.records import Status, StepVariant, whole_text
 from promptchain.template import TemplateFault
@@ -126,6 +127,8 @@ def flaw(task: Task, instructions: str) -> str | None:
         return "empty"
     if text_tokens(instructions) > task.tuning.max_instruction_tokens:
         return "too long"
+    if redact(instructions) != instructions:
+        return "with a secret"  # of what went wrong with an example that had one; the lock is committed
     try:
         names = {reference.name for reference in template.parse(instructions).references}
     except TemplateFault:

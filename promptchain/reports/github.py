@@ -23,7 +23,9 @@ _LINE_ENDS = re.compile("\r\n|[\r\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
-class _Note:
+class Note:
+    """What an annotation says, and of which place."""
+
     title: str
     message: str
     where: Where | None = None
@@ -38,21 +40,21 @@ def annotations(verdicts: Sequence["Verdict"], *, limit: int = 10, folder: str =
     in its repository, from where GitHub counts files.
     """
     missed = [note for verdict in verdicts for note in _missed(verdict)]
-    failed = [note for verdict in verdicts for note in _failed(verdict)]
-    unscored = [note for verdict in verdicts for note in _unscored(verdict.evaluation)]
-    return [*_shown("error", [*missed, *failed], limit, folder), *_shown("warning", unscored, limit, folder)]
+    failed = [note for verdict in verdicts for note in failures(verdict)]
+    return [*shown("error", [*missed, *failed], limit, folder), *shown("warning", unscored(verdicts), limit, folder)]
 
 
-def _missed(verdict: "Verdict") -> Iterator[_Note]:
+def _missed(verdict: "Verdict") -> Iterator[Note]:
     evaluation = verdict.evaluation
     file = Where(f"chains/{evaluation.case.chain.name}.yaml")
     if evaluation.stopped:
-        yield _Note(f"{numbers.name(evaluation)}: ended early", evaluation.stopped, file)
+        yield Note(f"{numbers.name(evaluation)}: ended early", evaluation.stopped, file)
     for miss in verdict.misses:
-        yield _Note(f"{numbers.name(evaluation)}: gate missed", miss.message, file)
+        yield Note(f"{numbers.name(evaluation)}: gate missed", miss.message, file)
 
 
-def _failed(verdict: "Verdict") -> Iterator[_Note]:
+def failures(verdict: "Verdict") -> Iterator[Note]:
+    """Each example that flipped to failed, or that failed where neither gate nor comparison decides."""
     evaluation = verdict.evaluation
     if verdict.comparison:
         before = verdict.comparison.names[0]
@@ -64,27 +66,32 @@ def _failed(verdict: "Verdict") -> Iterator[_Note]:
             yield _note(evaluation, result, "fails")
 
 
-def _unscored(evaluation: "Evaluation") -> Iterator[_Note]:
-    for result in numbers.firsts(evaluation, State.ERROR).values():
-        yield _note(evaluation, result, "could not be scored")
+def unscored(verdicts: Sequence["Verdict"]) -> list[Note]:
+    """Each example that could not be scored."""
+    return [
+        _note(verdict.evaluation, result, "could not be scored")
+        for verdict in verdicts
+        for result in numbers.firsts(verdict.evaluation, State.ERROR).values()
+    ]
 
 
-def _note(evaluation: "Evaluation", result: "ExampleResult", what: str) -> _Note:
+def _note(evaluation: "Evaluation", result: "ExampleResult", what: str) -> Note:
     title = f"{numbers.name(evaluation)}: {line(result.id, 100)} {what}"
-    return _Note(title, "\n".join(numbers.failures(result)), result.where)
+    return Note(title, "\n".join(numbers.failures(result)), result.where)
 
 
-def _shown(kind: str, notes: Sequence[_Note], limit: int, folder: str) -> list[str]:
+def shown(kind: str, notes: Sequence[Note], limit: int, folder: str) -> list[str]:
+    """The notes as workflow commands of a kind (error, warning, notice); limit, folder: see `annotations`."""
     if len(notes) <= limit:
         return [_command(kind, note, folder) for note in notes]
     if limit < 1:
         return []
     rest = len(notes) - (limit - 1)
-    last = _Note(f"{count(rest, 'more')}", f"{count(rest, f'more {kind}')}; the test's report has them all")
+    last = Note(f"{count(rest, 'more')}", f"{count(rest, f'more {kind}')}; the test's report has them all")
     return [*(_command(kind, note, folder) for note in notes[: limit - 1]), _command(kind, last, folder)]
 
 
-def _command(kind: str, note: _Note, folder: str) -> str:
+def _command(kind: str, note: Note, folder: str) -> str:
     """The syntax is that of GitHub's documentation, "Workflow commands"; the escapes are @actions/core's."""
     where = note.where
     file = where and clean(str(PurePosixPath(folder, where.file)))

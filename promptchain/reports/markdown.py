@@ -1,19 +1,17 @@
 """GitHub's Markdown, for a comment on a pull request and for the summary of a job.
 
-Ids, reasons and models' words come from anywhere: each goes through `escaped`, in tables by `_table` itself.
+Ids, reasons and models' words come from anywhere: each goes through `escaped`, in tables by `table` itself.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from promptchain.blame import Method
 from promptchain.reports import numbers
 from promptchain.reports.numbers import change, count, dollars, line, mean, part, percent, points, seconds
+from promptchain.reports.sections import Section, escaped, fitted, table
 from promptchain.results import State
 
 if TYPE_CHECKING:
@@ -25,43 +23,6 @@ if TYPE_CHECKING:
 
 MAX_FLIPS = 20
 MAX_EXAMPLES = 10
-_NOTE = 600
-"""Bytes kept free for the sentence that says what was left out."""
-
-_ENTITIES = str.maketrans({sign: f"&#{ord(sign)};" for sign in "&<>|\\`$"})
-_SIGNS = re.compile(r"([*_~\[\]#])")
-_LINKING = re.compile(r"(@|#|\bGH-|:(?=//)|\bwww(?=\.))", re.IGNORECASE)
-_BLOCK = re.compile(r"^(?:[-+=]|(\d+)([.)])(?=\s|$))")
-_APART = "\u200b"
-
-
-def escaped(text: str, limit: int = 300) -> str:
-    """A text as one line of Markdown that shows as just this text: no markup, no cell's end, no HTML, no formula.
-    Secrets are masked; it is cut to `limit` characters before it is escaped; "–" for an empty one.
-
-    GitHub turns mentions, numbers of issues and addresses into links after Markdown is done with, so that no escape
-    helps: a space of no width takes them apart.
-
-    >>> escaped("a|b\\n<b>*c*</b>")
-    'a&#124;b &#60;b&#62;\\\\*c\\\\*&#60;/b&#62;'
-    """
-    plain = _LINKING.sub(rf"\1{_APART}", line(text, limit))
-    safe = _SIGNS.sub(r"\\\1", plain.translate(_ENTITIES).replace("&#", "\0")).replace("\0", "&#")
-    return _BLOCK.sub(_no_block, safe) or numbers.UNKNOWN
-
-
-def _no_block(match: re.Match[str]) -> str:
-    """What would begin a list or underline a heading, so that it does not."""
-    return f"{match[1]}\\{match[2]}" if match[1] else f"&#{ord(match[0])};"
-
-
-@dataclass(frozen=True, slots=True)
-class _Section:
-    """A part that is shown whole or not at all. rank: those of a low one are kept rather. kind: one, and many."""
-
-    rank: int
-    kind: tuple[str, str]
-    text: str
 
 
 def markdown(verdicts: Sequence[Verdict], *, limit: int = 60_000) -> str:
@@ -78,9 +39,9 @@ def markdown(verdicts: Sequence[Verdict], *, limit: int = 60_000) -> str:
         if len(group) > 1:
             sections.append(_matrix(group))
         for verdict in group:
-            sections += [_steps(verdict), *_retrieval(verdict), *_flips(verdict)]
-            sections += [*_failing(verdict), *_unscored(verdict)]
-    return _fitted(sections, limit)
+            sections += [_steps(verdict), *_retrieval(verdict), *flips(verdict)]
+            sections += [*failing(verdict), *unscored(verdict)]
+    return fitted(sections, limit)
 
 
 def _by_chain(verdicts: Sequence[Verdict]) -> Iterable[list[Verdict]]:
@@ -90,41 +51,7 @@ def _by_chain(verdicts: Sequence[Verdict]) -> Iterable[list[Verdict]]:
     return found.values()
 
 
-def _fitted(sections: Sequence[_Section], limit: int) -> str:
-    whole = _joined(section.text for section in sections)
-    if _size(whole) <= limit:
-        return whole
-    kept: set[int] = set()
-    room = limit - _NOTE
-    for index in sorted(range(len(sections)), key=lambda index: sections[index].rank):
-        needed = _size(sections[index].text) + 2
-        if needed <= room:
-            kept.add(index)
-            room -= needed
-    left = Counter(section.kind for index, section in enumerate(sections) if index not in kept)
-    note = "Left out, for want of room: " + ", ".join(count(number, *kind) for kind, number in left.items()) + "."
-    text = _joined([*(section.text for index, section in enumerate(sections) if index in kept), note])
-    return text if _size(text) <= limit else text.encode()[: max(0, limit)].decode(errors="ignore")
-
-
-def _size(text: str) -> int:
-    return len(text.encode())
-
-
-def _joined(texts: Iterable[str]) -> str:
-    text = "\n\n".join(texts)
-    return f"{text}\n" if text else ""
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """A table of plain texts, each of which is escaped here. left: columns that are not numbers."""
-    lines = [header, *rows]
-    drawn = [f"| {' | '.join(escaped(cell) for cell in cells)} |" for cells in lines]
-    marks = ["---" if index < left else "---:" for index in range(len(header))]
-    return "\n".join([drawn[0], f"| {' | '.join(marks)} |", *drawn[1:]])
-
-
-def _headline(verdict: Verdict) -> _Section:
+def _headline(verdict: Verdict) -> Section:
     evaluation, summary = verdict.evaluation, verdict.evaluation.summary
     outcome = "✅ {}: passed" if verdict.passed else "❌ {}: failed"
     lines = [f"### {outcome.format(escaped(numbers.name(evaluation)))}, {percent(summary.chain)}"]
@@ -136,7 +63,7 @@ def _headline(verdict: Verdict) -> _Section:
     lines.append(_counts(evaluation, summary))
     if evaluation.stopped:
         lines.append(f"It ended early: {escaped(evaluation.stopped)}")
-    return _Section(0, ("headline", "headlines"), "\n\n".join(lines))
+    return Section(0, ("headline", "headlines"), "\n\n".join(lines))
 
 
 def _counts(evaluation: Evaluation, summary: Summary) -> str:
@@ -153,14 +80,14 @@ def _counts(evaluation: Evaluation, summary: Summary) -> str:
     return ", ".join(told) + "."
 
 
-def _missed(verdict: Verdict) -> Iterator[_Section]:
+def _missed(verdict: Verdict) -> Iterator[Section]:
     if verdict.misses:
         title = f"#### Gate of {escaped(numbers.name(verdict.evaluation))}"
         rows = [f"- ❌ {escaped(miss.message)}" for miss in verdict.misses]
-        yield _Section(1, ("list of missed gates", "lists of missed gates"), "\n".join([title, "", *rows]))
+        yield Section(1, ("list of missed gates", "lists of missed gates"), "\n".join([title, "", *rows]))
 
 
-def _matrix(group: Sequence[Verdict]) -> _Section:
+def _matrix(group: Sequence[Verdict]) -> Section:
     """Evaluations of one chain beside each other."""
     summaries = [verdict.evaluation.summary for verdict in group]
     steps = dict.fromkeys(step.step for summary in summaries for step in summary.steps)
@@ -177,8 +104,8 @@ def _matrix(group: Sequence[Verdict]) -> _Section:
         ["not scored", *(f"{summary.errors:,}" for summary in summaries)],
     ]
     title = f"#### {escaped(group[0].evaluation.case.chain.name)}, side by side"
-    text = f"{title}\n\n{_table(['measure', *_columns(group)], rows)}"
-    return _Section(2, ("comparison side by side", "comparisons side by side"), text)
+    text = f"{title}\n\n{table(['measure', *_columns(group)], rows)}"
+    return Section(2, ("comparison side by side", "comparisons side by side"), text)
 
 
 def _step_score(summary: Summary, name: str) -> Interval | None:
@@ -196,20 +123,20 @@ def _columns(group: Sequence[Verdict]) -> list[str]:
     return [f"{verdict.evaluation.case.name} ({number})" for number, verdict in enumerate(group, 1)]
 
 
-def _steps(verdict: Verdict) -> _Section:
+def _steps(verdict: Verdict) -> Section:
     evaluation, summary = verdict.evaluation, verdict.evaluation.summary
     header = ["step", "score", "on gold", "blame", "calls", "cost", "p50", "p95"]
     rows = [_step(step, summary) for step in summary.steps]
     whole = [percent(summary.chain), "", "", f"{summary.calls:,}", dollars(summary.cost)]
     rows.append(["chain", *whole, seconds(summary.p50), seconds(summary.p95)])
-    lines = [f"#### Steps of {escaped(numbers.name(evaluation))}", _table(header, rows)]
+    lines = [f"#### Steps of {escaped(numbers.name(evaluation))}", table(header, rows)]
     if summary.several:
         lines.append(
             f"Several steps: {part(summary.several, summary.failed)} of the failures, which no one step mends."
         )
     if any(step.method is Method.FIRST_FAILURE for step in summary.steps):
         lines.append("~ examples that fail first at this step; without it: what the chain would gain, by trying.")
-    return _Section(3, ("table of steps", "tables of steps"), "\n\n".join(lines))
+    return Section(3, ("table of steps", "tables of steps"), "\n\n".join(lines))
 
 
 def _step(step: StepSummary, summary: Summary) -> list[str]:
@@ -220,7 +147,7 @@ def _step(step: StepSummary, summary: Summary) -> list[str]:
     return [step.step, percent(step.score), percent(step.gold), blame, *spent]
 
 
-def _retrieval(verdict: Verdict) -> Iterator[_Section]:
+def _retrieval(verdict: Verdict) -> Iterator[Section]:
     """How well passages were found, apart from what was made of them."""
     evaluation, compared = verdict.evaluation, verdict.comparison
     means = evaluation.summary.retrieval
@@ -232,16 +159,16 @@ def _retrieval(verdict: Verdict) -> Iterator[_Section]:
         header.append(f"compared with {compared.names[0]}")
         for row in rows:
             row.append(change(compared.retrieval.get(row[0])))
-    text = f"#### Retrieval of {escaped(numbers.name(evaluation))}\n\n{_table(header, rows)}"
-    yield _Section(3, ("table of retrieval", "tables of retrieval"), text)
+    text = f"#### Retrieval of {escaped(numbers.name(evaluation))}\n\n{table(header, rows)}"
+    yield Section(3, ("table of retrieval", "tables of retrieval"), text)
 
 
-def _flips(verdict: Verdict) -> Iterator[_Section]:
+def flips(verdict: Verdict) -> Iterator[Section]:
     compared = verdict.comparison
     if compared is None or not compared.flips:
         return
     before = escaped(compared.names[0])
-    failing = numbers.firsts(verdict.evaluation, State.FAILED)
+    wrong = numbers.firsts(verdict.evaluation, State.FAILED)
     told = f"{len(compared.worse):,} worse, {len(compared.better):,} better"
     # Nothing from outside in the summary: Markdown's escapes do not hold there.
     lines = [
@@ -251,10 +178,10 @@ def _flips(verdict: Verdict) -> Iterator[_Section]:
     for title, flips in (("Fail now", compared.worse), ("Pass now", compared.better)):
         if not flips:
             continue
-        rows = [_flip(flip, failing.get(flip.id, flip.after)) for flip in flips[:MAX_FLIPS]]
-        lines += [f"{title}:", _table(["example", "row", "failed at", "why"], rows, left=4)]
+        rows = [_flip(flip, wrong.get(flip.id, flip.after)) for flip in flips[:MAX_FLIPS]]
+        lines += [f"{title}:", table(["example", "row", "failed at", "why"], rows, left=4)]
         lines += _more(len(flips) - MAX_FLIPS)
-    yield _Section(4, ("list of flipped examples", "lists of flipped examples"), "\n\n".join([*lines, "</details>"]))
+    yield Section(4, ("list of flipped examples", "lists of flipped examples"), "\n\n".join([*lines, "</details>"]))
 
 
 def _flip(flip: Flip, failing: ExampleResult) -> list[str]:
@@ -263,7 +190,7 @@ def _flip(flip: Flip, failing: ExampleResult) -> list[str]:
     return [line(flip.id, 100), flip.where, flip.first or "outputs", why]
 
 
-def _failing(verdict: Verdict) -> Iterator[_Section]:
+def failing(verdict: Verdict) -> Iterator[Section]:
     failed = list(numbers.firsts(verdict.evaluation, State.FAILED).values())
     if not failed:
         return
@@ -273,12 +200,12 @@ def _failing(verdict: Verdict) -> Iterator[_Section]:
         for result in worst
     ]
     title = f"#### Failing examples of {escaped(numbers.name(verdict.evaluation))}"
-    table = _table(["example", "row", "failed at", "why"], rows, left=4)
-    text = "\n\n".join([title, table, *_more(len(failed) - MAX_EXAMPLES)])
-    yield _Section(5, ("list of failing examples", "lists of failing examples"), text)
+    drawn = table(["example", "row", "failed at", "why"], rows, left=4)
+    text = "\n\n".join([title, drawn, *_more(len(failed) - MAX_EXAMPLES)])
+    yield Section(5, ("list of failing examples", "lists of failing examples"), text)
 
 
-def _unscored(verdict: Verdict) -> Iterator[_Section]:
+def unscored(verdict: Verdict) -> Iterator[Section]:
     evaluation = verdict.evaluation
     errors = list(numbers.firsts(evaluation, State.ERROR).values())
     unused = evaluation.summary.unused
@@ -289,11 +216,11 @@ def _unscored(verdict: Verdict) -> Iterator[_Section]:
         rows = [
             [line(result.id, 100), str(result.where), numbers.failures(result)[0]] for result in errors[:MAX_EXAMPLES]
         ]
-        lines += [_table(["example", "row", "why"], rows, left=3), *_more(len(errors) - MAX_EXAMPLES)]
+        lines += [table(["example", "row", "why"], rows, left=3), *_more(len(errors) - MAX_EXAMPLES)]
     if unused:
         lines.append("\n".join(f"- assertion {escaped(told)}" for told in unused[:MAX_EXAMPLES]))
         lines += _more(len(unused) - MAX_EXAMPLES)
-    yield _Section(6, ("list of what was not scored", "lists of what was not scored"), "\n\n".join(lines))
+    yield Section(6, ("list of what was not scored", "lists of what was not scored"), "\n\n".join(lines))
 
 
 def _more(number: int) -> list[str]:

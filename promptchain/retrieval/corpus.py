@@ -181,10 +181,8 @@ class Corpus:
     def _listing(self) -> Listing:
         listing = files.listing(self._root, self._folder, self._spec.patterns)
         if not listing.files:
-            patterns = ", ".join(f"'{pattern}'" for pattern in self._spec.patterns)
-            message = f"no file fits {patterns}" + (f": {listing.warnings[0]}" if listing.warnings else "")
-            where = "/".join(self._folder.relative_to(self._root).parts) or "."
-            raise PromptChainError(message, hint=f"patterns count from the folder '{where}'")
+            message, hint = files.no_file(self._root, self._folder, self._spec.patterns, listing)
+            raise PromptChainError(message, hint=hint)
         return listing
 
     def _refresh(self, stop: Callable[[], bool], progress: Progress) -> bool:

@@ -68,6 +68,14 @@ def listing(root: Path, folder: Path, patterns: Sequence[str]) -> Listing:
     return Listing(dict(sorted(walk.files.items())), walk.warnings, unmatched)
 
 
+def no_file(root: Path, folder: Path, patterns: Sequence[str], found: Listing) -> tuple[str, str]:
+    """What to say where patterns mean no file at all, and a hint."""
+    told = ", ".join(f"'{pattern}'" for pattern in patterns)
+    message = f"no file fits {told}" + (f": {found.warnings[0]}" if found.warnings else "")
+    where = "/".join(folder.resolve().relative_to(root.resolve()).parts) or "."
+    return message, f"patterns count from the folder '{where}'"
+
+
 def stamp(found: os.stat_result) -> Stamp:
     return Stamp(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 

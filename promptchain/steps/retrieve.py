@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -147,8 +148,18 @@ async def _from_function(
     given = {key: value for key, value in (("query", query), ("top_k", top_k), ("where", where)) if key in takes}
     if "query" not in takes and takes:
         given = {next(iter(takes)): query}
-    found = await functions.call(function, functions.bind_arguments(function, given), timeout=bound.timeout)
+    arguments = functions.bind_arguments(function, given)
+    async with context.workshop.code:
+        found = await functions.call(function, arguments, timeout=bound.timeout)
     return passages_of(found, name)
+
+
+def _score(value: Any, number: int) -> float:
+    """The score that is given; one by the place where none is that can be."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            return float(value)
+    return 1.0 / number
 
 
 _TEXT_KEYS = ("text", "content", "page_content", "body")
@@ -175,7 +186,7 @@ def _passage(item: Any, number: int, who: str) -> Passage:
         text=fields[key],
         title=str(fields.get("title") or ""),
         source=str(fields.get("source") or ""),
-        line=line if isinstance(line, int) else 1,
-        score=float(score) if isinstance(score, int | float) else 1.0 / number,
+        line=line if isinstance(line, int) and not isinstance(line, bool) else 1,
+        score=_score(score, number),
         meta={**(meta if isinstance(meta, Mapping) else {}), **others},
     )

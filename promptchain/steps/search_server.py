@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 
 from promptchain.errors import Fault, ModelError, PromptChainError
 from promptchain.lm.calls import Retry
+from promptchain.records import storable
 from promptchain.retrieval.passages import Passage
 from promptchain.steps.context import Context
 from promptchain.threads import in_thread
@@ -36,11 +37,13 @@ async def ask(
     retry, tries = Retry(errors=bound.step.retry.errors), 0
     while True:
         try:
-            answer = await asyncio.wait_for(in_thread(lambda: _post(url, body, bound.timeout)), bound.timeout)
+            async with context.workshop.code:  # each request has a thread of its own
+                answer = await asyncio.wait_for(in_thread(lambda: _post(url, body, bound.timeout)), bound.timeout)
             break
         except TimeoutError:
             raise _error(server, f"did not answer within {bound.timeout:g} s", Fault.TIMEOUT) from None
         except HTTPError as exc:
+            exc.close()  # it holds the connection
             error = _error(server, f"answered with status {exc.code}", _fault(exc.code))
         except (OSError, HTTPException) as exc:
             error = _error(server, f"cannot be reached: {getattr(exc, 'reason', None) or exc}", Fault.CONNECTION)
@@ -51,10 +54,15 @@ async def ask(
         context.on_retry(error.message, wait)
         await asyncio.sleep(wait)
     try:
-        found = json.loads(answer)
-    except ValueError:
-        raise PromptChainError(f"{server} gave no JSON", hint="it should answer with a list of passages") from None
+        found = storable(json.loads(answer))
+    except (ValueError, RecursionError) as exc:
+        hint = "it should answer with a list of passages"
+        raise PromptChainError(f"{server} gave no JSON that can be kept: {_why(exc)}", hint=hint) from None
     return passages_of(found, server)
+
+
+def _why(exc: Exception) -> str:
+    return "it is nested too deep" if isinstance(exc, RecursionError) else str(exc)
 
 
 def _fault(status: int) -> Fault:

@@ -2,6 +2,7 @@
 
 <content[:2]>/<content>/<id>.json            in numbers; content: of the version that was tested
 <content[:2]>/<content>/<id>.examples.json   by example, which a log need not read
+<content[:2]>/<content>/<id>.compile.json    how a compile came to that version; `id` is the compile's own
 
 Nothing is ever changed in it, so that two sides are brought together by having all of both. A promptchain that knows
 nothing of it neither fetches nor pushes it, and leaves what is here as it is.
@@ -29,6 +30,9 @@ EXAMPLES = "examples"
 REST = f".{EXAMPLES}.json"
 """How the name of the file with that part ends."""
 
+COMPILE = ".compile.json"
+"""How the name of a file about a compile ends."""
+
 MAX_DEPTH = 12
 """How deep a summary may be nested; ours are half of that."""
 
@@ -36,7 +40,7 @@ _FEW = 100
 """So many contents are looked for one by one."""
 
 _CONTENT = re.compile(r"[0-9a-f]{64}")
-_PATH = re.compile(rf"([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})/({RUN_ID.pattern})(\.{EXAMPLES})?\.json")
+_PATH = re.compile(rf"([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})/({RUN_ID.pattern})(\.{EXAMPLES}|\.compile)?\.json")
 
 
 class Evaluations:
@@ -96,18 +100,36 @@ class Evaluations:
         """Keep an evaluation, whole, JSON without secrets. evaluation: its id. It is on disk when this returns.
 
         Raises StoreError; UsageError for what cannot be the name of a chain."""
+        summary = {name: value for name, value in data.items() if name != EXAMPLES}
+        rest = {EXAMPLES: data.get(EXAMPLES, [])}
+        self._write(chain, content, evaluation, {".json": _encode(summary), REST: _encode(rest)})
+
+    def compiles(self, chain: str) -> list[Mapping[str, Any]]:
+        """What is kept of the compiles of a chain, the newest first; finite JSON of any shape, as `summaries`.
+
+        Raises StoreError."""
+        paths = {path: sha for path, sha in entries(self._repo, self._tip(chain)).items() if path.endswith(COMPILE)}
+        found = []
+        for path in sorted(paths, key=lambda path: path.rpartition("/")[2], reverse=True):
+            _, content, name = path.split("/")
+            if own := self._summary(content, name.removesuffix(COMPILE), Entry(paths[path], is_tree=False)):
+                found.append(own)
+        return found
+
+    def write_compile(self, chain: str, content: str, compile_id: str, data: Mapping[str, Any]) -> None:
+        """Keep what a compile did on its way to a version; as `write`."""
+        self._write(chain, content, compile_id, {COMPILE: _encode(data)})
+
+    def _write(self, chain: str, content: str, own: str, files: Mapping[str, bytes]) -> None:
+        """Files by how their names end, after the content and the id."""
         if not SLUG.fullmatch(chain):
             raise UsageError(f"'{chain}' cannot be a chain's name", hint="small letters, digits, - and _, at most 64")
-        path = f"{content[:2]}/{content}/{evaluation}"
+        path = f"{content[:2]}/{content}/{own}"
         if not _PATH.fullmatch(f"{path}.json"):
-            raise StoreError(f"'{content}' is no content id, or '{evaluation}' no id of an evaluation")
-        summary = {name: value for name, value in data.items() if name != EXAMPLES}
-        changes: dict[str, bytes | str | None] = {
-            f"{path}.json": _encode(summary),
-            f"{path}{REST}": _encode({EXAMPLES: data.get(EXAMPLES, [])}),
-        }
+            raise StoreError(f"'{content}' is no content id, or '{own}' no id of an evaluation")
+        changes: dict[str, bytes | str | None] = {f"{path}{end}": text for end, text in files.items()}
         meta.check(self._repo)
-        ref, message = f"evaluations/{chain}", f"{evaluation} of {content[:12]}"
+        ref, message = f"evaluations/{chain}", f"{own} of {content[:12]}"
         with self._repo.lock():
             for _ in range(TRIES):
                 tip = self._repo.tip(ref)
@@ -163,7 +185,7 @@ def entries(repo: Repository, commit: str | None) -> dict[str, str]:
 
 def count(paths: Iterable[str]) -> int:
     """How many evaluations these files are."""
-    return sum(not path.endswith(REST) for path in paths)
+    return sum(not path.endswith((REST, COMPILE)) for path in paths)
 
 
 def _is_plain(value: Any, depth: int) -> bool:

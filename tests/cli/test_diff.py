@@ -346,6 +346,7 @@ def test_rendered_makes_up_what_each_type_takes(two: Workspace) -> None:
       each: {for_each: "{{ tags }}", prompt: "WORD {{ item }}, {{ say }}"}
       odd: {prompt: "WORD {{ say[0].nothing.here }}"}
     """
+    two.write("chains/x/one.md", "# One\n")
     for name, word in (("x", "Old"), ("y", "New")):
         two.write(f"chains/{name}.yaml", text.replace("WORD", word))
     shown = two.invoke("diff", "x", "y", "--rendered").out
@@ -579,6 +580,18 @@ def test_two_runs_differ_in_calls_of_tools_and_passages(sold: Workspace) -> None
     assert '"text"' not in out
     assert "-     refund(order=7) → error: the user did not consent to this call\n" in out
     assert '+     lookup(item="tea") → 12.5\n' in out
+
+
+def test_what_a_replay_takes_over_is_no_difference(sold: Workspace) -> None:
+    sold.write("chains/docs/cards.md", FIRST + CARDS)  # what is taken over is not searched again
+    first = sold.invoke("runs", "show", "last", "--json").json
+    done = sold.invoke("replay", "last", "--from", [*first["steps"]][-1])
+    assert (done.code, done.out) == (0, ""), done
+    assert "nothing came out differently" in done.err
+    again = sold.invoke("runs", "show", "last", "--json").json
+    assert again["steps"]["help"]["fingerprint"] == first["steps"]["help"]["fingerprint"] is not None
+    out = sold.invoke("diff", first["id"], again["id"]).out
+    assert '-   tools:\n-     lookup(item="tea") → 12.5\n' in out
 
 
 def test_a_diff_starts_no_server(empty: Workspace) -> None:

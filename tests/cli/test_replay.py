@@ -7,6 +7,9 @@ import subprocess
 
 import pytest
 
+from promptchain import replay
+from promptchain.chain import Format
+from promptchain.records import Call, Run, Status, StepRun, ToolRun
 from tests.cli.git_kit import git, replace
 from tests.cli.run_kit import EACH, SECRET, again, calls, listed, other_replies, run
 from tests.workspace import CHAIN, DEMO, REPLIES, Workspace
@@ -90,6 +93,18 @@ def test_a_replay_of_a_replay_is_on_the_models_that_values_were_taken_over_from(
     part = again(demo, "last", "--from", "check")["run"]
     assert calls(part) == {"intent": 0, "draft": 0, "check": 1}
     assert again(demo, part["id"])["run"]["steps"]["draft"]["calls"][0]["model"] == other
+
+
+def test_the_model_of_a_step_is_not_that_of_its_judge_or_of_a_chain_in_it() -> None:
+    judged = StepRun(status=Status.DONE, calls=(Call(model="own", format=Format.TEXT), Call(model="judge")))
+    inner = Run(id="i", chain="i", source="", model="inner", started="", status=Status.DONE, steps={"x": judged})
+    asked = StepRun(
+        status=Status.DONE, calls=(Call(model="mine", format=Format.JSON),), tools=(ToolRun(name="t", run=inner),)
+    )
+    steps = {"a": judged, "b": asked, "c": StepRun(status=Status.DONE, items=(judged, asked))}
+    found = Run(id="o", chain="o", source="", model="own", started="", status=Status.DONE, steps=steps)
+    assert replay.models(found) == {"a": "own", "b": "mine", "c": "own"}
+    assert replay.inner_models(found) == {"inner"}
 
 
 def test_a_replay_is_not_on_the_models_of_judges_and_of_chains_that_are_tools(empty: Workspace) -> None:

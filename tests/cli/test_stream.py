@@ -112,7 +112,7 @@ def test_a_line_that_cannot_be_written_is_no_fault_of_the_model(
 ) -> None:
     """Else it would be tried again, and a fallback asked."""
 
-    def full(text: str) -> None:
+    def full(text: str, *, exact: bool) -> None:
         if "token" in text:
             raise OSError(28, "No space left on device")
 

@@ -44,6 +44,8 @@ def tried(monkeypatch: pytest.MonkeyPatch, step: dict[str, Any], *, schema: bool
         ({**STEP, "format": "json"}, False, ["format text", "thinking first"]),
         ({**STEP, "format": "text"}, False, ["format json", "thinking first"]),
         (OBJECT, False, ["thinking first"]),
+        ({**STEP, "tools": ["m:f"]}, False, ["thinking first"]),
+        ({**OBJECT, "tools": ["m:f"]}, True, ["thinking first"]),
         (OBJECT, True, ["format json", "thinking first"]),
         ({**OBJECT, "format": "json"}, True, ["format schema", "thinking first"]),
         (TEXT, True, ["thinking first"]),

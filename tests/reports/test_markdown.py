@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from promptchain.reports import markdown as module
-from promptchain.reports import numbers
+from promptchain.reports import numbers, sections
 from promptchain.reports.markdown import escaped, markdown
 from promptchain.results import State
 from promptchain.statistics import Difference, Interval
@@ -297,7 +296,7 @@ def test_all_of_a_large_evaluation_fits_a_comment() -> None:
     assert len(text) <= 65_536
 
 
-@pytest.mark.parametrize("where", [numbers, module])
+@pytest.mark.parametrize("where", [numbers, sections])
 def test_the_examples_of_the_docstrings(where: object) -> None:
     assert doctest.testmod(where).attempted  # type: ignore[arg-type]
     assert not doctest.testmod(where).failed  # type: ignore[arg-type]

@@ -14,11 +14,11 @@ from promptchain.errors import Fault, InvalidFileError, ModelError
 from promptchain.events import StepEnded, StepStarted, StepText
 from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
-from promptchain.lm.protocol import Response, Usage
+from promptchain.lm.protocol import Request, Response, Usage
 from promptchain.lm.scripted import Rule, ScriptedLM
 from promptchain.models import Models
 from promptchain.records import Run, Status
-from tests.steps.kit import Folder, echo
+from tests.steps.kit import NATIVE, Folder, asks, echo
 
 
 def echoing() -> ScriptedLM:
@@ -179,6 +179,25 @@ def test_events_are_named_after_the_outer_step(two: Folder) -> None:
     assert started == ["t", "t.a", "t.a.x", "t.a.y", "t.b"]
     assert Counter(event.step for event in events if isinstance(event, StepEnded)) == Counter(started)
     assert {event.step for event in events if isinstance(event, StepText)} == {"t.a.x", "t.a.y", "t.b"}
+
+
+def test_events_of_chains_that_run_side_by_side_can_be_told_apart(two: Folder) -> None:
+    both = {"chain": "inner", "inputs": {"q": "{{ item }}"}, "for_each": "{{ ['u', 'v'] }}"}
+    tooled = {"prompt": "go", "tools": [{"chain": "inner", "name": "look"}]}
+    two.chain("inner", {"x": "{{ q }}"}, inputs={"q": "string"})
+    two.chain("top", {"e": both, "t": tooled}, model="m")
+    twice = asks(("look", {"q": "r"}), ("look", {"q": "s"}))
+
+    def reply(request: Request) -> Any:
+        return twice if echo(request) == "go" else "done" if request.messages[-1].role == "tool" else echo(request) * 3
+
+    events: list[Any] = []
+    two.run("top", ScriptedLM(reply, delay=0.01, capabilities=NATIVE), observe=events.append, stream=True)
+    texts: dict[str, str] = {}
+    for event in events:
+        if isinstance(event, StepText):
+            texts[event.step] = texts.get(event.step, "") + event.text
+    assert texts == {"e[0].x": "uuu", "e[1].x": "vvv", "t.x": "rrr", "t#2.x": "sss", "t": "done"}
 
 
 def test_warnings_of_the_chain_are_told(two: Folder) -> None:

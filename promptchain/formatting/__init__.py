@@ -1,0 +1,1 @@
+"""Chain files in canonical layout: `layout.layout` is what others use."""

@@ -1,0 +1,121 @@
+// Numbers and texts as people read them.
+
+const NONE = '–';
+const known = (value) => typeof value === 'number' && Number.isFinite(value);
+const plural = (count, word) => `${count.toLocaleString('en')} ${word}${count === 1 ? '' : 's'}`;
+
+function share(value, n) {
+  if (!known(value)) return NONE;
+  const digits = (n || 0) >= 200 ? 1 : 0;
+  const least = 10 ** -digits;
+  const text = (100 * value).toFixed(digits);
+  if (value > 0 && Number(text) <= 0) return `<${least} %`;
+  if (value < 1 && Number(text) >= 100) return `>${(100 - least).toFixed(digits)} %`;
+  return `${text} %`;
+}
+
+const range = (one) => (one ? `${Math.round(100 * one.low)}–${Math.round(100 * one.high)} %` : '');
+const signed = (points) => `${points > 0 ? '+' : points < 0 ? '−' : '±'}${Math.abs(points).toFixed(Math.abs(points) < 10 ? 1 : 0)}`;
+
+function dollars(value) {
+  if (!known(value)) return '$?';
+  if (value === 0) return '$0';
+  if (value < 0.0001) return '<$0.0001';
+  return value < 1 ? `$${value.toFixed(4)}` : `$${value.toFixed(2)}`;
+}
+
+function seconds(value) {
+  if (!known(value)) return NONE;
+  if (value === 0) return '0 s';
+  if (value < 0.9995) return `${Math.max(1, Math.round(value * 1000))} ms`;
+  if (value < 60) return `${value.toFixed(1)} s`;
+  return `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
+}
+
+function when(stamp) {
+  const time = new Date(stamp);
+  if (!stamp || Number.isNaN(time.getTime())) return stamp || NONE;
+  return time.toLocaleString('en-GB', { year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' });
+}
+
+const asText = (value) => (typeof value === 'string' ? value : JSON.stringify(value, null, 2));
+const oneLine = (value) => (typeof value === 'string' ? value : JSON.stringify(value)).replace(/\s+/g, ' ').trim();
+
+const LONG = 900, LINES = 12;
+
+// A text as it is; of a long one the beginning, and a button for the rest.
+function block(value, attributes) {
+  const text = asText(value === undefined ? null : value);
+  const lines = text.split('\n', LINES + 1);
+  const isLong = text.length > LONG || lines.length > LINES;
+  const body = el('pre', { class: 'text', ...(attributes || {}) });
+  if (!isLong) {
+    body.textContent = text === '' ? '(empty)' : text;
+    if (text === '') body.classList.add('muted');
+    return body;
+  }
+  const short = lines.slice(0, LINES).join('\n').slice(0, LONG);
+  const more = el('button', { type: 'button', class: 'link', 'aria-expanded': 'false' });
+  const draw = (whole) => {
+    body.textContent = whole ? text : `${short} …`;
+    more.textContent = whole ? 'Show less' : `Show all ${text.length.toLocaleString('en')} characters`;
+    more.setAttribute('aria-expanded', String(whole));
+  };
+  more.addEventListener('click', () => draw(more.getAttribute('aria-expanded') !== 'true'));
+  draw(false);
+  return el('div', {}, body, more);
+}
+
+// [["equal" | "delete" | "insert", text]]
+function edits(list) {
+  const length = list.reduce((sum, [, text]) => sum + text.length, 0);
+  const draw = () => el('pre', { class: 'text edits' }, list.map(([op, text]) =>
+    op === 'equal' ? text : el(op === 'insert' ? 'ins' : 'del', {}, hidden(op === 'insert' ? '[added: ' : '[removed: '), text, hidden(']'))));
+  return length > 1500 ? lazy({ class: 'extra' }, `Show all ${length.toLocaleString('en')} characters`, draw) : draw();
+}
+
+function values(given, empty) {
+  const names = Object.keys(given || {});
+  if (!names.length) return el('p', { class: 'muted' }, empty || 'none');
+  return el('dl', { class: 'values' }, names.map((name) => [el('dt', {}, name), el('dd', {}, block(given[name]))]));
+}
+
+const MARKS = {
+  done: ['✓', 'good'], passed: ['✓', 'good'], failed: ['✗', 'bad'], error: ['!', 'warn'], interrupted: ['!', 'warn'],
+  blocked: ['–', 'muted'], skipped: ['–', 'muted'], kept: ['=', 'muted'],
+};
+const SAID = { error: 'not scored' };
+
+function badge(state, text) {
+  const [mark, tone] = MARKS[state] || ['·', 'muted'];
+  return el('span', { class: `badge ${tone}` }, el('span', { 'aria-hidden': 'true' }, mark), ` ${text || SAID[state] || state}`);
+}
+
+function mark(state, text) {
+  const [sign, tone] = MARKS[state] || ['·', 'muted'];
+  return el('span', { class: `mark ${tone}`, title: text || state }, el('span', { 'aria-hidden': 'true' }, sign), hidden(text || SAID[state] || state));
+}
+
+const stateOf = (passed) => (passed === true ? 'passed' : passed === false ? 'failed' : null);
+
+// A share with its interval, on a line from 0 to 100 %.
+function bar(one, attributes) {
+  if (!one || !known(one.value)) return null;
+  const line = el('span', { class: 'bar', 'aria-hidden': 'true', ...(attributes || {}) },
+    el('span', { class: 'value', style: { width: `${100 * one.value}%` } }));
+  if (known(one.low) && known(one.high)) {
+    line.append(el('span', { class: 'range', style: { left: `${100 * one.low}%`, width: `${100 * (one.high - one.low)}%` } }));
+  }
+  return line;
+}
+
+function facts(pairs) {
+  return el('dl', { class: 'facts' }, pairs.filter(([, value]) => value !== null && value !== undefined && value !== '').map(
+    ([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, value))));
+}
+
+function callout(tone, title, ...content) {
+  return el('div', { class: `callout ${tone}` }, el('strong', {}, title), ' ', content);
+}
+
+const modelNames = (models) => [...new Set(Object.values(models || {}))].join(', ');

@@ -1,0 +1,455 @@
+"""`chain ci`: what goes wrong around a pull request, each with its exit code and a report that says it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ci_kit import SEED, WORST, Pull
+from tests.cli import compile_kit
+from tests.cli.git_kit import git, make_repo
+from tests.fake_github import GitHub, Refusal
+from tests.workspace import Workspace
+
+OTHER = """
+model: MODEL
+inputs: {message: string}
+steps:
+  reply: {prompt: "Answer: {{ message }}"}
+"""
+
+
+@pytest.fixture
+def pull(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pull:
+    monkeypatch.setenv("PROMPTCHAIN_CACHE_DIR", str(tmp_path / "cache"))
+    return Pull(tmp_path)
+
+
+@pytest.fixture
+def github() -> Iterator[GitHub]:
+    with GitHub() as server:
+        yield server
+
+
+def worse(pull: Pull) -> None:
+    pull.replace(SEED, WORST)
+    pull.commit()
+    pull.checkout()
+
+
+# --- what it is compared with -----------------------------------------------------------------------------------------
+
+
+def test_a_change_of_something_else_gets_no_comment(pull: Pull, github: GitHub) -> None:
+    pull.author.write("notes.md", "Hello\n")
+    pull.commit()
+    pull.checkout()
+    done = pull.run(github=github)
+    assert done.code == 0, done
+    assert not github.comments
+    assert pull.summary.read_text().startswith("## ✅ 1 chain: no chain got worse")
+    assert pull.outputs["new-calls"] == "52"  # the same on both sides
+
+
+def test_what_main_did_meanwhile_is_not_this_change(pull: Pull, github: GitHub) -> None:
+    pull.author.write("notes.md", "Hello\n")
+    pull.commit()
+    event = pull.event
+    git(pull.author.root, "checkout", "--quiet", "main")
+    pull.replace(SEED, WORST)
+    git(pull.author.root, "commit", "--quiet", "--all", "--message", "Worse already")
+    git(pull.author.root, "push", "--quiet", "origin", "main")
+    git(pull.author.root, "checkout", "--quiet", pull.branch)
+    pull.checkout()
+    (pull.folder / "old.json").write_text(json.dumps(event))  # the event knows main as it was
+    done = pull.run(github=github, env={"GITHUB_EVENT_PATH": str(pull.folder / "old.json")})
+    assert (done.code, github.comments) == (0, []), done
+    pull.checkout(merge=False)
+    done = pull.run(github=github)
+    assert (done.code, github.comments) == (0, []), done
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_a_shallow_clone_fetches_the_base(pull: Pull, github: GitHub, merge: bool) -> None:
+    pull.replace(SEED, WORST)
+    pull.commit()
+    pull.checkout("--depth=1", merge=merge)
+    done = pull.run(github=github)
+    assert done.code == 100, done
+    assert github.bodies()[0].splitlines()[1] == "## ❌ `demo` got worse: 50 % → 31 %"
+    assert ("fetch-depth: 0" in github.bodies()[0]) is not merge
+
+
+def test_a_base_that_cannot_be_fetched_fails_and_the_rest_is_checked(pull: Pull, github: GitHub) -> None:
+    pull.replace("output: [card, refund]", "output: [card, refund")
+    pull.commit()
+    pull.checkout("--depth=1")
+    git(pull.runner.root, "remote", "remove", "origin")
+    done = pull.run(github=github)
+    assert done.code == 1
+    (comment,) = github.bodies()
+    assert comment.splitlines()[1] == "## ❌ `demo` has 1 problem", comment
+    assert "is not in this clone: this repository has no remote" in comment
+    assert "`fetch-depth: 0`".replace("`", "&#96;") in comment
+
+
+def test_a_clone_that_has_files_only_once_they_are_asked_for(pull: Pull, github: GitHub) -> None:
+    git(pull.remote, "config", "uploadpack.allowFilter", "true")
+    pull.replace(SEED, WORST)
+    pull.commit()
+    pull.checkout("--filter=blob:none")
+    done = pull.run(github=github)
+    assert done.code == 100, done
+    assert github.bodies()[0].splitlines()[1] == "## ❌ `demo` got worse: 50 % → 31 %"
+
+
+def test_a_repository_that_git_will_not_work_in_is_no_reason_to_pass(pull: Pull, github: GitHub) -> None:
+    pull.commit()
+    pull.checkout()
+    (pull.runner.root / ".git/HEAD").write_text("nonsense\n")
+    done = pull.run(github=github)
+    assert done.code != 0, done
+    pull.checkout()
+    (pull.runner.root / ".git").rename(pull.folder / "away")
+    done = pull.run(github=github)
+    assert (done.code, "no work tree of git, so nothing can be compared" in done.out) == (1, True)
+
+
+def test_several_models_are_for_chain_test(pull: Pull) -> None:
+    pull.commit()
+    pull.checkout()
+    done = pull.run("pull-request", "--model", "a/b", "--model", "a/c")
+    assert (done.code, "a pull request is judged on one model" in done.err) == (2, True)
+
+
+def test_a_new_chain_and_a_renamed_one(pull: Pull, github: GitHub) -> None:
+    git(pull.author.root, "mv", "chains/demo.yaml", "chains/sort.yaml")
+    pull.replace(SEED, WORST, "chains/sort.yaml")
+    pull.author.chain(OTHER.replace("MODEL", "scripted/other.script.yaml"), name="other", replies=["Hi"])
+    pull.commit()
+    pull.checkout()
+    done = pull.run(github=github)
+    assert done.code == 100, done
+    (comment,) = github.bodies()
+    assert "## ❌ `sort` got worse: 50 % → 31 %" in comment
+    assert "It was called demo." in comment
+    assert "✅ `other` is new, and has no test" in comment
+
+
+def test_without_a_chain_before_there_is_nothing_to_compare(pull: Pull, github: GitHub) -> None:
+    text = (pull.author.root / "chains/demo.yaml").read_text()
+    pull.author.write("chains/second.yaml", text + "  gate: {min: {chain: 0.9}}\n")
+    pull.commit()
+    pull.checkout()
+    done = pull.run(github=github)
+    assert done.code == 100
+    assert "## ❌ `second` misses its gate: 50 %" in github.bodies()[0], github.bodies()[0]
+
+
+def test_a_base_that_takes_other_inputs_is_told_and_not_compared(pull: Pull, github: GitHub) -> None:
+    chain = pull.author.root / "chains/demo.yaml"
+    chain.write_text(chain.read_text().replace("message", "text"))
+    rows = pull.author.root / "chains/rows.jsonl"
+    rows.write_text(rows.read_text().replace('"message"', '"text"'))
+    chain.write_text(chain.read_text() + "  gate: {min: {chain: 0.4}}\n")
+    pull.commit()
+    pull.checkout()
+    done = pull.run(github=github)
+    assert done.code == 0, done
+    assert "Not compared: main " in github.bodies()[0]
+    assert "::warning " in done.out
+
+
+def test_a_repository_without_commits_and_a_folder_without_git(empty: Workspace) -> None:
+    compile_kit.project(empty, text=compile_kit.CHAIN + "  gate: {min: {chain: 0.4}}\n")
+    done = empty.run("ci", "pull-request")
+    assert done.code == 0, done
+    assert "no work tree of git, so there is nothing to compare with" in done.err
+    git(empty.root, "init", "--quiet")
+    done = empty.run("ci", "pull-request", "--base", "main")
+    assert done.code == 0, done
+    assert "the repository has no commits yet" in done.err
+    done = empty.run("ci", "compile", "demo")
+    assert done.code == 2
+    assert "there is no commit here to put a lock on" in done.err
+
+
+def test_outside_of_github_a_base_has_to_be_named(empty: Workspace) -> None:
+    compile_kit.project(empty)
+    make_repo(empty.root)
+    done = empty.run("ci", "pull-request")
+    assert (done.code, "nothing says what to compare with" in done.err) == (2, True)
+    done = empty.run("ci", "pull-request", "--base", "nowhere")
+    assert (done.code, "git knows no revision 'nowhere'" in done.err) == (2, True)
+    empty.write("chains/demo.yaml", (empty.root / "chains/demo.yaml").read_text().replace(SEED, "Guess."))
+    git(empty.root, "commit", "--quiet", "--all", "--message", "Guess")
+    done = empty.run("ci", "pull-request", "--base", "HEAD~1")
+    assert (done.code, done.out.splitlines()[0]) == (0, "✅ demo got better: 50 % → 65 %")
+    assert "    -   instructions: Decide what the customer wants." in done.out
+    assert "::" not in done.out + done.err
+
+
+# --- GitHub ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_fork_gets_a_summary_and_no_comment(pull: Pull, github: GitHub) -> None:
+    worse(pull)
+    pull.fork = "stranger/bank"
+    done = pull.run(github=github)
+    assert done.code == 100
+    assert not github.requests
+    assert "This comes from a fork" in pull.summary.read_text()
+    done = pull.run("compile", "demo", github=github)
+    assert (done.code, "the branch of a fork is not ours to push to" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        (Refusal(403, message="Resource not accessible by integration"), "`permissions: {pull-requests: write}`"),
+        (Refusal(403, {"Retry-After": "3600"}), "limits requests (403"),
+        (Refusal(422, message="body is too long"), "refused (422: body is too long)"),
+    ],
+)
+def test_a_server_that_refuses_changes_nothing_about_the_gate(
+    pull: Pull, github: GitHub, refusal: Refusal, said: str
+) -> None:
+    worse(pull)
+    github.always = refusal
+    done = pull.run(github=github)
+    assert done.code == 100
+    assert (
+        f"warning: the comment could not be written: GitHub's API {'limits' if 'limits' in said else 'refused'}"
+        in done.err
+    )
+    assert said in done.err
+    assert "No comment: the comment could not be written" in pull.summary.read_text()
+    assert pull.outputs["comment"] == ""
+
+
+def test_no_token_and_no_server(pull: Pull) -> None:
+    worse(pull)
+    done = pull.run(env={"GITHUB_TOKEN": ""})
+    assert (done.code, "warning: there is no GITHUB_TOKEN to comment with" in done.err) == (100, True)
+
+
+@pytest.mark.parametrize("text", ["{", None])
+def test_an_event_that_cannot_be_read(pull: Pull, github: GitHub, text: str | None) -> None:
+    worse(pull)
+    event = pull.folder / "broken.json"
+    if text is not None:
+        event.write_text(text)
+    done = pull.run(github=github, env={"GITHUB_EVENT_PATH": str(event)})
+    assert done.code == 100, done
+    (comment,) = github.bodies()
+    assert "got worse: 50 % → 31 %" in comment
+    assert "the event in GITHUB&#95;EVENT&#95;PATH" in comment.replace("\\_", "&#95;")
+
+
+def test_files_of_github_that_cannot_be_written(pull: Pull, github: GitHub) -> None:
+    worse(pull)
+    away = str(pull.folder / "away/summary.md")
+    done = pull.run(github=github, env={"GITHUB_STEP_SUMMARY": away, "GITHUB_OUTPUT": away})
+    assert done.code == 100
+    assert done.err.count("summary.md cannot be written") == 2
+    done = pull.run("pull-request", "--output", str(pull.runner.root / "chains/demo.yaml/x"), github=github)
+    assert (done.code, "cannot be written: Not a directory" in done.err) == (1, True)
+
+
+def test_what_a_model_says_is_no_command(pull: Pull, github: GitHub) -> None:
+    worse(pull)
+    done = pull.run(github=github)
+    first, last = [line for line in done.err.splitlines() if line.startswith("::")]
+    assert first.removeprefix("::stop-commands::") == last.strip(":")
+
+
+# --- chains -----------------------------------------------------------------------------------------------------------
+
+
+def test_all_checks_run_and_the_worst_decides(pull: Pull, github: GitHub) -> None:
+    pull.author.chain(OTHER.replace("{{ message }}", "{{ mesage }}"), name="broken")
+    worse(pull)
+    done = pull.run(github=github)
+    assert done.code == 1
+    (comment,) = github.bodies()
+    assert comment.splitlines()[1] == "## ❌ 2 of 2 chains do not pass"
+    assert "- ❌ `broken` has 1 problem. chains/broken.yaml:5:31: " in comment, comment
+    assert "- ❌ `demo` got worse: 50 % → 31 %. **10 examples" in comment
+    assert "::error file=chains/broken.yaml,line=5,title=broken%3A not a chain that can run::" in done.out
+    done = pull.run("pull-request", "demo", github=github)
+    assert done.code == 100
+
+
+def test_a_conflict_in_a_lock(pull: Pull, github: GitHub) -> None:
+    pull.author.write("chains/demo.lock.yaml", "<<<<<<< ours\nformat: 1\n=======\nformat: 1\n>>>>>>> theirs\n")
+    pull.commit()
+    pull.checkout()
+    done = pull.run(github=github)
+    assert done.code == 1
+    assert (
+        "::error file=chains/demo.lock.yaml,line=1,title=demo%3A not a chain that can run::a merge has left" in done.out
+    )
+    assert "conflict markers" in github.bodies()[0]
+
+
+def test_windows_line_endings(pull: Pull, github: GitHub) -> None:
+    chain = pull.author.root / "chains/demo.yaml"
+    chain.write_bytes(chain.read_bytes().replace(b"\n", b"\r\n"))
+    pull.commit()
+    pull.checkout()
+    done = pull.run(github=github)
+    assert (done.code, github.comments) == (0, []), done  # the same chain
+    pull.replace(SEED, WORST)
+    pull.commit()
+    pull.checkout()
+    done = pull.run(github=github)
+    assert "::error file=chains/demo.yaml,line=6,title=demo got worse" in done.out, done
+    assert "\r" not in github.bodies()[0]
+
+
+def test_a_model_that_cannot_be_asked_is_no_bad_score(pull: Pull, github: GitHub) -> None:
+    pull.replace("scripted/demo.script.yaml", "scripted/none.script.yaml")
+    pull.commit()
+    pull.checkout()
+    done = pull.run(github=github)
+    assert done.code in (1, 2), done
+    assert "## ❌ `demo` could not be tested" in github.bodies()[0]
+
+
+def test_no_test_checks_files_and_locks_only(pull: Pull) -> None:
+    worse(pull)
+    done = pull.run("pull-request", "--no-test", "--no-comment", "--json")
+    assert done.code == 0
+    assert [chain["evaluation"] for chain in done.json["chains"]] == [None]
+    assert done.json["chains"][0]["changed"] == "intent: instructions"
+
+
+def test_json_has_all_of_it(pull: Pull, github: GitHub) -> None:
+    worse(pull)
+    done = pull.run("pull-request", "--json", github=github)
+    assert done.json["headline"] == "❌ `demo` got worse: 50 % → 31 %"
+    assert done.json["comment"] == github.comments[0]["html_url"]
+    assert done.json["chains"][0]["evaluation"]["comparison"]["left_out"] == 0
+
+
+def test_a_ceiling_that_is_reached(pull: Pull, github: GitHub) -> None:
+    worse(pull)
+    done = pull.run("pull-request", "--max-calls", "60", github=github)
+    assert done.code == 1, done
+    assert "## ❌ `demo`: the test ended early" in github.bodies()[0]
+
+
+def test_unknown_chains_and_filters_that_match_nothing(pull: Pull, github: GitHub) -> None:
+    worse(pull)
+    assert pull.run("pull-request", "dmo", github=github).code == 2
+    done = pull.run("pull-request", "--filter", "nothing*", github=github)
+    assert done.code == 2
+    assert "could not be tested" in github.bodies()[0]
+
+
+def test_a_prompt_in_a_file_is_where_the_change_is_shown(pull: Pull, github: GitHub) -> None:
+    text = (pull.author.root / "chains/demo.yaml").read_text()
+    filed = text.replace(f"instructions: {SEED}", "instructions: {file: intent.md}")
+    pull.author.write("chains/intent.md", f"{SEED}\n")
+    pull.author.write("chains/demo.yaml", filed)
+    git(pull.author.root, "checkout", "--quiet", "-B", "main")
+    git(pull.author.root, "add", "--all")
+    git(pull.author.root, "commit", "--quiet", "--message", "File it")
+    git(pull.author.root, "push", "--quiet", "origin", "main")
+    git(pull.author.root, "checkout", "--quiet", "-B", pull.branch)
+    pull.replace(SEED, WORST, "chains/intent.md")
+    pull.commit()
+    pull.checkout()
+    done = pull.run(github=github)
+    assert "::error file=chains/intent.md,line=1,title=demo got worse" in done.out, done
+
+
+# --- compile ----------------------------------------------------------------------------------------------------------
+
+
+def manual(pull: Pull, **more: str) -> dict[str, str]:
+    """The variables of a workflow that somebody started on the branch."""
+    event = pull.folder / "manual.json"
+    event.write_text("{}")
+    known = {"GITHUB_EVENT_NAME": "workflow_dispatch", "GITHUB_EVENT_PATH": str(event), "GITHUB_HEAD_REF": ""}
+    return known | {"GITHUB_REF_NAME": pull.branch, **more}
+
+
+def test_somebody_else_pushes_meanwhile(pull: Pull) -> None:
+    pull.commit()
+    pull.checkout(merge=False)
+    pull.author.write("notes.md", "Hello\n")
+    theirs = pull.commit()
+    done = pull.run("compile", "demo", env=manual(pull))
+    assert done.code == 0, done
+    assert git(pull.remote, "rev-parse", f"{pull.branch}~1") == theirs
+    assert git(pull.remote, "diff", "--name-only", theirs, pull.branch) == "chains/demo.lock.yaml"
+    assert git(pull.runner.root, "status", "--porcelain", "--untracked-files=no") == ""
+
+
+def test_what_it_is_made_from_has_changed_on_the_branch(pull: Pull) -> None:
+    pull.commit()
+    pull.checkout(merge=False)
+    pull.replace(SEED, WORST)
+    theirs = pull.commit()
+    done = pull.run("compile", "demo", env=manual(pull))
+    assert done.code == 1
+    assert "what is checked out is not what better has now" in done.err
+    assert git(pull.remote, "rev-parse", pull.branch) == theirs
+
+
+def test_the_merge_that_github_makes_is_not_pushed(pull: Pull) -> None:
+    pull.commit()
+    git(pull.author.root, "checkout", "--quiet", "main")
+    pull.replace(SEED, WORST)
+    git(pull.author.root, "commit", "--quiet", "--all", "--message", "Else")
+    git(pull.author.root, "push", "--quiet", "origin", "main")
+    pull.checkout()
+    done = pull.run("compile", "demo")
+    assert done.code == 1
+    assert "actions/checkout with `ref: better`" in done.err
+
+
+def test_a_lock_that_is_as_it_was_is_not_committed(pull: Pull) -> None:
+    before = pull.commit()
+    pull.checkout(merge=False)
+    done = pull.run("compile", env=manual(pull))
+    assert (done.code, done.out) == (0, "nothing to commit: every lock is as it was\n")
+    assert git(pull.remote, "rev-parse", pull.branch) == before
+    assert "Nothing was stale" in pull.summary.read_text()
+
+
+def test_a_detached_head_needs_a_branch(pull: Pull, empty: Workspace) -> None:
+    pull.commit()
+    pull.checkout(merge=False)
+    done = pull.runner.run("ci", "compile", "demo")
+    assert (done.code, "HEAD is on no branch" in done.err) == (2, True)
+    done = pull.runner.run("ci", "compile", "demo", "--no-push", "--json")
+    assert done.code == 0
+    assert done.json["files"] == ["chains/demo.lock.yaml"]
+    assert git(pull.runner.root, "rev-parse", "HEAD") == done.json["commit"]
+
+
+def test_a_branch_that_takes_no_push(pull: Pull) -> None:
+    before = pull.commit()
+    pull.checkout(merge=False)
+    hook = pull.remote / "hooks/pre-receive"
+    hook.write_text("#!/bin/sh\necho protected >&2\nexit 1\n")
+    hook.chmod(0o755)
+    done = pull.run("compile", "demo", env=manual(pull))
+    assert done.code == 1
+    assert "the lock could not be pushed to better" in done.err
+    assert "`permissions: {contents: write}`" in done.err
+    assert git(pull.remote, "rev-parse", pull.branch) == before
+
+
+@pytest.mark.parametrize("name", ["--force", "a..b", "x y", "-"])
+def test_a_branch_with_a_name_that_is_none(pull: Pull, name: str) -> None:
+    pull.commit()
+    pull.checkout(merge=False)
+    done = pull.run("compile", "demo", f"--branch={name}", env=manual(pull))
+    assert done.code != 0
+    assert "Traceback" not in done.err
