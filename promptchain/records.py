@@ -84,7 +84,8 @@ class Call(Record):
     cached: the reply came from the response cache; cost and seconds are those of the call that it was had with, and
     are not spent again. reply: the raw text, kept where the step's value is not that very text. error: why the try did
     not count. max_tokens: what a ceiling lowered the limit to. logprobs: of each token written, where they were told.
-    started: seconds after the run began. sample: which of a step's samples it was made for, from 0.
+    started: seconds after the run began. sample: which of a step's samples it was made for, from 0. purpose: what for,
+    where it was not for the step's value itself: `judge`, `rank` or `embed`.
     """
 
     model: str
@@ -102,6 +103,7 @@ class Call(Record):
     logprobs: Annotated[tuple[float, ...], Field(exclude_if=lambda told: not told)] = ()
     started: Annotated[float, _SELDOM] = 0.0
     sample: Annotated[int, _SELDOM] = 0
+    purpose: Annotated[Literal["judge", "rank", "embed"] | None, _SELDOM] = None
 
 
 class ToolRun(Record):

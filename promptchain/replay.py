@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from promptchain.chain import Chain, PromptStep
 from promptchain.errors import UsageError, known_or_nearest
 from promptchain.plan import Plan
-from promptchain.records import Run, Status, StepRun
+from promptchain.records import Call, Run, Status, StepRun
 
 _SETTLED = (Status.DONE, Status.SKIPPED)
 
@@ -49,9 +49,14 @@ def own_models(chain: Chain, step: str) -> set[str | None]:
 
 
 def models(run: Run) -> Mapping[str, str]:
-    """The model that each step of a run asked first: its own. Later ones may be fallbacks, judges, and those of chains
-    that are its tools."""
-    return {name: model for name, step in run.steps.items() if (model := next(_asked(step), None))}
+    """The model that gave the value of each prompt step of a run, a fallback perhaps; where none did, the one that was
+    asked first. Neither judges count nor the models of chains that are tools."""
+    found = {}
+    for name, step in run.steps.items():
+        own = [call for call in _own_calls(step) if call.purpose is None]
+        if own:
+            found[name] = next((call for call in reversed(own) if call.error is None), own[0]).model
+    return found
 
 
 def inner_models(run: Run) -> set[str | None]:
@@ -68,7 +73,7 @@ def inner_models(run: Run) -> set[str | None]:
     return found
 
 
-def _asked(step: StepRun) -> Iterator[str]:
-    yield from (call.model for call in step.calls)
+def _own_calls(step: StepRun) -> Iterator[Call]:
+    yield from step.calls
     for item in step.items:
-        yield from _asked(item)
+        yield from _own_calls(item)

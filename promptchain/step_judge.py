@@ -62,7 +62,7 @@ class StepJudge:
             return [await apply(assertion, subject, grader) for assertion in assertions]
         finally:
             sample = outcome.calls[-1].sample if outcome.calls else 0
-            self._calls.extend(call.model_copy(update={"sample": sample}) for call in grader.calls)
+            self._calls.extend(call.model_copy(update={"sample": sample, "purpose": "judge"}) for call in grader.calls)
 
 
 def _untold(check: Checked) -> AssertionFault:

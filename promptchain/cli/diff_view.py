@@ -155,7 +155,7 @@ def _replaced(change: Change, indent: int) -> Iterator[Line]:
 
 def _value_lines(sign: str, name: str, value: Any, indent: int) -> Iterator[Line]:
     """All of a value that came or went."""
-    if isinstance(value, dict) and value and len(as_text(value)) > _SHORT - 20:
+    if isinstance(value, dict) and value and len(as_text(value)) > _SHORT:
         yield plain(sign, f"{name}:", indent)
         for key, item in value.items():
             yield from _value_lines(sign, key, item, indent + 2)

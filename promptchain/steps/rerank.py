@@ -4,6 +4,7 @@ arXiv:2304.09542)."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from promptchain.chain import PromptStep
@@ -33,7 +34,11 @@ async def ordered(
     if len(shown) < 2:
         return list(passages)
     values = {"query": query, "passages": [passage.to_json() for passage in shown]}
-    said = (await prompt.run(_bound(spec, able, timeout), values, context)).value
+    own = replace(context, calls=[], judge=None)
+    try:
+        said = (await prompt.run(_bound(spec, able, timeout), values, own)).value
+    finally:
+        context.calls.extend(call.model_copy(update={"purpose": "rank"}) for call in own.calls)
     chosen = [number - 1 for number in dict.fromkeys(said) if 0 < number <= len(shown)]
     rest = [index for index in range(len(passages)) if index not in chosen]
     return [passages[index] for index in (*chosen, *rest)]

@@ -135,6 +135,7 @@ def calls_of(model: str, answers: Sequence[Answer]) -> list[Call]:
             cost=None if None in costs else sum(cost for cost in costs if cost is not None),
             seconds=max(response.latency for response in made),
             cached=all(response.cached for response in made),
+            purpose="embed",
         )
     ]
 

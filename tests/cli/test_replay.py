@@ -96,14 +96,15 @@ def test_a_replay_of_a_replay_is_on_the_models_that_values_were_taken_over_from(
 
 
 def test_the_model_of_a_step_is_not_that_of_its_judge_or_of_a_chain_in_it() -> None:
-    judged = StepRun(status=Status.DONE, calls=(Call(model="own", format=Format.TEXT), Call(model="judge")))
+    calls = Call(model="own", format=Format.TEXT), Call(model="judge", purpose="judge")
+    judged = StepRun(status=Status.DONE, calls=calls)
     inner = Run(id="i", chain="i", source="", model="inner", started="", status=Status.DONE, steps={"x": judged})
     asked = StepRun(
         status=Status.DONE, calls=(Call(model="mine", format=Format.JSON),), tools=(ToolRun(name="t", run=inner),)
     )
     steps = {"a": judged, "b": asked, "c": StepRun(status=Status.DONE, items=(judged, asked))}
     found = Run(id="o", chain="o", source="", model="own", started="", status=Status.DONE, steps=steps)
-    assert replay.models(found) == {"a": "own", "b": "mine", "c": "own"}
+    assert replay.models(found) == {"a": "own", "b": "mine", "c": "mine"}
     assert replay.inner_models(found) == {"inner"}
 
 
