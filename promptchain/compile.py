@@ -77,12 +77,14 @@ class Stage:
 @dataclass(frozen=True, slots=True)
 class Point:
     """How good the prompts were when so many distinct calls had been made: the share of the dev examples that passed,
-    of one step or of the whole chain (None). what: by which they came to be so, in a few words."""
+    of one step or of the whole chain (None). what: by which they came to be so, in a few words. rows: the dev examples
+    that it rests on; during a race not all of them."""
 
     calls: int
     step: str | None
     score: float
     what: str
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +245,10 @@ class _Compile:
         said = f"; the first: {trial.example.id}: {why}" if why else ""
         self.warnings.append(f"of the {part} examples {len(lost)} could not be scored{said}")
 
-    def _point(self, step: str | None, score: float | None, what: str) -> None:
+    def _point(self, step: str | None, score: float | None, what: str, rows: int | None = None) -> None:
         if score is not None:
-            self.curve.append(Point(self.setup.ledger.total.calls, step, score, what))
+            many = len(self.dev) if rows is None else rows
+            self.curve.append(Point(self.setup.ledger.total.calls, step, score, what, many))
 
     def _kept(self, why: str, reports: Sequence[StepReport]) -> Compiled:
         told = tuple(reports) or tuple(StepReport(name, why) for name, why in self._targets([]).items())
@@ -326,6 +329,7 @@ class _Compile:
             teacher=self.setup.teacher,
             ask=self.setup.ask,
             watch=self.setup.watch,
+            course=lambda score, rows, what: self._point(name, score, what, rows),
         )
 
     # --- the whole --------------------------------------------------------------------------------------------------

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 class CoursePoint(NamedTuple):
-    """See `compile.Point`; a list of four in JSON."""
+    """See `compile.Point`; a list of five in JSON."""
 
     calls: int
     step: str | None
     score: float
     what: str
+    rows: int
 
 
 class CourseStage(Record):
@@ -86,7 +87,7 @@ def course_of(chain: str, model: str, compiled: Compiled, spent: Spent, version:
         "model": model,
         "kept": compiled.kept,
         "steps": [_step(report) for report in compiled.reports],
-        "curve": [[point.calls, point.step, round(point.score, 6), point.what] for point in compiled.curve],
+        "curve": [[one.calls, one.step, round(one.score, 6), one.what, one.rows] for one in compiled.curve],
         "warnings": list(compiled.warnings),
     }
     return Course(

@@ -12,7 +12,7 @@ from promptchain import template
 from promptchain.bench import Bench, Trial, Variants
 from promptchain.chain import Demo, PromptStep
 from promptchain.examples import Example
-from promptchain.optimizers.race import FIRST, race
+from promptchain.optimizers.race import FIRST, Round, race
 from promptchain.records import StepVariant
 from promptchain.tuning import Tuning
 
@@ -45,7 +45,8 @@ class Task:
     """One step to be tuned. others: the parameters of the steps that were tuned before. train: what demos and traces
     come from; dev: what candidates are compared on; held_out: all that no demo may repeat. teacher: tries the chain on
     a better model; None without one. ask: the proposer. most: trials that may be made, beside those that were made
-    before. watch: told what is being done.
+    before. watch: told what is being done. course: told, after each round of a race, the share that the candidate which
+    leads passes of the dev examples so far, how many they are, and which candidate it is.
     """
 
     step: str
@@ -59,6 +60,7 @@ class Task:
     most: int = 0
     held_out: tuple[Example, ...] = ()
     watch: Callable[[str], None] = field(default=lambda _: None, repr=False)
+    course: Callable[[float, int, str], None] = field(default=lambda _score, _rows, _what: None, repr=False)
 
     @cached_property
     def definition(self) -> PromptStep:
@@ -103,11 +105,23 @@ async def choose(task: Task, incumbent: Candidate, candidates: Sequence[Candidat
             fresh.setdefault(candidate.variant.model_dump_json(), candidate)
     arms = [incumbent, *fresh.values()]
 
+    told: dict[int, list[float]] = {}
+
     async def score(arm: Candidate, examples: Sequence[Example]) -> list[float | None]:
         return [trial.value for trial in await task.trials(arm.variant, examples)]
 
+    async def noted(arm: Candidate, examples: Sequence[Example]) -> list[float | None]:
+        found = await score(arm, examples)
+        told.setdefault(id(arm), []).extend(value for value in found if value is not None)
+        return found
+
+    def watch(round: Round) -> None:
+        leader = arms[round.leader]
+        if own := told.get(id(leader)):
+            task.course(sum(own) / len(own), len(own), leader.what)
+
     known = [task.tried(arm.variant) for arm in arms]
-    found = await race(arms, task.dev, score, price=price, most=_ceiling(task.most, known))
+    found = await race(arms, task.dev, noted, price=price, most=_ceiling(task.most, known), watch=watch)
     winner = found.winner.arm
     now = [task.tried(arm.variant) for arm in arms]
     left = task.most - (sum(map(sum, now)) - sum(map(sum, known)))

@@ -1,1 +1,1 @@
-"""What testing came to, for other programs: JUnit XML, Markdown, GitHub's annotations."""
+"""What testing came to, for other programs: JUnit XML, Markdown, GitHub's annotations; and, for people, HTML."""

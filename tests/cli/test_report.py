@@ -192,6 +192,8 @@ def test_a_chain_with_its_evaluations_compiles_and_runs(empty: Workspace) -> Non
     assert calls == sorted(calls)
     assert calls[-1] <= done["spent"]["calls"]
     assert course["curve"][0][1:3] == [None, 0.5]
+    assert {point[1] for point in course["curve"]} == {None, "intent"}
+    assert any(point[4] < course["curve"][0][4] for point in course["curve"])  # during a race
     assert course["curve"][-1][1:3] == [None, done["dev"]["after"]]
     assert course["parts"] == [done["examples"][part] for part in ("train", "dev", "test")]
     assert course["spent"]["calls"] == done["spent"]["calls"]

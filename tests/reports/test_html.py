@@ -219,6 +219,17 @@ def test_then_the_last_examples_are_left_out_which_passed() -> None:
     assert [row[3] for row in section["examples"][:60]] == ["failed"] * 60
 
 
+def test_a_run_of_too_many_items_keeps_the_first() -> None:
+    items = [{"name": f"item {number}", "value": "x" * 50} for number in range(5_000)]
+    section = {"kind": "run", "steps": [{"name": "each", "items": items}, {"name": "all"}]}
+    text = page.page(page.content("t", [section]), limit=page._ROOM + 20_000)
+    assert len(text.encode()) <= page._ROOM + 20_000
+    each, rest = data_of(text)["sections"][0]["steps"]
+    assert each["items"][0]["name"] == "item 0"
+    assert len(each["items"]) + each["left_out"] == 5_000
+    assert rest == {"name": "all"}
+
+
 # --- the graph --------------------------------------------------------------------------------------------------------
 
 
@@ -278,6 +289,26 @@ def test_a_folder_and_a_place_that_cannot_be_are_told(tmp_path: Path) -> None:
             file.write(bad, PLAIN)
         assert found.value.where
     assert [one.name for one in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_disk_that_is_full() -> None:
+    with pytest.raises(PromptChainError, match="cannot be written: No space left") as found:
+        file.write(Path("/dev/full"), PLAIN)
+    assert found.value.hint == "name another file with -o FILE"
+
+
+def test_where_writing_fails_the_report_before_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write(tmp_path / "report.html", PLAIN)
+
+    def full(self: Path, *_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(PromptChainError, match="No space left"):
+        file.write(tmp_path / "report.html", PLAIN + " ")
+    assert (tmp_path / "report.html").read_text("utf-8") == PLAIN
+    assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

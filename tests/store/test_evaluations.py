@@ -394,3 +394,39 @@ def test_the_prefix_is_heeded(team: Team) -> None:
     sync(b, "origin")
     assert kept(b) == [1]
     assert "refs/heads/promptchain/evaluations/demo" in git(team.remote.git_dir, "for-each-ref")
+
+
+# --- how compiles went ------------------------------------------------------------------------------------------------
+
+
+def test_compiles_stand_beside_evaluations_and_are_none(repo: Repository) -> None:
+    keep(repo, 1)
+    evaluations = Evaluations(repo)
+    for number, of in ((2, ONE), (3, TWO)):
+        evaluations.write_compile("demo", of, at(number), {"id": at(number), "curve": [[1, None, 0.5, "é\ud83d", 4]]})
+    assert [found["id"] for found in evaluations.compiles("demo")] == [at(3), at(2)]
+    assert evaluations.compiles("demo")[0]["content"] == TWO
+    assert evaluations.compiles("other") == []
+    assert kept(repo) == [1]
+    assert list(evaluations.summaries("demo")) == [ONE]
+    with pytest.raises(UsageError, match="no evaluation"):
+        evaluations.read("demo", at(2))
+    fsck(repo.git_dir)
+
+
+def test_compiles_are_shared_and_not_counted_as_evaluations(team: Team) -> None:
+    one, two = team.clone("one"), team.clone("two")
+    keep(one, 1)
+    Evaluations(one).write_compile("demo", ONE, at(2), {"id": at(2)})
+    assert sync(one, "origin").evaluations_pushed == 1
+    Evaluations(two).write_compile("demo", TWO, at(3), {"id": at(3)})
+    assert sync(two, "origin").evaluations_fetched == 1
+    sync(one, "origin")
+    for repo in (one, two):
+        assert [found["id"] for found in Evaluations(repo).compiles("demo")] == [at(3), at(2)]
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b'{"a": NaN}', b"\xff"])
+def test_a_compile_that_cannot_be_read_is_passed_over(repo: Repository, text: bytes) -> None:
+    put(repo, {f"{place(1)}.compile.json": text})
+    assert Evaluations(repo).compiles("demo") == []

@@ -46,8 +46,8 @@ def content(title: str, sections: Iterable[Mapping[str, Any]]) -> dict[str, Any]
 
 
 def page(data: Mapping[str, Any], *, limit: int = MAX_BYTES) -> str:
-    """The page for what `content` gave, of at most `limit` bytes: longer texts are cut, and passed examples left out,
-    as far as that takes; the page says so."""
+    """The page for what `content` gave, of at most `limit` bytes: longer texts are cut, then the last examples and
+    items left out, as far as that takes; the page says so."""
     style, script = _text("report.css"), _script()
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
@@ -90,7 +90,7 @@ def _fitted(data: Mapping[str, Any], limit: int) -> str:
         cut = {**_shortened(data, length), "cut": length}
         if _size(text := _json(cut)) <= limit:
             return text
-    most = max((len(section.get("examples", ())) for section in data["sections"]), default=0)
+    most = max(map(_rows, data["sections"]), default=0)
     while most > 1:
         most = int(most * min(0.9, limit / _size(text)))
         text = _json({**cut, "sections": [_fewer(section, most) for section in cut["sections"]]})
@@ -99,11 +99,27 @@ def _fitted(data: Mapping[str, Any], limit: int) -> str:
     return text
 
 
+def _rows(section: Mapping[str, Any]) -> int:
+    """How many examples an evaluation has, or items the step of a run that has the most."""
+    return max([len(section.get("examples", ())), *(len(step.get("items", ())) for step in _steps(section))], default=0)
+
+
+def _steps(section: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = section["steps"] if section["kind"] == "run" and "steps" in section else ()
+    return found
+
+
 def _fewer(section: Mapping[str, Any], most: int) -> Mapping[str, Any]:
-    """A section with its first examples, which are those that failed."""
-    if section["kind"] != "evaluation" or len(section["examples"]) <= most:
-        return section
-    return {**section, "examples": section["examples"][:most], "left_out": len(section["examples"]) - most}
+    """A section with its first examples, which are those that failed, and with the first items of each step."""
+    if len(section.get("examples", ())) > most:
+        return {**section, "examples": section["examples"][:most], "left_out": len(section["examples"]) - most}
+    steps = [
+        {**step, "items": step["items"][:most], "left_out": len(step["items"]) - most}
+        if len(step.get("items", ())) > most
+        else step
+        for step in _steps(section)
+    ]
+    return {**section, "steps": steps} if steps else section
 
 
 def _json(data: Mapping[str, Any]) -> str:

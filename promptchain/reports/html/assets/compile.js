@@ -40,22 +40,26 @@ function stages(course) {
 
 const INKS = ['a', 'b', 'c', 'd', 'e', 'f'];
 
-// A line of steps for each step of the chain, and one for the whole. Drawn anew when the width changes.
+// A line of steps for each step of the chain, and one for the whole; what rests on a part of the dev examples, as during
+// a race, is a ring beside it. Drawn anew when the width changes.
 function curve(points) {
   const names = [...new Set(points.map((point) => point[1] || ''))];
+  const all = Math.max(...points.map((point) => point[4]));
   const frame = el('div', { class: 'curve' });
-  const legend = el('ul', { class: 'legend' }, names.map((name, index) => el('li', {}, el('span', { class: `ink ${INKS[index % INKS.length]}`, 'aria-hidden': 'true' }), name || 'whole chain')));
+  const legend = el('ul', { class: 'legend' }, names.map((name, index) => el('li', {}, el('span', { class: `ink ${INKS[index % INKS.length]}`, 'aria-hidden': 'true' }), name || 'whole chain')),
+    points.some((point) => point[4] < all) && el('li', {}, el('span', { class: 'ink ring', 'aria-hidden': 'true' }), 'who leads a race, on a part of them'));
   let before = 0;
   new ResizeObserver(() => {
     const width = frame.clientWidth;
-    if (width && width !== before) { before = width; frame.replaceChildren(plot(points, names, width)); }
+    if (width && width !== before) { before = width; frame.replaceChildren(plot(points, names, all, width)); }
   }).observe(frame);
   return el('figure', {}, frame, el('figcaption', {}, legend, el('p', { class: 'muted small' }, 'Share of the dev examples that pass, when so many distinct calls had been made.')),
-    lazy({ class: 'extra' }, 'As a table', () => dataTable('Score against calls', [['calls', 'num'], ['step', ''], ['score', 'num'], ['what', 'why']], points.map(([calls, step, score, what]) => [calls.toLocaleString('en'), step || 'whole chain', share(score), what]))));
+    lazy({ class: 'extra' }, 'As a table', () => dataTable('Score against calls', [['calls', 'num'], ['step', ''], ['score', 'num'], ['examples', 'num'], ['what', 'why']],
+      points.map(([calls, step, score, what, rows]) => [calls.toLocaleString('en'), step || 'whole chain', share(score), rows, what]))));
 }
 
-function plot(points, names, width) {
-  const height = Math.max(180, Math.min(320, width * 0.5)), left = 44, right = 16, top = 12, bottom = 30;
+function plot(points, names, all, width) {
+  const height = Math.max(180, Math.min(320, width * 0.5)), left = 52, right = 16, top = 12, bottom = 30;
   const most = Math.max(1, ...points.map(([calls]) => calls));
   const x = (calls) => left + ((width - left - right) * calls) / most, y = (score) => height - bottom - (height - bottom - top) * score;
   const ticks = niceTicks(most, width < 500 ? 4 : 7);
@@ -63,11 +67,11 @@ function plot(points, names, width) {
     [0, 0.25, 0.5, 0.75, 1].map((score) => [svg('line', { class: 'grid', x1: left, x2: width - right, y1: y(score), y2: y(score) }), svg('text', { class: 'tick', x: left - 8, y: y(score) + 4, 'text-anchor': 'end' }, `${100 * score} %`)]),
     ticks.map((tick) => svg('text', { class: 'tick', x: x(tick), y: height - 10, 'text-anchor': 'middle' }, tick.toLocaleString('en'))),
     names.map((name, index) => {
-      const own = points.filter((point) => (point[1] || '') === name);
-      const path = own.map(([calls, , score], at) => (at ? `H${x(calls)}V${y(score)}` : `M${x(calls)},${y(score)}`)).join('');
+      const own = points.filter((point) => (point[1] || '') === name), whole = own.filter((point) => point[4] >= all);
+      const path = whole.map(([calls, , score], at) => (at ? `H${x(calls)}V${y(score)}` : `M${x(calls)},${y(score)}`)).join('');
       const ink = INKS[index % INKS.length];
-      return [svg('path', { class: `curve-line ${ink} ${name ? '' : 'whole'}`, d: path }), own.map(([calls, , score, what]) => svg('circle', { class: `dot ${ink}`, cx: x(calls), cy: y(score), r: 4 },
-        svg('title', {}, `${name || 'whole chain'}: ${share(score)} after ${calls.toLocaleString('en')} calls (${what})`)))];
+      return [svg('path', { class: `curve-line ${ink} ${name ? '' : 'whole'}`, d: path }), own.map(([calls, , score, what, rows]) => svg('circle', { class: `dot ${ink} ${rows < all ? 'part' : ''}`, cx: x(calls), cy: y(score), r: rows < all ? 3 : 4 },
+        svg('title', {}, `${name || 'whole chain'}: ${share(score)} of ${plural(rows, 'example')} after ${calls.toLocaleString('en')} calls (${what})`)))];
     }));
 }
 

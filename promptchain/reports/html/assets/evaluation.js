@@ -16,7 +16,7 @@ function evaluationSection(one) {
     el('div', { class: 'hero' },
       el('p', { class: 'score' }, el('span', { class: 'big-number' }, one.score ? share(one.score.value, one.score.n) : NONE), el('span', { class: 'muted' }, one.score ? ` of ${plural(one.score.n, 'example')} pass` : ' nothing could be scored')),
       one.score && el('p', { class: 'muted small' }, bar(one.score, { class: 'bar wide' }), `95 % interval ${range(one.score)}`),
-      el('p', {}, badge(one.passed ? 'passed' : 'failed', one.passed ? 'passed' : one.gate.length ? 'the gate is not met' : one.stopped ? 'stopped' : 'examples failed'))),
+      el('p', {}, badge(one.passed ? 'passed' : 'failed', one.passed ? (one.counts.failed ? 'the gate is met' : 'passed') : one.gate.length ? 'the gate is not met' : one.stopped ? 'stopped' : 'examples failed'))),
     facts([
       ['passed', el('span', { class: 'good-text' }, one.counts.passed.toLocaleString('en'))], ['failed', el('span', { class: one.counts.failed ? 'bad-text' : '' }, one.counts.failed.toLocaleString('en'))],
       ['not scored', one.counts.errors ? one.counts.errors.toLocaleString('en') : null], ['version', one.version], ['models', modelNames(one.models)], ['started', when(one.started)],

@@ -1,6 +1,6 @@
 // The steps of a chain and the lines between them, beside each other where there is room, else below each other.
 
-const NODE = { width: 224, height: 118 }, PLACE = 26, GAP = { layer: 60, item: 20 };
+const WIDEST = 224, NARROWEST = 108, PLACE = 22, GAP = { layer: 60, item: 18 };
 
 // about(id): {state, lines: [text or element], bar, title}. pick(id): what a click on a step does, where it does anything.
 function drawGraph(graph, about, pick) {
@@ -34,8 +34,9 @@ function drawGraph(graph, about, pick) {
 }
 
 function layOut(graph, nodes, board, lines, room) {
-  const beside = graph.layers.length * (NODE.width + GAP.layer) - GAP.layer <= room;
-  const [along, across] = beside ? [NODE.width, NODE.height] : [NODE.height, NODE.width];
+  const beside = graph.layers.length * (WIDEST + GAP.layer) - GAP.layer <= room;
+  const box = beside ? { width: WIDEST, height: 118 } : narrowed(graph.layers, room);
+  const [along, across] = beside ? [box.width, box.height] : [box.height, box.width];
   const layerGap = beside ? GAP.layer : 40;
   const size = (item) => (typeof item === 'string' ? across : PLACE);
   const lengths = graph.layers.map((layer) => layer.reduce((sum, item) => sum + size(item), (layer.length - 1) * GAP.item));
@@ -55,21 +56,30 @@ function layOut(graph, nodes, board, lines, room) {
   fill(lines, { width, height, viewBox: `0 0 ${width} ${height}` }, []);
   for (const [id, item] of nodes) {
     const [x, y] = centre.get(id);
-    Object.assign(item.style, { left: `${x - NODE.width / 2}px`, top: `${y - NODE.height / 2}px`, width: `${NODE.width}px`, height: `${NODE.height}px` });
+    Object.assign(item.style, { left: `${x - box.width / 2}px`, top: `${y - box.height / 2}px`, width: `${box.width}px`, height: `${box.height}px` });
   }
-  lines.replaceChildren(...graph.edges.flatMap((edge) => line(edge, centre, beside)));
+  lines.replaceChildren(...graph.edges.flatMap((edge) => line(edge, centre, beside, box)));
 }
 
-function line(edge, centre, beside) {
+// Below each other steps are as wide as the fullest layer allows, and the narrower the higher.
+function narrowed(layers, room) {
+  const width = Math.min(WIDEST, ...layers.map((layer) => {
+    const steps = layer.filter((item) => typeof item === 'string').length;
+    return (room - (layer.length - 1) * GAP.item - (layer.length - steps) * PLACE) / Math.max(1, steps);
+  }));
+  return width < WIDEST ? { width: Math.max(NARROWEST, Math.floor(width)), height: 142 } : { width, height: 118 };
+}
+
+function line(edge, centre, beside, box) {
   const end = (id, side) => {
     const [x, y] = centre.get(id);
-    return beside ? [x + side * NODE.width / 2, y] : [x, y + side * NODE.height / 2];
+    return beside ? [x + side * box.width / 2, y] : [x, y + side * box.height / 2];
   };
   const target = end(edge.to, -1);
   const tip = beside ? [target[0] - 7, target[1]] : [target[0], target[1] - 7];
   const points = [end(edge.from, 1), ...edge.via.flatMap((place) => {
     const [x, y] = centre.get(place);
-    const half = (beside ? NODE.width : NODE.height) / 2;
+    const half = (beside ? box.width : box.height) / 2;
     return beside ? [[x - half, y], [x + half, y]] : [[x, y - half], [x, y + half]];
   }), tip];
   let path = `M${points[0]}`;

@@ -62,7 +62,7 @@ function stepLine(step, run) {
       (one.turns || []).map(({ call }) => !call.cached && el('span', { class: 'call', style: place(call.started, call.seconds) })),
       (one.tools || []).map((tool) => el('span', { class: 'tool', style: place(tool.started, tool.seconds) })),
     ]));
-  const what = step.items ? plural(step.items.length, 'item') : step.kind;
+  const what = step.items ? plural(step.items.length + (step.left_out || 0), 'item') : step.kind;
   const summary = [
     el('span', { class: 'who' }, mark(step.status), ' ', el('strong', {}, step.name), what && el('span', { class: 'muted' }, ` ${what}`)),
     track,
@@ -90,6 +90,7 @@ function course(step, run) {
     loose(step),
     step.run && inner(step.run),
     step.items && steps(step.items, run),
+    step.left_out && callout('warn', 'Left out:', `${plural(step.left_out, 'item')}, so that this file stays small.`),
     step.reasoning && !step.items && el('section', {}, el('h4', {}, 'Reasoning'), block(step.reasoning)),
     hasValue(step) && el('section', {}, el('h4', {}, 'Value'), step.passages ? passages(step.value) : block(step.value)),
   ];

@@ -15,7 +15,10 @@ function share(value, n) {
 }
 
 const range = (one) => (one ? `${Math.round(100 * one.low)}–${Math.round(100 * one.high)} %` : '');
-const signed = (points) => `${points > 0 ? '+' : points < 0 ? '−' : '±'}${Math.abs(points).toFixed(Math.abs(points) < 10 ? 1 : 0)}`;
+function signed(points) {
+  const size = Math.abs(points).toFixed(Math.abs(points) < 10 ? 1 : 0);
+  return Number(size) ? `${points > 0 ? '+' : '−'}${size.replace('.0', '')}` : '±0';
+}
 
 function dollars(value) {
   if (!known(value)) return '$?';
