@@ -62,7 +62,7 @@ class Demo(Model):
     the calls of tools that lead to it, one a turn."""
 
     inputs: dict[str, Any]
-    calls: tuple[DemoCall, ...] = ()
+    calls: Annotated[tuple[DemoCall, ...], Field(exclude_if=lambda calls: not calls)] = ()
     output: Any
     reasoning: str | None = None
 
