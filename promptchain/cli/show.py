@@ -114,7 +114,6 @@ def _as_json(plan: Plan, step: str | None) -> dict[str, Any]:
 
 
 def _print_chain(plan: Plan, only: str | None, default: str | None, compiled: list[Adopted]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     chain = plan.chain
