@@ -140,7 +140,7 @@ class History:
                 hint = "git remote add origin URL; or give a URL or a path: chain sync ../team.git"
                 raise UsageError("this repository has no remote", hint=hint)
             if "origin" not in names and len(names) > 1:
-                raise UsageError("which remote?", hint=f"chain sync {names[0]}, or one of {', '.join(names[1:])}")
+                raise UsageError("which remote?", hint=f"name one of {', '.join(names)}: chain sync {names[0]}")
             remote = "origin" if "origin" in names else names[0]
         own = self.root / ".promptchain" / "store.git"
         if runs and Path(remote).resolve() == own and own != self.repo.git_dir:

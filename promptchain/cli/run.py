@@ -94,7 +94,7 @@ def run(
             if output is None:
                 raise UsageError(
                     "--batch needs a file to write to",
-                    hint="for example: chain run support --batch rows.jsonl -o out.jsonl",
+                    hint="add -o out.jsonl; for example: chain run support --batch rows.jsonl -o out.jsonl",
                 )
             recorder = Recorder(project, name, chain, any_lock=source)
             at_once = concurrency or project.settings.concurrency
