@@ -139,7 +139,10 @@ def job(
     model = project.models(models).of_lock(chain)
     bound = project.bind(chain, lm, models, approve=approve)  # tells of a missing model
     if not bound.prompts or model is None:
-        raise UsageError(f"the chain '{chain.name}' has no prompt step, so there is nothing to compile")
+        raise UsageError(
+            f"the chain '{chain.name}' has no prompt step, so there is nothing to compile",
+            hint=f"chain show {chain.name}",
+        )
     entry = found.models.get(model)
     chain = chain.model_copy(update={"compile": settings(chain, entry, given)})
     for step in chain.compile.steps:

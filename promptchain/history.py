@@ -77,7 +77,10 @@ class History:
         """The version of a chain that `v7`, `@v7` or `NAME@v7` stands for. Raises UsageError."""
         ref = ref.removeprefix(f"{chain}@").removeprefix("@")  # an alias, v7@ab12cd34, has an @ of its own
         if not ref:
-            raise UsageError("there is no version behind the @", hint=f"{chain}@v7, a label, or {chain}@latest")
+            raise UsageError(
+                "there is no version behind the @",
+                hint=f"{chain}@v7, a label, or {chain}@latest; chain log {chain} lists them",
+            )
         if ref.startswith("git:"):
             hint = f"keep it first, and take what that prints: chain commit {chain}@{ref}"
             raise UsageError(f"'{ref}' is a revision of git, not a version", hint=hint)
@@ -137,7 +140,7 @@ class History:
                 hint = "git remote add origin URL; or give a URL or a path: chain sync ../team.git"
                 raise UsageError("this repository has no remote", hint=hint)
             if "origin" not in names and len(names) > 1:
-                raise UsageError("which remote?", hint=f"one of {', '.join(names)}")
+                raise UsageError("which remote?", hint=f"name one of {', '.join(names)}: chain sync {names[0]}")
             remote = "origin" if "origin" in names else names[0]
         own = self.root / ".promptchain" / "store.git"
         if runs and Path(remote).resolve() == own and own != self.repo.git_dir:

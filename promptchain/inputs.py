@@ -56,7 +56,7 @@ def from_pairs(chain: Chain, pairs: Iterable[str]) -> dict[str, Any]:
                 f"'{pair}' is not of the form name=value", hint='for example -i message="Where is my card?"'
             )
         if name in values:
-            raise UsageError(f"the input '{name}' is given twice")
+            raise UsageError(f"the input '{name}' is given twice", hint=f"give it once: -i {name}=…")
         if text.startswith("@") and len(text) > 1:
             text = _content(Path(text[1:]), text[1:])
         values[name] = coerce(chain, name, text)

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it (128 + SIGINT)."""
@@ -20,6 +21,7 @@ def main() -> None:
     try:
         _take_debug(sys.argv)
         _open_closed_streams()
+        _heed_locale()
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends like Ctrl-C: with records
         from promptchain.cli.app import app
@@ -53,6 +55,18 @@ def _open_closed_streams() -> None:
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123 - for as long as we run
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+
+
+def _heed_locale() -> None:
+    """Python writes UTF-8 where the locale is C (PEP 540), for most terminals take it; one whose user says LC_ALL=C may
+    not. In a pipe it is data, and stays UTF-8."""
+    said = next((os.environ[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if os.environ.get(name)), "")
+    if said in ("C", "POSIX") and not os.environ.get("PYTHONIOENCODING"):
+        from promptchain.cli import output  # noqa: F401 - which says how characters are spelt
+
+        for stream in (sys.stdout, sys.stderr):
+            if stream.isatty() and isinstance(stream, TextIOWrapper):
+                stream.reconfigure(encoding="ascii", errors="promptchain")
 
 
 def _leave(code: int) -> None:

@@ -46,7 +46,7 @@ def _keys(chain: str, *sections: str) -> list[str]:
     try:
         file = next(file for file in _chain_files() if file.stem == chain)
         data = document.read(file).value
-        found = next((data[section] for section in sections if data.get(section)), {})
+        found: Any = next((data[section] for section in sections if data.get(section)), {})
         return [str(key).split("(")[0].rstrip("?") for key in found]
     except (StopIteration, OSError, PromptChainError, AttributeError, TypeError):
         return []

@@ -58,12 +58,12 @@ def join_words(environment: MutableMapping[str, str]) -> str:
     joined: list[str] = []
     place, begun = 0, ""
     for index, word in enumerate(words):
-        glued = index > 1 and (_is_break(word) or (_is_break(words[index - 1]) and bool(word)))
+        glued = index > 1 and (_is_break(word) or (bool(word) and _is_break(words[index - 1])))
         before = joined.pop() if glued else ""
         joined.append(before + word)
         if index == int(number):
             place, begun = len(joined) - 1, before.removesuffix("@")  # which readline takes with what follows
-    environment |= {"COMP_WORDS": "\n".join(joined), "COMP_CWORD": str(place)}
+    environment["COMP_WORDS"], environment["COMP_CWORD"] = "\n".join(joined), str(place)
     return begun
 
 

@@ -46,7 +46,7 @@ def run(project: Project, found: Chains, models: Sequence[str]) -> Comparison:
     finally:
         lm.close()
     if verdict.evaluation.stopped:
-        raise PromptChainError(f"stopped: {verdict.evaluation.stopped}")
+        raise PromptChainError(f"stopped: {verdict.evaluation.stopped}", hint=verdict.evaluation.hint)
     assert verdict.comparison is not None
     return verdict.comparison
 

@@ -37,12 +37,14 @@ def help(
 
       chain help compile
     """
+    from promptchain.cli.app import COMMANDS  # which are all here by now
+
     root = ctx.find_root()
     if not words:
-        _list(root)
+        _list([*COMMANDS])
     elif len(words) == 1 and (file := TOPICS / f"{words[0].lower()}.md").parent == TOPICS and file.is_file():
         _show(file.read_text(encoding="utf-8"))
-        if words[0].lower() in root.command.list_commands(root):
+        if words[0].lower() in COMMANDS:
             say(f"\nOf the command: chain {words[0].lower()} --help")
     else:
         _command(root, words)
@@ -57,12 +59,12 @@ def _title(text: str) -> str:
     return text.partition("\n")[0].removeprefix("# ")
 
 
-def _list(root: Any) -> None:
+def _list(commands: list[str]) -> None:
     say("chain help TOPIC:")
     for name, title in topics().items():
         say_folded(f"  {name.ljust(11)} {title}")
     say("\nchain help COMMAND:")
-    say_folded(f"  {', '.join(root.command.list_commands(root))}")
+    say_folded(f"  {', '.join(commands)}")
 
 
 def _command(root: Any, words: list[str]) -> None:
@@ -101,8 +103,8 @@ _CODE = re.compile(r"`([^`]+)`")
 
 
 def lines(text: str, width: int) -> Iterator[str]:
-    """A topic, folded to so many columns; of Markdown it has a title, paragraphs, lists and blocks of code, which stay as
-    they are."""
+    """A topic, folded to so many columns; of Markdown it has a title, paragraphs, lists, and blocks of code, which stay
+    as they are."""
     inside, waiting = False, ""
     for line in [*text.removeprefix("# ").rstrip().splitlines(), ""]:
         new = not line or line.startswith(("```", "- "))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -18,7 +19,7 @@ from rich.text import Text
 from promptchain import told
 from promptchain.batch import Tally
 from promptchain.cli.dag import draw
-from promptchain.cli.output import console, dollars, next_try, printable, seconds
+from promptchain.cli.output import console, dollars, next_try, printable, seconds, takes_unicode
 from promptchain.events import (
     Event,
     ItemEnded,
@@ -69,7 +70,7 @@ class LiveSteps:
         self._lines = {name: lines for lines, name in draw(plan)}
         self._rows = {name: _Row() for name in self._lines}
         self._current: str | None = None
-        self._spinner = Spinner("dots", style="cyan")
+        self._spinner = _spinner()
         self._console = console(stderr=True)
         self._live = self._new()
 
@@ -213,13 +214,17 @@ def _whole(text: str) -> str:
     return redact(text[: settled(text)])
 
 
+def _spinner() -> Spinner:
+    return Spinner("dots" if takes_unicode(sys.stderr) else "line", style="cyan")
+
+
 class LiveBatch:
     """A context manager whose `update` shows how far a batch is: rows done, failed, their rate and cost."""
 
     def __init__(self) -> None:
         self._tally = Tally()
         self._began = perf_counter()
-        self._spinner = Spinner("dots", style="cyan")
+        self._spinner = _spinner()
         self._live = Live(console=console(stderr=True), refresh_per_second=8, transient=True, get_renderable=self._draw)
 
     def __enter__(self) -> Self:

@@ -38,7 +38,8 @@ def merge_driver(base: Path, ours: Path, theirs: Path) -> int:
         merged = lock.merge(*sides)
         ours.write_text(merged.to_text(name), encoding="utf-8", newline="\n")
     except (OSError, UnicodeDecodeError) as exc:
-        raise PromptChainError(f"the locks cannot be merged: {exc}") from exc
+        hint = "take one side (git checkout --ours -- FILE), then: chain compile NAME"
+        raise PromptChainError(f"the locks cannot be merged: {exc}", hint=hint) from exc
     for model in merged.conflicts:
         warn(f"both sides compiled '{name}' for {model}: keep one of them, or recompile")
     if merged.conflicts:

@@ -6,7 +6,7 @@ import codecs
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-_ASCII = dict(zip("─━│├┼┴╰●·✓✗…→", "-=||+++*.vx.>", strict=True))
+_ASCII = dict(zip("─━│├┼┴╰╸╺●·•✓✗…→–“”≤≥×", '-=||+++--*.*vx.>-""<>x', strict=True))
 
 
 def _spell(error: UnicodeError) -> tuple[str, int]:
@@ -108,8 +108,8 @@ def say_folded(text: str) -> None:
     import shutil
     import textwrap
 
-    width = max(20, shutil.get_terminal_size().columns)
-    for line in textwrap.wrap(text, width, subsequent_indent="    ", break_on_hyphens=False):
+    columns = max(20, shutil.get_terminal_size().columns)
+    for line in textwrap.wrap(text, columns, subsequent_indent="    ", break_on_hyphens=False):
         say(line)
 
 
@@ -233,10 +233,14 @@ def dollars(value: float | None) -> str:
 
 
 def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> None:
-    """Columns on a terminal, tabs in a pipe."""
+    """Columns on a terminal, tabs in a pipe; on a terminal that is too narrow for columns a few lines for each row."""
     if not sys.stdout.isatty():
         for row in rows:
             say("\t".join(row).rstrip("\t"))
+        return
+    if too_narrow([*rows, header] if header else rows):
+        for row in rows:
+            stacked(row, header)
         return
     from rich.table import Table
     from rich.text import Text
@@ -247,6 +251,26 @@ def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> None
     for row in rows:
         drawn.add_row(*(Text(_masked(cell), style={"✓": "green", "✗": "red"}.get(cell, "")) for cell in row))
     console().print(drawn)
+
+
+_READABLE = 12
+"""Columns that a cell needs at most: a text that is longer can go on in the next line."""
+
+
+def too_narrow(rows: Iterable[Sequence[str]]) -> bool:
+    """Whether a terminal has no room for these rows as columns that can be read."""
+    widths = [min(_READABLE, max(map(len, column))) for column in zip(*rows, strict=True)]
+    return sum(widths) + 2 * (len(widths) - 1) > width()
+
+
+def stacked(row: Sequence[str], header: Sequence[str]) -> None:
+    """A row of a table from top to bottom: its first cell, and what the others have to say."""
+    mark, rest = (row[0], row[1:]) if row[0] in ("✓", "✗") else ("", row)
+    say_folded(f"{mark} {rest[0]}".strip())
+    names = [f"{name}: " if name else "" for name in header[len(row) - len(rest) :]] or [""] * len(rest)
+    for name, cell in [*zip(names, rest, strict=True)][1:]:
+        if cell not in ("", "–"):
+            say_folded(f"  {name}{cell}")
 
 
 def when(stamp: str) -> str:

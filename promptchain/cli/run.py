@@ -92,13 +92,19 @@ def run(
 
             _refuse(text=text, pairs=pairs, input=input, json=json, stream=stream, save_run=save_run)
             if output is None:
-                raise UsageError("--batch needs a file to write to", hint="add -o out.jsonl")
+                raise UsageError(
+                    "--batch needs a file to write to",
+                    hint="add -o out.jsonl; for example: chain run support --batch rows.jsonl -o out.jsonl",
+                )
             recorder = Recorder(project, name, chain, any_lock=source)
             at_once = concurrency or project.settings.concurrency
             run_batch(recorder, bound, caller, batch, Path(output), resume, at_once, traced)
             return
         if resume:
-            raise UsageError("--resume goes with --batch")
+            raise UsageError(
+                "--resume goes with --batch",
+                hint="for example: chain run support --batch rows.jsonl -o out.jsonl --resume",
+            )
         values = _inputs(chain, text, pairs or [], input)
         _check_printed(chain, output, bound.plan.outputs, json=json, stream=stream)
         if save_run is not None and save_run.is_dir():
@@ -158,7 +164,10 @@ def stdin_text() -> str:
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        raise InputError(f"standard input is not UTF-8 (byte {exc.start + 1})") from None
+        raise InputError(
+            f"standard input is not UTF-8 (byte {exc.start + 1})",
+            hint="for example: iconv -f latin1 -t utf-8 FILE | chain run …",
+        ) from None
 
 
 def _run_streamed(kept: _Kept, bound: Any, caller: Any, values: dict[str, Any]) -> None:

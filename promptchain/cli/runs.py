@@ -154,7 +154,9 @@ def _since(text: str) -> str:
         else:
             at = datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise UsageError(f"'{text}' is no time", hint="2026-11-24, 2026-11-24T10:30, or 90m, 12h, 7d ago") from None
+        raise UsageError(
+            f"'{text}' is no time", hint="for example: chain runs --since 7d; or 2026-11-24, 2026-11-24T10:30, 90m, 12h"
+        ) from None
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

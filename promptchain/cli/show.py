@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptchain.cli import complete, options
-from promptchain.cli.output import console, on_terminal, print_json, printable, say, style
+from promptchain.cli.output import console, on_terminal, print_json, printable, say, stacked, style, too_narrow
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
     from promptchain.adopted import Adopted
     from promptchain.chain import Chain
     from promptchain.plan import AnyStep, Plan
@@ -110,7 +114,6 @@ def _as_json(plan: Plan, step: str | None) -> dict[str, Any]:
 
 
 def _print_chain(plan: Plan, only: str | None, default: str | None, compiled: list[Adopted]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     chain = plan.chain
@@ -124,19 +127,32 @@ def _print_chain(plan: Plan, only: str | None, default: str | None, compiled: li
             mark = "" if name in chain.input_type.required else "?"
             out.print(Text(f"input: {name}{mark}: {kind.describe()}"))
     drawn = {name: lines for lines, name in _draw(plan)}
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("step", "kind", "model", "output", "modifiers", "says"):
-        table.add_column(title, no_wrap=title in ("step", "kind"), overflow="ellipsis")
-    for name in plan.nodes:
-        if only in (None, name):
-            lines = Text(drawn[name] + " ", style="cyan") + Text(name, style="bold")
-            table.add_row(lines, *(Text(cell) for cell in _row(plan, name)))
-    out.print(table)
+    _print_steps(plan, drawn, only, out)
     if only is None:
         for name, template in plan.outputs.items():
             out.print(Text(f"output: {name} = {' '.join(template.split())}"))
     else:
         _print_source(plan, only)
+
+
+def _print_steps(plan: Plan, drawn: Mapping[str, str], only: str | None, out: Console) -> None:
+    """The steps as a table; from top to bottom where a terminal is too narrow for that."""
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = {name: _row(plan, name) for name in plan.nodes if only in (None, name)}
+    titles = ("step", "kind", "model", "output", "modifiers", "says")
+    if sys.stdout.isatty() and too_narrow([titles, *((f"{drawn[name]} {name}", *row) for name, row in rows.items())]):
+        for name, row in rows.items():
+            stacked((f"{drawn[name]} {name}", *row), titles)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for title in titles:
+        table.add_column(title, no_wrap=title in ("step", "kind"), overflow="ellipsis")
+    for name, row in rows.items():
+        lines = Text(drawn[name] + " ", style="cyan") + Text(name, style="bold")
+        table.add_row(lines, *(Text(cell) for cell in row))
+    out.print(table)
 
 
 def _draw(plan: Plan) -> Any:

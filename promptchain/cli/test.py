@@ -186,4 +186,5 @@ def _to_file(path: Path, text: str, *, append: bool = False) -> None:
         with path.open("a" if append else "w", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(text)
     except OSError as exc:
-        raise PromptChainError(f"cannot be written: {exc.strerror or exc}", where=Where(str(path))) from exc
+        hint = "name another file"
+        raise PromptChainError(f"cannot be written: {exc.strerror or exc}", where=Where(str(path)), hint=hint) from exc

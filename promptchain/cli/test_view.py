@@ -88,11 +88,11 @@ def _show(verdict: Verdict) -> None:
     tries = f", {evaluation.repeat} tries each" if evaluation.repeat > 1 else ""
     models = ", ".join(dict.fromkeys(evaluation.models.values()))
     where = (evaluation.version or evaluation.case.reference) + (f" on {models}" if models else "")
-    say(style(where, "1", sys.stdout) + f": {plural(data.count, 'example')} of {', '.join(data.files)}{tries}")
+    say_folded(style(where, "1", sys.stdout) + f": {plural(data.count, 'example')} of {', '.join(data.files)}{tries}")
     if summary.tries:
         _table([*map(_row, summary.steps), *_last_rows(summary)], ("step", *_COLUMNS))
         for line in _laggard(summary):
-            say(line)
+            say_folded(line)
         if summary.retrieval:
             rows = [(on_terminal(name), mean(own), str(own.n)) for name, own in summary.retrieval.items()]
             _table(rows, ("retrieval", "mean", "examples"))

@@ -37,7 +37,7 @@ def commit(
     from promptchain.project import Project
 
     if message is not None and not message.strip():
-        raise UsageError("the message is empty", hint='-m "Shorter replies"')
+        raise UsageError("the message is empty", hint='for example: chain commit support -m "Shorter replies"')
     project = Project.find()
     version, new = project.keep(name, project.load(name), message and message.strip())
     if json:

@@ -195,7 +195,7 @@ class Repository:
                 raise StoreError("git is not installed", hint=INSTALL) from exc
             except OSError as exc:
                 if last:
-                    raise StoreError(f"git cannot read {self.git_dir}: {exc}") from exc
+                    raise StoreError(f"git cannot read {self.git_dir}: {exc}", hint="chain doctor") from exc
             else:
                 return _text(sha), _text(kind), data
             self._git.clear_cache()
@@ -254,7 +254,9 @@ class Repository:
                 if not ignore.exists():
                     ignore.write_text("*\n")
         except OSError as exc:
-            raise StoreError(f"the store cannot be made in {self.git_dir}: {exc.strerror or exc}") from exc
+            raise StoreError(
+                f"the store cannot be made in {self.git_dir}: {exc.strerror or exc}", hint="chain doctor"
+            ) from exc
         if fresh:
             with self._locked():  # two `git init` at once fail
                 if not self.exists:
@@ -278,7 +280,9 @@ class Repository:
             hint = f"wait for the other promptchain command, or see who holds {self.state / 'lock'}"
             raise StoreError(f"the store has been locked for {LOCK_TIMEOUT:.0f} s", hint=hint) from None
         except OSError as exc:
-            raise StoreError(f"the store cannot be locked: {exc.strerror or exc}: {self.state / 'lock'}") from exc
+            raise StoreError(
+                f"the store cannot be locked: {exc.strerror or exc}: {self.state / 'lock'}", hint="chain doctor"
+            ) from exc
         try:
             yield
         finally:
@@ -298,7 +302,9 @@ class Repository:
             temporary.write_text(fresh + "\n")
             temporary.replace(path)
         except OSError as exc:
-            raise StoreError(f"the store cannot be written: {exc.strerror or exc}: {path}") from exc
+            raise StoreError(
+                f"the store cannot be written: {exc.strerror or exc}: {path}", hint="chain doctor"
+            ) from exc
         return fresh
 
     @property

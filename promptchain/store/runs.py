@@ -88,7 +88,10 @@ class Runs:
         try:
             claim = self.spool.claim(name, ids, ref, path)
         except OSError as exc:
-            raise StoreError(f"the spool cannot be written: {exc.strerror or exc}", hint="free some space") from exc
+            raise StoreError(
+                f"the spool cannot be written: {exc.strerror or exc}",
+                hint="free some space; chain doctor says what else is wrong",
+            ) from exc
         done = self._commit(ids, ref, path)
         claim.unlink(missing_ok=True)
         return done

@@ -74,7 +74,9 @@ class Spool:
         except (FileNotFoundError, ValueError, RecursionError):
             return None
         except OSError as exc:
-            raise StoreError(f"the record {self.path(run_id)} cannot be read: {exc.strerror or exc}") from exc
+            raise StoreError(
+                f"the record {self.path(run_id)} cannot be read: {exc.strerror or exc}", hint="chain doctor"
+            ) from exc
         return found if isinstance(found, dict) and found.get("id") == run_id else None
 
     def set_aside(self, run_id: str) -> None:

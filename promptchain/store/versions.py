@@ -347,7 +347,8 @@ class Versions:
             at = tree.at(now) if now else None
             if expect is not None and (at is None or at.identity != expect.identity):
                 where = f"at v{at.number}" if at else "not set"
-                raise UsageError(f"the label '{name}' is {where}, not at v{expect.number}", hint="somebody moved it")
+                hint = f"somebody moved it; chain log {chain} says what is where"
+                raise UsageError(f"the label '{name}' is {where}, not at v{expect.number}", hint=hint)
             path = f"labels/{name}.json"
             if version is None:
                 if now is None:

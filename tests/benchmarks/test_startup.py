@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.measure import command, in_turn, say
+from tests.cli import compile_kit
+from tests.workspace import Workspace
 
 pytestmark = pytest.mark.benchmark
 
@@ -25,6 +27,41 @@ def test_help_costs_little_more_than_its_libraries() -> None:
     )
     say("chain --help against the import of typer and rich (at most 1.6)", found)
     assert found.ratio <= 1.6
+
+
+def test_a_check_of_fifty_locks_takes_a_second(empty: Workspace) -> None:
+    """Of the whole process, as CI runs it."""
+    compile_kit.project(empty)
+    compile_kit.compiled(empty, "--optimizer", "demos")
+    text, lock = ((empty.root / f"chains/demo.{end}").read_text() for end in ("yaml", "lock.yaml"))
+    for number in range(49):
+        empty.write(f"chains/c{number}.yaml", text)
+        empty.write(f"chains/c{number}.lock.yaml", lock.replace("'demo'", f"'c{number}'"))
+    best = min(command(CHAIN, "compile", "--check", cwd=empty.root) for _ in range(5))
+    say("chain compile --check on 50 locks (at most 1 s)", f"{best:.2f} s")
+    assert best <= 1
+
+
+def test_an_answer_to_the_tab_key_comes_soon(empty: Workspace) -> None:
+    empty.chain()
+    empty.run("run", "demo", "hi")
+    for line in (
+        "chain run ",
+        "chain run demo@",
+        "chain show demo --step ",
+        "chain runs show ",
+        "chain run demo -m op",
+    ):
+        words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_CHAIN_COMPLETE": "complete_bash"}
+        best = min(_timed(empty, words) for _ in range(5))
+        say(f"{line}<Tab> (at most 0.3 s)", f"{best:.2f} s")
+        assert best <= 0.3
+
+
+def _timed(workspace: Workspace, env: dict[str, str]) -> float:
+    start = time.perf_counter()
+    workspace.run(env=env)
+    return time.perf_counter() - start
 
 
 @pytest.mark.model

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_topics_fit(topic: str, width: int) -> None:
     assert "```" not in "".join(lines)
     assert not [line for line in lines if cell_len(line) > width and not line.startswith("    ")]
     assert not [line for line in lines if cell_len(line) > 80 and line.startswith("    ")]
-    assert not any(not one and not other for one, other in zip(lines, lines[1:], strict=False))
+    assert not any(not one and not other for one, other in pairwise(lines))
     words = re.sub(r"```\w*\n|```$|^# ", "", TOPICS[topic]).split()
     assert "\n".join(lines).split() == words, "nothing is lost"
 
