@@ -53,7 +53,7 @@ def run(project: Project, asked: Options) -> tuple[int, dict[str, Any]]:
     if len([word for word in asked.models if not is_of_step(word)]) > 1:
         raise UsageError("a pull request is judged on one model", hint="chain test compares several")
     job = github.job(os.environ)
-    with ci_report.guarded(job):
+    with ci_report.guarded(job, quiet=asked.quiet):
         found = _findings(project, asked, job)
     address = ci_report.publish(project, found, asked, job)
     return found.exit_code, ci_report.data(found, address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,17 +20,24 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def guarded(job: Job) -> Iterator[None]:
-    """While models and code of the project run, nothing that is printed is a command to GitHub."""
+def guarded(job: Job, *, quiet: bool = False) -> Iterator[None]:
+    """While models and code of the project run, nothing that is printed is a command to GitHub.
+
+    Its runner keeps no order between the streams, but of what it has of both it reads stderr first. So this begins on
+    stderr, and ends on stdout, after all that was printed there; on stderr where stdout is for data (quiet)."""
     if not job.actions:
         yield
         return
     word = secrets.token_hex(16)
     note(f"::stop-commands::{word}")
+    sys.stderr.flush()
     try:
         yield
     finally:
-        note(f"::{word}::")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        say(f"::{word}::", sys.stderr if quiet else None)
+        sys.stdout.flush()
 
 
 def publish(project: Project, found: Findings, asked: Options, job: Job) -> str | None:

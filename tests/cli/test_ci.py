@@ -260,9 +260,21 @@ def test_files_of_github_that_cannot_be_written(pull: Pull, github: GitHub) -> N
 
 
 def test_what_a_model_says_is_no_command(pull: Pull, github: GitHub) -> None:
+    """GitHub's runner may read all of stderr before any of stdout."""
+    loud = "import os\n\ndef loud(reply):\n    os.write(1, b'::error::mine\\n')\n    return reply\n"
+    pull.author.write("loud.py", loud)
+    pull.replace("steps:\n", "steps:\n  said: {python: loud:loud, inputs: {reply: '{{ intent }}'}}\n")
     worse(pull)
-    done = pull.run(github=github)
-    first, last = [line for line in done.err.splitlines() if line.startswith("::")]
+    done = pull.start(github=github)
+    assert done.code == 100, done
+    [begins] = [line for line in done.err.splitlines() if line.startswith("::")]
+    lines = done.out.splitlines()
+    at = lines.index(f"::{begins.removeprefix('::stop-commands::')}::")
+    assert set(lines[:at]) == {"::error::mine"}
+    assert lines[at + 1 :]
+    assert all(line.startswith("::error ") for line in lines[at + 1 :])
+    done = pull.start("pull-request", "--json", github=github)
+    first, last = [line for line in done.err.splitlines() if line.startswith("::")]  # stdout is for data
     assert first.removeprefix("::stop-commands::") == last.strip(":")
 
 
