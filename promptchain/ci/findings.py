@@ -128,12 +128,13 @@ class ChainFindings:
 class Findings:
     """All of it. base: what it was compared with; None where there is nothing. error: why it could not be found, or
     anything else that is wrong with the whole. notes: what people should know besides. fork: from one, so that nobody
-    could comment."""
+    could comment. removed: the chains that the base has and this has not."""
 
     chains: tuple[ChainFindings, ...]
     base: Base | None = None
     error: PromptChainError | None = None
     notes: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
     fork: bool = False
     run_url: str | None = None
 

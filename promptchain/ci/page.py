@@ -59,6 +59,8 @@ def headline(findings: Findings) -> str:
         return f"❌ {escaped(findings.error.message)}"
     if len(told) == 1:
         return f"✅ {title(told[0])}"
+    if not findings.chains:
+        return "✅ no chain is left"
     what = "no chain got worse" if any(chain.change for chain in findings.chains) else "all is well"
     return f"✅ {count(len(findings.chains), 'chain')}: {what}"
 

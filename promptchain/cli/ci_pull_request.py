@@ -77,7 +77,8 @@ def _findings(project: Project, asked: Options, job: Job) -> Findings:
                 raise
             error = exc  # the checks that need no base are made all the same
         notes += checkout.warnings
-        chains = _looked_at(project, asked, checkout, base)
+        chains, removed = _looked_at(project, asked, checkout, base)
+        notes += [f"the chain '{name}' is removed" for name in removed]
     if asked.test:
         chains = _tested(project, asked, chains, base)
     return Findings(
@@ -85,6 +86,7 @@ def _findings(project: Project, asked: Options, job: Job) -> Findings:
         base=base,
         error=error,
         notes=tuple(dict.fromkeys(notes)),
+        removed=removed,
         fork=job.pull is not None and job.pull.fork,
         run_url=job.run_url,
     )
@@ -120,25 +122,28 @@ def _base(checkout: Checkout, asked: str | None, job: Job) -> tuple[Base | None,
 # --- files, locks and what changed ------------------------------------------------------------------------------------
 
 
-def _looked_at(project: Project, asked: Options, checkout: Checkout, base: Base | None) -> list[ChainFindings]:
-    """Each chain, checked, its lock looked at, and compared with the base, but not tested. Raises UsageError where
-    there is no chain of a name, or none at all."""
+def _looked_at(
+    project: Project, asked: Options, checkout: Checkout, base: Base | None
+) -> tuple[list[ChainFindings], tuple[str, ...]]:
+    """Each chain, checked, its lock looked at, and compared with the base, but not tested; and the names of those that
+    only the base has. Raises UsageError where there is no chain of a name, or none at all and none before."""
     from promptchain.errors import UsageError
 
     if asked.names:
         files = {project.path(name): name for name in asked.names}
     else:
         files = check.all_files(project)
-    if not files:
-        raise UsageError(f"there are no chains in {project.folder}", hint="write one: chains/NAME.yaml")
     there = checkout.chains_at(base) if base else set()
+    if not files and not there:
+        raise UsageError(f"there are no chains in {project.folder}", hint="write one: chains/NAME.yaml")
     renamed = checkout.renamed(base) if base else {}
     found = []
     for path, reference in files.items():
         result = check.check_one(project, path, reference)
         was = path.stem if path.stem in there else renamed.get(path.stem)
         found.append(_one(project, checkout, base, result, was))
-    return found
+    here = {path.stem for path in files} | set(renamed.values())
+    return found, () if asked.names else tuple(sorted(there - here))
 
 
 def _one(project: Project, checkout: Checkout, base: Base | None, result: Mapping[str, Any], was: str | None) -> Any:

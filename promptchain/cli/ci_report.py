@@ -85,6 +85,7 @@ def data(found: Findings, address: str | None) -> dict[str, Any]:
         "base": found.base and {"commit": found.base.commit, "name": found.base.name},
         "error": found.error and str(found.error),
         "notes": list(found.notes),
+        "removed": list(found.removed),
         "comment": address,
         "chains": [_chain(chain) for chain in found.chains],
     }
@@ -120,7 +121,7 @@ def _comment(found: Findings, asked: Options, job: Job, text: str) -> tuple[str 
         return None, "GITHUB_REPOSITORY does not say where the pull request is"
     if job.token is None:
         return None, "there is no GITHUB_TOKEN to comment with"
-    make = bool(found.told or found.exit_code)  # a change to other files needs no word from us
+    make = bool(found.told or found.removed or found.exit_code)  # a change to other files needs no word from us
     try:
         return put(Api(job.api, job.token), job.repository, job.pull.number, asked.name, text, make=make), None
     except ApiError as exc:

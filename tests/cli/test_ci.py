@@ -139,6 +139,21 @@ def test_a_new_chain_and_a_renamed_one(pull: Pull, github: GitHub) -> None:
     assert "✅ `other` is new, and has no test" in comment
 
 
+@pytest.mark.parametrize("left", [True, False])
+def test_a_chain_that_is_removed_is_told(pull: Pull, github: GitHub, left: bool) -> None:
+    git(pull.author.root, "rm", "--quiet", "chains/demo.yaml")
+    if left:
+        pull.author.chain(OTHER.replace("MODEL", "scripted/other.script.yaml"), name="other", replies=["Hi"])
+    pull.commit()
+    pull.checkout()
+    done = pull.run(github=github)
+    assert done.code == 0, done
+    (comment,) = github.bodies()
+    assert "the chain 'demo' is removed" in comment
+    assert comment.splitlines()[1] == ("## ✅ `other` is new, and has no test" if left else "## ✅ no chain is left")
+    assert "::warning title=chain ci::the chain 'demo' is removed" in done.out
+
+
 def test_without_a_chain_before_there_is_nothing_to_compare(pull: Pull, github: GitHub) -> None:
     text = (pull.author.root / "chains/demo.yaml").read_text()
     pull.author.write("chains/second.yaml", text + "  gate: {min: {chain: 0.9}}\n")
