@@ -92,6 +92,8 @@ def title(chain: ChainFindings) -> str:
             return f"{name} is as good as before: {score}"
         case Kind.PASSED:
             return f"{name} {'is new and ' if chain.new else ''}passes: {_from_to(chain) if chain.change else score}"
+        case Kind.UNTRIED if chain.untested:
+            return f"{name} has no test any more"
         case Kind.UNTRIED:
             return f"{name} {'is new' if chain.new else 'is fine'}, and has no test"
 
@@ -119,6 +121,8 @@ def reasons(chain: ChainFindings) -> list[str]:
         found.append(escaped(str(chain.error), 500))
     if chain.verdict is not None:
         found += _tested(chain, chain.verdict)
+    if chain.tested and not chain.untested:
+        found.append(f"**Its test changed**: {escaped(chain.tested)}.")
     for one in chain.stale:
         why = "; ".join(stale.message for stale in one.stale) or "it is not compiled for this model"
         found.append(f"Stale on {escaped(one.model)}: {escaped(why)}. Mend it with {_code(one.command)}.")

@@ -182,6 +182,11 @@ def _compared(project: Project, checkout: Checkout, base: Base, found: ChainFind
         return replace(found, uncompared=f"{base.name} has a '{was}' that cannot be read: {exc.message}")
     difference = diff.compare(before, chain)
     compiled = diff_lock.compare(lock_before, lock, (before, chain))
+    found = replace(
+        found,
+        tested=ci_prompts.test_changes(checkout, base, (before, chain), difference),
+        untested=before.test is not None and chain.test is None,
+    )
     if not difference and not compiled:
         return found
     shown = document.read(project.root / found.file, found.file)

@@ -102,6 +102,7 @@ def _chain(chain: ChainFindings) -> dict[str, Any]:
         "new": chain.new,
         "was": chain.was,
         "changed": chain.changed,
+        "test_changed": chain.tested,
         "problems": [str(problem) for problem in chain.problems],
         "locked": [one.to_json() for one in chain.locked],
         "error": chain.error and str(chain.error),

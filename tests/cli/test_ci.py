@@ -154,6 +154,44 @@ def test_a_chain_that_is_removed_is_told(pull: Pull, github: GitHub, left: bool)
     assert "::warning title=chain ci::the chain 'demo' is removed" in done.out
 
 
+GATED = f"{compile_kit.CHAIN}  gate: {{min: {{chain: 0.4}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("min: {chain: 0.4}", "min: {chain: 0.1}", "**Its test changed**: test.gate."),
+        ('value: "{{ expected.intent }}"', "value: card", "**Its test changed**: test.assert."),
+        ("output: [card", "assert: [{type: not-contains, value: x}]\n    output: [card", "**Its test changed**: intent.assert."),
+    ],
+)  # fmt: skip
+def test_where_the_ruler_is_another_one_that_is_told(
+    tmp_path: Path, github: GitHub, monkeypatch: pytest.MonkeyPatch, old: str, new: str, told: str
+) -> None:
+    monkeypatch.setenv("PROMPTCHAIN_CACHE_DIR", str(tmp_path / "cache"))
+    pull = Pull(tmp_path, text=GATED)
+    pull.replace(old, new)
+    pull.commit()
+    pull.checkout()
+    assert pull.run(github=github).code == 0
+    assert told in github.bodies()[0]
+
+
+def test_rows_that_went_are_told_and_so_is_a_test_that_did(pull: Pull, github: GitHub) -> None:
+    rows = pull.author.root / "chains/rows.jsonl"
+    rows.write_text("".join(line for line in rows.read_text().splitlines(True) if "odd" not in line))
+    pull.commit()
+    pull.checkout()
+    assert pull.run(github=github).code == 0
+    assert "**Its test changed**: chains/rows.jsonl (+0 −18 lines)." in github.bodies()[0]
+    chain = pull.author.root / "chains/demo.yaml"
+    chain.write_text(chain.read_text().partition("test:")[0])
+    pull.commit()
+    pull.checkout()
+    assert pull.run(github=github).code == 0
+    assert github.bodies()[0].splitlines()[1] == "## ✅ `demo` has no test any more"
+
+
 def test_without_a_chain_before_there_is_nothing_to_compare(pull: Pull, github: GitHub) -> None:
     text = (pull.author.root / "chains/demo.yaml").read_text()
     pull.author.write("chains/second.yaml", text + "  gate: {min: {chain: 0.9}}\n")
@@ -444,7 +482,7 @@ def test_a_lock_that_is_as_it_was_is_not_committed(pull: Pull) -> None:
     before = pull.commit()
     pull.checkout(merge=False)
     done = pull.run("compile", env=manual(pull))
-    assert (done.code, done.out) == (0, "nothing to commit: every lock is as it was\n")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "nothing to commit: every lock is as it was")
     assert git(pull.remote, "rev-parse", pull.branch) == before
     assert "Nothing was stale" in pull.summary.read_text()
 
