@@ -92,10 +92,14 @@ def title(chain: ChainFindings) -> str:
             return f"{name} is as good as before: {score}"
         case Kind.PASSED:
             return f"{name} {'is new and ' if chain.new else ''}passes: {_from_to(chain) if chain.change else score}"
-        case Kind.UNTRIED if chain.untested:
-            return f"{name} has no test any more"
         case Kind.UNTRIED:
-            return f"{name} {'is new' if chain.new else 'is fine'}, and has no test"
+            return f"{name} {_untried(chain)}"
+
+
+def _untried(chain: ChainFindings) -> str:
+    if chain.untested:
+        return "has no test any more"
+    return f"{'is new' if chain.new else 'is fine'}, and has no test"
 
 
 def _code(text: str) -> str:
