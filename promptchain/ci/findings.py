@@ -42,6 +42,7 @@ class ChainFindings:
     in a line; empty where it is as it was. difference: its prompts, line by line as in a diff.
 
     tested: what of its test changed, in a line: assertions, a gate, rows. untested: it had a test before, and has none.
+    skipped: nobody wanted it tested.
     problems: of its file and its lock. locked: how fresh its lock is. verdict: of its test; error: why it could not be
     tested. uncompared: why its test was not compared with the base. where: the first line that changed.
     """
@@ -54,6 +55,7 @@ class ChainFindings:
     difference: tuple[str, ...] = ()
     tested: str = ""
     untested: bool = False
+    skipped: bool = False
     problems: tuple[Problem, ...] = ()
     locked: tuple[Freshness, ...] = ()
     verdict: Verdict | None = field(default=None, repr=False)

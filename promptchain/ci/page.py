@@ -99,7 +99,8 @@ def title(chain: ChainFindings) -> str:
 def _untried(chain: ChainFindings) -> str:
     if chain.untested:
         return "has no test any more"
-    return f"{'is new' if chain.new else 'is fine'}, and has no test"
+    what = "was not tested" if chain.skipped else "has no test"
+    return f"{'is new' if chain.new else 'is fine'}, and {what}"
 
 
 def _code(text: str) -> str:

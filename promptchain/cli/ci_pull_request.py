@@ -81,6 +81,8 @@ def _findings(project: Project, asked: Options, job: Job) -> Findings:
         notes += [f"the chain '{name}' is removed" for name in removed]
     if asked.test:
         chains = _tested(project, asked, chains, base)
+    else:
+        chains = [replace(chain, skipped=True) for chain in chains]
     return Findings(
         chains=tuple(chains),
         base=base,

@@ -196,6 +196,18 @@ def test_rows_that_went_are_told_and_so_is_a_test_that_did(pull: Pull, github: G
     assert github.bodies()[0].splitlines()[1] == "## ✅ `demo` has no test any more"
 
 
+def test_a_push_is_compared_with_what_was_there_before_it(pull: Pull, github: GitHub) -> None:
+    before = git(pull.remote, "rev-parse", "main")
+    worse(pull)
+    event = pull.folder / "push.json"
+    event.write_text(json.dumps({"before": before, "ref": "refs/heads/main"}))
+    push = {"GITHUB_EVENT_NAME": "push", "GITHUB_EVENT_PATH": str(event), "GITHUB_REF": "refs/heads/main"}
+    done = pull.run(github=github, env={**push, "GITHUB_BASE_REF": "", "GITHUB_HEAD_REF": ""})
+    assert done.code == 100, done
+    assert "got worse: 50 % → 31 %" in pull.summary.read_text()
+    assert not github.requests
+
+
 def test_without_a_chain_before_there_is_nothing_to_compare(pull: Pull, github: GitHub) -> None:
     text = (pull.author.root / "chains/demo.yaml").read_text()
     pull.author.write("chains/second.yaml", text + "  gate: {min: {chain: 0.9}}\n")
@@ -394,6 +406,7 @@ def test_no_test_checks_files_and_locks_only(pull: Pull) -> None:
     assert done.code == 0
     assert [chain["evaluation"] for chain in done.json["chains"]] == [None]
     assert done.json["chains"][0]["changed"] == "intent: instructions"
+    assert done.json["headline"] == "✅ `demo` is fine, and was not tested"
 
 
 def test_json_has_all_of_it(pull: Pull, github: GitHub) -> None:
