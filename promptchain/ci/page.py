@@ -151,7 +151,8 @@ def _tested(chain: ChainFindings, verdict: Verdict) -> Iterator[str]:
         said = said if worse else []
         said += [f"{count(better, 'example')} that failed pass{'es' if better == 1 else ''} now"] if better else []
         told = "; ".join(said) or "No example came out differently"
-        yield f"{told}: {points(compared.chain)}." if compared.chain else f"{told}."
+        if said or compared.chain:
+            yield f"{told}: {points(compared.chain)}." if compared.chain else f"{told}."
         if compared.left_out:
             yield f"{count(compared.left_out, 'example')} could not be compared."
     for miss in verdict.misses:

@@ -422,6 +422,10 @@ def test_a_ceiling_that_is_reached(pull: Pull, github: GitHub) -> None:
     done = pull.run("pull-request", "--max-calls", "60", github=github)
     assert done.code == 1, done
     assert "## ❌ `demo`: the test ended early" in github.bodies()[0]
+    done = pull.run("pull-request", "--no-cache", "--max-calls", "3", github=github)
+    assert done.code == 1, done
+    assert "It ended early: " in github.bodies()[0]
+    assert "No example came out differently" not in github.bodies()[0]  # of none that was compared
 
 
 def test_unknown_chains_and_filters_that_match_nothing(pull: Pull, github: GitHub) -> None:
