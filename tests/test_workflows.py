@@ -202,6 +202,21 @@ def test_the_action_compiles_and_pushes(tmp_path: Path) -> None:
     assert pull.outputs["commit"] == git(pull.remote, "rev-parse", pull.branch)
 
 
+def test_the_action_keeps_the_answers_also_of_a_compile_that_ended_early(tmp_path: Path) -> None:
+    pull = Pull(tmp_path)
+    pull.commit()
+    pull.checkout(merge=False)
+    refuses = pull.remote / "hooks/pre-receive"
+    refuses.write_text("#!/bin/sh\nexit 1\n")
+    refuses.chmod(0o755)
+    done = run_action(pull, None, command="compile", chains="demo", branch=pull.branch)
+    assert done.returncode == 1, done
+    assert (tmp_path / "promptchain/cache/responses.db").is_file()
+    assert "new-calls" not in pull.outputs
+    [save] = [step for step in read(ACTION)["runs"]["steps"] if "cache/save@" in step.get("uses", "")]
+    assert save["if"] == "always() && steps.chain.outcome != 'skipped' && steps.chain.outputs.new-calls != '0'"
+
+
 PAGES = {name: (GITHUB.parent / name).read_text() for name in ("README.md", ".github/CI.md")}
 
 

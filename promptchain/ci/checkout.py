@@ -164,6 +164,19 @@ class Checkout:
                 found[file] = list(_hunks(out))
         return found
 
+    def counted(self, base: Base, patterns: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """How many lines came to the files and went since, each file from the project's folder; without those that are
+        as they were. patterns: as of `Path.glob`, from there too."""
+        found: dict[str, tuple[int, int]] = {}
+        for pattern in patterns:
+            with suppress(StoreError):  # one that leads out of the repository
+                words = ("-z", "--numstat", "--no-renames", "--relative", "--no-ext-diff", "--no-textconv", base.commit)
+                for line in self.git("diff", *words, "--", f":(glob){pattern}").split("\0"):
+                    came, went, file = line.split("\t", 2) if line.count("\t") > 1 else ("-", "-", "")
+                    if came.isdecimal() and went.isdecimal():
+                        found[file] = int(came), int(went)
+        return found
+
     # --- a lock on its branch ---------------------------------------------------------------------------------------
 
     def commit_locks(self, files: Sequence[str], message: str) -> str | None:

@@ -41,6 +41,8 @@ class ChainFindings:
     """One chain. was: its name at the base, where it was renamed; new: the base has no such chain. changed: what of it,
     in a line; empty where it is as it was. difference: its prompts, line by line as in a diff.
 
+    tested: what of its test changed, in a line: assertions, a gate, rows. untested: it had a test before, and has none.
+    skipped: nobody wanted it tested.
     problems: of its file and its lock. locked: how fresh its lock is. verdict: of its test; error: why it could not be
     tested. uncompared: why its test was not compared with the base. where: the first line that changed.
     """
@@ -51,6 +53,9 @@ class ChainFindings:
     was: str | None = None
     changed: str = ""
     difference: tuple[str, ...] = ()
+    tested: str = ""
+    untested: bool = False
+    skipped: bool = False
     problems: tuple[Problem, ...] = ()
     locked: tuple[Freshness, ...] = ()
     verdict: Verdict | None = field(default=None, repr=False)
@@ -108,7 +113,7 @@ class ChainFindings:
     def told(self) -> bool:
         """Whether a reviewer has to know of it: it changed, fails, or does otherwise than before."""
         flipped = self.verdict is not None and self.verdict.comparison is not None and self.verdict.comparison.flips
-        return bool(self.exit_code or self.changed or self.new or self.was or self.uncompared or flipped)
+        return bool(self.exit_code or self.changed or self.tested or self.new or self.was or self.uncompared or flipped)
 
     @property
     def suspect(self) -> str | None:
@@ -128,12 +133,13 @@ class ChainFindings:
 class Findings:
     """All of it. base: what it was compared with; None where there is nothing. error: why it could not be found, or
     anything else that is wrong with the whole. notes: what people should know besides. fork: from one, so that nobody
-    could comment."""
+    could comment. removed: the chains that the base has and this has not."""
 
     chains: tuple[ChainFindings, ...]
     base: Base | None = None
     error: PromptChainError | None = None
     notes: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
     fork: bool = False
     run_url: str | None = None
 

@@ -59,6 +59,8 @@ def headline(findings: Findings) -> str:
         return f"❌ {escaped(findings.error.message)}"
     if len(told) == 1:
         return f"✅ {title(told[0])}"
+    if not findings.chains:
+        return "✅ no chain is left"
     what = "no chain got worse" if any(chain.change for chain in findings.chains) else "all is well"
     return f"✅ {count(len(findings.chains), 'chain')}: {what}"
 
@@ -91,7 +93,14 @@ def title(chain: ChainFindings) -> str:
         case Kind.PASSED:
             return f"{name} {'is new and ' if chain.new else ''}passes: {_from_to(chain) if chain.change else score}"
         case Kind.UNTRIED:
-            return f"{name} {'is new' if chain.new else 'is fine'}, and has no test"
+            return f"{name} {_untried(chain)}"
+
+
+def _untried(chain: ChainFindings) -> str:
+    if chain.untested:
+        return "has no test any more"
+    what = "was not tested" if chain.skipped else "has no test"
+    return f"{'is new' if chain.new else 'is fine'}, and {what}"
 
 
 def _code(text: str) -> str:
@@ -117,6 +126,8 @@ def reasons(chain: ChainFindings) -> list[str]:
         found.append(escaped(str(chain.error), 500))
     if chain.verdict is not None:
         found += _tested(chain, chain.verdict)
+    if chain.tested and not chain.untested:
+        found.append(f"**Its test changed**: {escaped(chain.tested)}.")
     for one in chain.stale:
         why = "; ".join(stale.message for stale in one.stale) or "it is not compiled for this model"
         found.append(f"Stale on {escaped(one.model)}: {escaped(why)}. Mend it with {_code(one.command)}.")
@@ -140,7 +151,8 @@ def _tested(chain: ChainFindings, verdict: Verdict) -> Iterator[str]:
         said = said if worse else []
         said += [f"{count(better, 'example')} that failed pass{'es' if better == 1 else ''} now"] if better else []
         told = "; ".join(said) or "No example came out differently"
-        yield f"{told}: {points(compared.chain)}." if compared.chain else f"{told}."
+        if said or compared.chain:
+            yield f"{told}: {points(compared.chain)}." if compared.chain else f"{told}."
         if compared.left_out:
             yield f"{count(compared.left_out, 'example')} could not be compared."
     for miss in verdict.misses:

@@ -66,6 +66,7 @@ def check_one(project: Project, path: Path, reference: str) -> dict[str, Any]:
     from promptchain import told
     from promptchain.errors import InvalidFileError, UsageError
 
+    file = path.relative_to(project.root).as_posix()
     problems: tuple[Problem, ...] = ()
     kinds: dict[str, str] = {}
     try:
@@ -76,10 +77,10 @@ def check_one(project: Project, path: Path, reference: str) -> dict[str, Any]:
     except UsageError as exc:
         from promptchain.errors import Problem, Where
 
-        problems = (Problem(exc.message, Where(path.name), exc.hint),)
+        problems = (Problem(exc.message, Where(file), exc.hint),)
     return {
         "chain": path.stem,
-        "file": path.relative_to(project.root).as_posix(),
+        "file": file,
         "ok": not problems,
         "steps": len(kinds),
         "kinds": kinds,

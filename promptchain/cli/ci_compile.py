@@ -42,7 +42,7 @@ def run(project: Project, asked: Options) -> dict[str, Any]:
     with project.history() as history:
         checkout = Checkout(history.repo, project.root)
         branch = _branch(checkout, asked, job)
-        with ci_report.guarded(job):
+        with ci_report.guarded(job, quiet=asked.quiet):
             results = _compiled(project, asked)
         names = list(dict.fromkeys(result.done.job.chain.name for result in results))
         files = [project.lock_path(name).relative_to(project.root).as_posix() for name in names]

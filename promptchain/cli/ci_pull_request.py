@@ -53,7 +53,7 @@ def run(project: Project, asked: Options) -> tuple[int, dict[str, Any]]:
     if len([word for word in asked.models if not is_of_step(word)]) > 1:
         raise UsageError("a pull request is judged on one model", hint="chain test compares several")
     job = github.job(os.environ)
-    with ci_report.guarded(job):
+    with ci_report.guarded(job, quiet=asked.quiet):
         found = _findings(project, asked, job)
     address = ci_report.publish(project, found, asked, job)
     return found.exit_code, ci_report.data(found, address)
@@ -77,14 +77,18 @@ def _findings(project: Project, asked: Options, job: Job) -> Findings:
                 raise
             error = exc  # the checks that need no base are made all the same
         notes += checkout.warnings
-        chains = _looked_at(project, asked, checkout, base)
+        chains, removed = _looked_at(project, asked, checkout, base)
+        notes += [f"the chain '{name}' is removed" for name in removed]
     if asked.test:
         chains = _tested(project, asked, chains, base)
+    else:
+        chains = [replace(chain, skipped=True) for chain in chains]
     return Findings(
         chains=tuple(chains),
         base=base,
         error=error,
         notes=tuple(dict.fromkeys(notes)),
+        removed=removed,
         fork=job.pull is not None and job.pull.fork,
         run_url=job.run_url,
     )
@@ -120,25 +124,28 @@ def _base(checkout: Checkout, asked: str | None, job: Job) -> tuple[Base | None,
 # --- files, locks and what changed ------------------------------------------------------------------------------------
 
 
-def _looked_at(project: Project, asked: Options, checkout: Checkout, base: Base | None) -> list[ChainFindings]:
-    """Each chain, checked, its lock looked at, and compared with the base, but not tested. Raises UsageError where
-    there is no chain of a name, or none at all."""
+def _looked_at(
+    project: Project, asked: Options, checkout: Checkout, base: Base | None
+) -> tuple[list[ChainFindings], tuple[str, ...]]:
+    """Each chain, checked, its lock looked at, and compared with the base, but not tested; and the names of those that
+    only the base has. Raises UsageError where there is no chain of a name, or none at all and none before."""
     from promptchain.errors import UsageError
 
     if asked.names:
         files = {project.path(name): name for name in asked.names}
     else:
         files = check.all_files(project)
-    if not files:
-        raise UsageError(f"there are no chains in {project.folder}", hint="write one: chains/NAME.yaml")
     there = checkout.chains_at(base) if base else set()
+    if not files and not there:
+        raise UsageError(f"there are no chains in {project.folder}", hint="write one: chains/NAME.yaml")
     renamed = checkout.renamed(base) if base else {}
     found = []
     for path, reference in files.items():
         result = check.check_one(project, path, reference)
         was = path.stem if path.stem in there else renamed.get(path.stem)
         found.append(_one(project, checkout, base, result, was))
-    return found
+    here = {path.stem for path in files} | set(renamed.values())
+    return found, () if asked.names else tuple(sorted(there - here))
 
 
 def _one(project: Project, checkout: Checkout, base: Base | None, result: Mapping[str, Any], was: str | None) -> Any:
@@ -177,6 +184,11 @@ def _compared(project: Project, checkout: Checkout, base: Base, found: ChainFind
         return replace(found, uncompared=f"{base.name} has a '{was}' that cannot be read: {exc.message}")
     difference = diff.compare(before, chain)
     compiled = diff_lock.compare(lock_before, lock, (before, chain))
+    found = replace(
+        found,
+        tested=ci_prompts.test_changes(checkout, base, (before, chain), difference),
+        untested=before.test is not None and chain.test is None,
+    )
     if not difference and not compiled:
         return found
     shown = document.read(project.root / found.file, found.file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,17 +20,24 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def guarded(job: Job) -> Iterator[None]:
-    """While models and code of the project run, nothing that is printed is a command to GitHub."""
+def guarded(job: Job, *, quiet: bool = False) -> Iterator[None]:
+    """While models and code of the project run, nothing that is printed is a command to GitHub.
+
+    Its runner keeps no order between the streams, but of what it has of both it reads stderr first. So this begins on
+    stderr, and ends on stdout, after all that was printed there; on stderr where stdout is for data (quiet)."""
     if not job.actions:
         yield
         return
     word = secrets.token_hex(16)
     note(f"::stop-commands::{word}")
+    sys.stderr.flush()
     try:
         yield
     finally:
-        note(f"::{word}::")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        say(f"::{word}::", sys.stderr if quiet else None)
+        sys.stdout.flush()
 
 
 def publish(project: Project, found: Findings, asked: Options, job: Job) -> str | None:
@@ -77,6 +85,7 @@ def data(found: Findings, address: str | None) -> dict[str, Any]:
         "base": found.base and {"commit": found.base.commit, "name": found.base.name},
         "error": found.error and str(found.error),
         "notes": list(found.notes),
+        "removed": list(found.removed),
         "comment": address,
         "chains": [_chain(chain) for chain in found.chains],
     }
@@ -93,6 +102,7 @@ def _chain(chain: ChainFindings) -> dict[str, Any]:
         "new": chain.new,
         "was": chain.was,
         "changed": chain.changed,
+        "test_changed": chain.tested,
         "problems": [str(problem) for problem in chain.problems],
         "locked": [one.to_json() for one in chain.locked],
         "error": chain.error and str(chain.error),
@@ -112,7 +122,7 @@ def _comment(found: Findings, asked: Options, job: Job, text: str) -> tuple[str 
         return None, "GITHUB_REPOSITORY does not say where the pull request is"
     if job.token is None:
         return None, "there is no GITHUB_TOKEN to comment with"
-    make = bool(found.told or found.exit_code)  # a change to other files needs no word from us
+    make = bool(found.told or found.removed or found.exit_code)  # a change to other files needs no word from us
     try:
         return put(Api(job.api, job.token), job.repository, job.pull.number, asked.name, text, make=make), None
     except ApiError as exc:

@@ -87,7 +87,7 @@ def shown(kind: str, notes: Sequence[Note], limit: int, folder: str) -> list[str
     if limit < 1:
         return []
     rest = len(notes) - (limit - 1)
-    last = Note(f"{count(rest, 'more')}", f"{count(rest, f'more {kind}')}; the test's report has them all")
+    last = Note(f"{rest:,} more", f"{count(rest, f'more {kind}')}; the test's report has them all")
     return [*(_command(kind, note, folder) for note in notes[: limit - 1]), _command(kind, last, folder)]
 
 

@@ -166,4 +166,4 @@ def _workflow(name: str, folder: str, now: Place) -> str:
     if now.text is not None:
         return now.text
     inside = f"    defaults:\n      run:\n        working-directory: {scalar(folder)}\n" if folder else ""
-    return _template("prompts.yml").replace("NAME", name, 1).replace("DEFAULTS", inside, 1)
+    return _template("prompts.yml").replace("NAME", name).replace("DEFAULTS", inside, 1)

@@ -74,7 +74,7 @@ def test_a_name_that_cannot_be_is_a_problem_of_its_file(demo: Workspace) -> None
     demo.write("chains/me@home.yaml", "steps: {a: {prompt: hi}}")
     done = demo.invoke("check")
     assert done.code == 1
-    assert "me@home.yaml: " in done.out
+    assert "chains/me@home.yaml: " in done.out
     assert "'My Chain' cannot be a chain's name" in done.out
     assert "ok chains/demo.yaml: 3 steps" in done.out
 

@@ -139,6 +139,75 @@ def test_a_new_chain_and_a_renamed_one(pull: Pull, github: GitHub) -> None:
     assert "✅ `other` is new, and has no test" in comment
 
 
+@pytest.mark.parametrize("left", [True, False])
+def test_a_chain_that_is_removed_is_told(pull: Pull, github: GitHub, left: bool) -> None:
+    git(pull.author.root, "rm", "--quiet", "chains/demo.yaml")
+    if left:
+        pull.author.chain(OTHER.replace("MODEL", "scripted/other.script.yaml"), name="other", replies=["Hi"])
+    pull.commit()
+    pull.checkout()
+    done = pull.run(github=github)
+    assert done.code == 0, done
+    (comment,) = github.bodies()
+    assert "the chain 'demo' is removed" in comment
+    assert comment.splitlines()[1] == ("## ✅ `other` is new, and has no test" if left else "## ✅ no chain is left")
+    assert "::warning title=chain ci::the chain 'demo' is removed" in done.out
+
+
+GATED = f"{compile_kit.CHAIN}  gate: {{min: {{chain: 0.4}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("min: {chain: 0.4}", "min: {chain: 0.1}", "**Its test changed**: test.gate."),
+        ('value: "{{ expected.intent }}"', "value: card", "**Its test changed**: test.assert."),
+        (
+            "output: [",
+            "assert: [{type: not-contains, value: x}]\n    output: [",
+            "**Its test changed**: intent.assert.",
+        ),
+    ],
+)
+def test_where_the_ruler_is_another_one_that_is_told(
+    tmp_path: Path, github: GitHub, monkeypatch: pytest.MonkeyPatch, old: str, new: str, told: str
+) -> None:
+    monkeypatch.setenv("PROMPTCHAIN_CACHE_DIR", str(tmp_path / "cache"))
+    pull = Pull(tmp_path, text=GATED)
+    pull.replace(old, new)
+    pull.commit()
+    pull.checkout()
+    assert pull.run(github=github).code == 0
+    assert told in github.bodies()[0]
+
+
+def test_rows_that_went_are_told_and_so_is_a_test_that_did(pull: Pull, github: GitHub) -> None:
+    rows = pull.author.root / "chains/rows.jsonl"
+    rows.write_text("".join(line for line in rows.read_text().splitlines(True) if "odd" not in line))
+    pull.commit()
+    pull.checkout()
+    assert pull.run(github=github).code == 0
+    assert "**Its test changed**: chains/rows.jsonl (+0 −18 lines)." in github.bodies()[0]
+    chain = pull.author.root / "chains/demo.yaml"
+    chain.write_text(chain.read_text().partition("test:")[0])
+    pull.commit()
+    pull.checkout()
+    assert pull.run(github=github).code == 0
+    assert github.bodies()[0].splitlines()[1] == "## ✅ `demo` has no test any more"
+
+
+def test_a_push_is_compared_with_what_was_there_before_it(pull: Pull, github: GitHub) -> None:
+    before = git(pull.remote, "rev-parse", "main")
+    worse(pull)
+    event = pull.folder / "push.json"
+    event.write_text(json.dumps({"before": before, "ref": "refs/heads/main"}))
+    push = {"GITHUB_EVENT_NAME": "push", "GITHUB_EVENT_PATH": str(event), "GITHUB_REF": "refs/heads/main"}
+    done = pull.run(github=github, env={**push, "GITHUB_BASE_REF": "", "GITHUB_HEAD_REF": ""})
+    assert done.code == 100, done
+    assert "got worse: 50 % → 31 %" in pull.summary.read_text()
+    assert not github.requests
+
+
 def test_without_a_chain_before_there_is_nothing_to_compare(pull: Pull, github: GitHub) -> None:
     text = (pull.author.root / "chains/demo.yaml").read_text()
     pull.author.write("chains/second.yaml", text + "  gate: {min: {chain: 0.9}}\n")
@@ -260,9 +329,21 @@ def test_files_of_github_that_cannot_be_written(pull: Pull, github: GitHub) -> N
 
 
 def test_what_a_model_says_is_no_command(pull: Pull, github: GitHub) -> None:
+    """GitHub's runner may read all of stderr before any of stdout."""
+    loud = "import os\n\ndef loud(reply):\n    os.write(1, b'::error::mine\\n')\n    return reply\n"
+    pull.author.write("loud.py", loud)
+    pull.replace("steps:\n", "steps:\n  said: {python: loud:loud, inputs: {reply: '{{ intent }}'}}\n")
     worse(pull)
-    done = pull.run(github=github)
-    first, last = [line for line in done.err.splitlines() if line.startswith("::")]
+    done = pull.start(github=github)
+    assert done.code == 100, done
+    [begins] = [line for line in done.err.splitlines() if line.startswith("::")]
+    lines = done.out.splitlines()
+    at = lines.index(f"::{begins.removeprefix('::stop-commands::')}::")
+    assert set(lines[:at]) == {"::error::mine"}
+    assert lines[at + 1 :]
+    assert all(line.startswith("::error ") for line in lines[at + 1 :])
+    done = pull.start("pull-request", "--json", github=github)
+    first, last = [line for line in done.err.splitlines() if line.startswith("::")]  # stdout is for data
     assert first.removeprefix("::stop-commands::") == last.strip(":")
 
 
@@ -325,6 +406,7 @@ def test_no_test_checks_files_and_locks_only(pull: Pull) -> None:
     assert done.code == 0
     assert [chain["evaluation"] for chain in done.json["chains"]] == [None]
     assert done.json["chains"][0]["changed"] == "intent: instructions"
+    assert done.json["headline"] == "✅ `demo` is fine, and was not tested"
 
 
 def test_json_has_all_of_it(pull: Pull, github: GitHub) -> None:
@@ -340,6 +422,10 @@ def test_a_ceiling_that_is_reached(pull: Pull, github: GitHub) -> None:
     done = pull.run("pull-request", "--max-calls", "60", github=github)
     assert done.code == 1, done
     assert "## ❌ `demo`: the test ended early" in github.bodies()[0]
+    done = pull.run("pull-request", "--no-cache", "--max-calls", "3", github=github)
+    assert done.code == 1, done
+    assert "It ended early: " in github.bodies()[0]
+    assert "No example came out differently" not in github.bodies()[0]  # of none that was compared
 
 
 def test_unknown_chains_and_filters_that_match_nothing(pull: Pull, github: GitHub) -> None:
@@ -417,7 +503,7 @@ def test_a_lock_that_is_as_it_was_is_not_committed(pull: Pull) -> None:
     before = pull.commit()
     pull.checkout(merge=False)
     done = pull.run("compile", env=manual(pull))
-    assert (done.code, done.out) == (0, "nothing to commit: every lock is as it was\n")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "nothing to commit: every lock is as it was")
     assert git(pull.remote, "rev-parse", pull.branch) == before
     assert "Nothing was stale" in pull.summary.read_text()
 

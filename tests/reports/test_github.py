@@ -100,6 +100,7 @@ def test_the_last_of_each_kind_counts_the_rest(limit: int, expected: int) -> Non
         own = [each for each in said if each[0] == kind]
         assert len(own) == expected
         if own:
+            assert own[-1][1]["title"] == f"{number - limit + 1} more"
             assert own[-1][2].startswith(f"{number - limit + 1} more {kind}s;")
 
 
