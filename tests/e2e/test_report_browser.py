@@ -191,6 +191,10 @@ def test_what_a_screen_reader_is_told(tested: Browser) -> None:
     ids = tested.run("[...document.querySelectorAll('[id]')].map((one) => one.id)")
     assert len(ids) == len(set(ids))
     assert "after intent" in tested.run("document.querySelector('.graph').textContent")
+    toggles = "[...document.querySelectorAll('.toggle')].map((one) => one.getAttribute('aria-labelledby').split(' ')"
+    told = tested.run(f"{toggles}.map((id) => document.getElementById(id).textContent).join(' '))")
+    assert told[0] == "Details row-00000"
+    assert len(set(told)) == len(told)
 
 
 def test_the_theme_is_toggled_and_kept(tested: Browser) -> None:
