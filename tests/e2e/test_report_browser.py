@@ -246,7 +246,9 @@ def test_what_is_not_seen_is_shown_by_its_code(tmp_path: Path, browser: Browser,
     )
     assert len(codes) > 2
     assert set(codes) == {f'"{shown}"'}
-    apart = "[...document.querySelectorAll('main .unseen')].every((one) => getComputedStyle(one).unicodeBidi === 'isolate')"
+    apart = (
+        "[...document.querySelectorAll('main .unseen')].every((one) => getComputedStyle(one).unicodeBidi === 'isolate')"
+    )
     assert browser.run(apart)
 
 
