@@ -106,7 +106,7 @@ class Project:
             if SLUG.fullmatch(reference) and path.is_file():
                 return path
         if not self.folder.is_dir():
-            hint = "go to the project's folder, or begin one here: chain init"
+            hint = f"go to the project's folder, or write {CHAINS}/{reference}.yaml; chain init makes an example"
             raise UsageError(f"there is no folder {CHAINS}/ here or above", hint=hint)
         if reference in self.names():
             hint = "rename it: small letters, digits, - and _, at most 64, beginning with a letter or digit"

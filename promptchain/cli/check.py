@@ -40,7 +40,7 @@ def check(
     project = Project.find()
     files = {project.path(name): name for name in names} if names else all_files(project)
     if not files:
-        hint = "write one: chains/NAME.yaml, with a step that has a prompt; chain help chain-file"
+        hint = "write one: chains/NAME.yaml, with a step that has a prompt; chain init makes an example"
         if not project.folder.is_dir():
             raise UsageError("there is no folder chains/ here or above", hint="go to the project's folder, or " + hint)
         raise UsageError(f"there are no chains in {project.folder}", hint=hint)

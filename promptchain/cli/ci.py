@@ -14,8 +14,9 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
-    help="Judge a pull request, and commit what is compiled for it: for GitHub Actions, and for any other CI.\n\n"
-    "Examples:\n\n  chain ci pull-request --base origin/main\n\n  chain ci compile --branch prompts",
+    help="""Judge a pull request, and commit what is compiled for it: for GitHub Actions, and for any other CI.
+
+    Example: chain ci pull-request --base origin/main""",
 )
 
 Names = Annotated[

@@ -154,9 +154,33 @@ def runs(incomplete: str) -> list[str]:
     return [word for word in ("last", *found) if word.startswith(incomplete)]
 
 
+def sides(ctx: Any, incomplete: str) -> list[str]:
+    """Chains and versions; after a first one also the labels and versions of its chain, without its name."""
+    own = refs(ctx, incomplete) if "@" not in incomplete and _chain_of(ctx) else []
+    return [*versions(incomplete), *own]
+
+
 def reported(incomplete: str) -> list[str]:
-    """What a report may be of: chains and versions, then runs."""
-    return [*versions(incomplete), *([] if "@" in incomplete else runs(incomplete))]
+    """What a report may be of: chains and versions, then runs; once an id is begun, evaluations and compiles too."""
+    if "@" in incomplete:
+        return versions(incomplete)
+    tried = _tried(incomplete) if incomplete[:1].isdigit() else []
+    return [*versions(incomplete), *runs(incomplete), *tried]
+
+
+def _tried(begun: str) -> list[str]:
+    """The ids of evaluations and compiles, the newest first."""
+    try:
+        from promptchain.history import History
+
+        with History.find() as history:
+            names, kept = history.versions.chains(), history.evaluations
+            tests = [one for name in names for own in kept.summaries(name).values() for one in own]
+            compiles = [one for name in names for one in kept.compiles(name)]
+            found = {str(one["id"]) for one in (*tests, *compiles)}
+    except (OSError, PromptChainError):
+        return []
+    return sorted((word for word in found if word.startswith(begun)), reverse=True)[:_MOST]
 
 
 def _chain_of(ctx: Any) -> str:

@@ -27,7 +27,7 @@ def diff(
             metavar="A [B]",
             help="What to compare: chains (NAME, NAME@v7, NAME@label, NAME@git:REV, a file), or two runs."
             " Without B, the work tree.",
-            autocompletion=complete.versions,
+            autocompletion=complete.sides,
         ),
     ],
     rendered: Annotated[

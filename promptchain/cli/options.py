@@ -43,7 +43,7 @@ Models = Annotated[
         "-m",
         "--model",
         metavar="[STEP=]MODEL",
-        help="A litellm model string, local/… or scripted/FILE, for steps without their own or one step."
+        help="A litellm model string, local/FILE or scripted/FILE, for steps without their own or one step."
         "  [env var: PROMPTCHAIN_MODEL]",
         autocompletion=complete.step_models,
     ),

@@ -140,7 +140,7 @@ def print_outputs(outputs: Mapping[str, Any]) -> None:
         return
     for name, value in outputs.items():
         head, colon, rest = _yaml({name: value}).partition(":")
-        say(style(head + colon, "1", sys.stdout) + rest, exact=True)
+        say(style(head + colon, "1", sys.stdout) + on_terminal(rest), exact=True)
 
 
 def _yaml(data: Mapping[str, Any]) -> str:

@@ -36,7 +36,8 @@ def sections(project: Project, words: Sequence[str]) -> list[dict[str, Any]]:
     compared. Raises UsageError, InvalidFileError, PromptChainError."""
     names = project.names()
     if not words and not names:
-        raise UsageError("there is nothing to report on", hint="write chains/NAME.yaml, or go to the project's folder")
+        hint = "go to the project's folder, or write chains/NAME.yaml; chain init makes an example"
+        raise UsageError("there is nothing to report on", hint=hint)
     with project.history() as history:
         finder = _Finder(project, history, set(names))
         found = [finder.section(word) for word in words] or [*finder.all(names)]
@@ -84,7 +85,7 @@ class _Finder:
         if word in self._history.versions.chains():
             return self._chain(f"{word}@latest")
         nearest = known_or_nearest(word, self._names, "chains")
-        hint = f"{nearest}; chain runs lists runs, chain log evaluations"
+        hint = f"{nearest}; chain runs lists runs, chain log NAME --json evaluations"
         raise UsageError(f"there is no chain, run, evaluation or compile '{word}'", hint=hint)
 
     def all(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -69,6 +69,9 @@ def names(project: Project, names: list[str]) -> list[str]:
     if names:
         return names
     found = [name for name in project.names() if project.load(name).test is not None]
+    if not found and not project.names():
+        hint = "go to the project's folder, or write chains/NAME.yaml; chain init makes an example"
+        raise UsageError("there are no chains here", hint=hint)
     if not found:
         hint = "test: {dataset: rows.jsonl, assert: [{type: contains, value: card}]}"
         raise UsageError("no chain here has a `test:`", hint=hint)

@@ -172,12 +172,12 @@ def _failures(evaluation: Evaluation) -> None:
         say(style(f"failed: {len(failed)}{more}", "1", sys.stdout))
     for result in sorted(failed.values(), key=lambda result: (-times[result.id], result.score or 0.0))[:MOST]:
         tries = f"  ({times[result.id]} of {evaluation.repeat} tries)" if evaluation.repeat > 1 else ""
-        say_folded(f"  {result.id}  {result.where}  {_why(result)}{tries}")
+        say_folded(f"  {on_terminal(result.id)}  {result.where}  {_why(result)}{tries}")
     if lost:
         more = f", the first {MOST}" if len(lost) > MOST else ""
         say(style(f"not scored: {len(lost)}{more}", "1", sys.stdout))
     for result in list(lost.values())[:MOST]:
-        say_folded(f"  {result.id}  {result.where}  {_one_line(result.problem or '')}")
+        say_folded(f"  {on_terminal(result.id)}  {result.where}  {_one_line(result.problem or '')}")
 
 
 def _why(result: ExampleResult) -> str:
@@ -211,9 +211,8 @@ def _comparison(compared: Comparison) -> None:
             say(f"  {on_terminal(name)}: {change(measure)} ({measure.better} better, {measure.worse} worse)")
     for title, flips in (("now fail", compared.worse), ("now pass", compared.better)):
         if flips:
-            say_folded(
-                f"  {title}: {_some([flip.id + (f' ({flip.first})' if flip.first else '') for flip in flips], 20)}"
-            )
+            names = [on_terminal(flip.id) + (f" ({flip.first})" if flip.first else "") for flip in flips]
+            say_folded(f"  {title}: {_some(names, 20)}")
     if compared.left_out:
         say(f"  {plural(compared.left_out, 'example')} could not be scored on both sides")
 

@@ -46,6 +46,14 @@ def test_without_a_chains_folder_the_error_says_where_to_put_one(empty: Workspac
     assert done.code in (1, 2)
     assert "there is no folder chains/ here or above" in done.err + done.out
     assert "write chains/demo.yaml" in done.err + done.out
+    assert "chain init" in done.err + done.out
+
+
+@pytest.mark.parametrize("words", [["check"], ["test"], ["report"]])
+def test_without_chains_the_error_says_how_to_begin(empty: Workspace, words: list[str]) -> None:
+    done = empty.invoke(*words)
+    assert done.code == 2
+    assert "chain init makes an example" in done.err
 
 
 def test_version_and_help_are_data(demo: Workspace) -> None:

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from promptchain.cli import complete
+from tests.cli import compile_kit
+from tests.cli.git_kit import make_repo
 from tests.workspace import DEMO, Workspace
 
 
@@ -70,6 +72,9 @@ def test_each_shell_is_offered_what_fits(demo: Workspace, shell: str, line: str,
         ("chain rollback demo v1 --label ", ["beta", "production"]),
         ("chain diff demo@v", ["demo@v2", "demo@v1"]),
         ("chain diff demo@v1 demo@v", ["demo@v2", "demo@v1"]),
+        ("chain diff demo@v1 v", ["v2", "v1"]),
+        ("chain diff demo p", ["production"]),
+        ("chain diff v", []),
         ("chain diff demo@v1 v2 --step d", ["draft"]),
         ("chain log d", ["demo"]),
         ("chain runs --chain demo@b", ["demo@beta"]),
@@ -90,6 +95,22 @@ def test_the_newest_runs_are_offered(kept: Workspace) -> None:
     for command in ("runs show", "replay"):
         assert ask(kept, "bash", f"chain {command} ") == ["last", *ids]
         assert ask(kept, "bash", f"chain {command} {ids[1][:-1]}") == [ids[1]]
+
+
+def test_what_a_report_is_of_is_offered(empty: Workspace) -> None:
+    compile_kit.dataset(empty, compile_kit.rows())
+    empty.chain(compile_kit.CHAIN.replace("MODEL", "scripted/comp.script.yaml"), name="comp", replies=compile_kit.MODEL)
+    make_repo(empty.root)
+    empty.run("test", "comp")
+    assert empty.run("compile", "comp", "--optimizer", "demos").code == 0
+    run = empty.invoke("run", "comp", "easy", "--json").json["id"]
+    offered = ask(empty, "bash", "chain report 0")
+    assert run in offered
+    others = [id for id in offered if id != run]
+    kinds = {empty.invoke("report", id, "--json").json["sections"][0]["kind"] for id in others}
+    assert kinds == {"evaluation", "compile"}
+    assert ask(empty, "bash", f"chain report {others[0]}") == [others[0]]
+    assert ask(empty, "bash", "chain report ") == ["comp", "last", run]
 
 
 @pytest.fixture

@@ -52,6 +52,13 @@ def test_every_command_has_an_example() -> None:
         assert f"chain {words}" in examples[0], words
 
 
+def test_help_is_for_every_terminal() -> None:
+    """click writes UTF-8 even to a terminal of ASCII, where a topic is spelt out."""
+    for words, command in commands().items():
+        told = [command.help, *(getattr(param, "help", None) or "" for param in command.params)]
+        assert "".join(told).isascii(), words
+
+
 @pytest.mark.parametrize("topic", TOPICS)
 @pytest.mark.parametrize("width", [40, 80])
 def test_topics_fit(topic: str, width: int) -> None:

@@ -176,3 +176,25 @@ def _to_windows(path: Path) -> None:
 def _said(project: Workspace, command: str) -> tuple[int, str]:
     done = project.run(*command.split())
     return done.code, re.sub(r" *[\d.]+ m?s\b|@v\d+", "", done.out)
+
+
+def test_data_does_not_command_a_terminal(empty: Workspace) -> None:
+    """Neither the ids of rows, nor outputs: no control character, and none that turns the text around."""
+    hostile = "\x1b]0;title\x07\u202egnp"
+    compile_kit.dataset(empty, [{"id": f"{hostile}{word}", "text": word, "expected": "x"} for word in ("one", "two")])
+    chain = """
+model: MODEL
+inputs: {text: string}
+steps:
+  a: {prompt: "{{ text }}"}
+  b: {prompt: "{{ a }}", needs: [a]}
+outputs: {a: "{{ a }}", b: "{{ b }}"}
+test: {dataset: DATA, assert: [{step: a, type: equals, value: "{{ expected }}"}]}
+"""
+    data = next(empty.root.rglob("*.jsonl")).relative_to(empty.root / "chains")
+    empty.chain(chain.replace("DATA", str(data)), name="odd", replies=[{"always": True, "reply": hostile}])
+    empty.chain(chain.replace("DATA", str(data)), name="even", replies=[{"always": True, "reply": "x"}])
+    for line in ("test odd", "test even --compare scripted/odd.script.yaml", "run odd hi"):
+        said = ESCAPE.sub("", on_terminal(empty, line, 80, CI="1", NO_COLOR="1").out)
+        assert "gnp" in said, (line, said)
+        assert not re.search(r"[^\S \n]|[\x00-\x09\x0b-\x1f\x7f\u202e]", said), (line, said)

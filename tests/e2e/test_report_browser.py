@@ -191,6 +191,10 @@ def test_what_a_screen_reader_is_told(tested: Browser) -> None:
     ids = tested.run("[...document.querySelectorAll('[id]')].map((one) => one.id)")
     assert len(ids) == len(set(ids))
     assert "after intent" in tested.run("document.querySelector('.graph').textContent")
+    toggles = "[...document.querySelectorAll('.toggle')].map((one) => one.getAttribute('aria-labelledby').split(' ')"
+    told = tested.run(f"{toggles}.map((id) => document.getElementById(id).textContent).join(' '))")
+    assert told[0] == "Details row-00000"
+    assert len(set(told)) == len(told)
 
 
 def test_the_theme_is_toggled_and_kept(tested: Browser) -> None:
@@ -226,6 +230,40 @@ def test_what_is_hostile_stays_text(tmp_path: Path, browser: Browser, words: str
     assert browser.run("window.hacked") is None
     assert browser.run("document.querySelectorAll('main script, main img, main iframe, main style').length") == 0
     assert browser.run("document.scripts.length") == 2
+
+
+@pytest.mark.parametrize(
+    ("hidden", "shown"), [("\u202e", "U+202E"), ("\u200b", "U+200B"), ("\U000e0068\U000e0069", "tags: hi")]
+)
+def test_what_is_not_seen_is_shown_by_its_code(tmp_path: Path, browser: Browser, hidden: str, shown: str) -> None:
+    """What a model reads is not hidden from people; what is copied stays the text."""
+    words = f"before{hidden}after"
+    browser.open(written(tmp_path / "report.html", page_of(kit.hostile(words), title=words)))
+    assert browser.run("document.querySelector('h1').textContent") == words
+    browser.run("document.querySelectorAll('.toggle').forEach((one) => one.click())")
+    codes = browser.run(
+        "[...document.querySelectorAll('main .unseen')].map((one) => getComputedStyle(one, '::before').content)"
+    )
+    assert len(codes) > 2
+    assert set(codes) == {f'"{shown}"'}
+    apart = (
+        "[...document.querySelectorAll('main .unseen')].every((one) => getComputedStyle(one).unicodeBidi === 'isolate')"
+    )
+    assert browser.run(apart)
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_long_names_push_no_column_out(tmp_path: Path, browser: Browser, width: int) -> None:
+    long = "a_step_with_a_name_that_goes_on_and_on_and_has_no_end_at_all"
+    result = kit.result("row" * 200, State.FAILED, step=kit.STEPS[0], line=1)
+    made = page_of(kit.verdict([result])).replace(f'"{kit.STEPS[0]}"', f'"{long}"')
+    browser.size(width, 900)
+    browser.open(written(tmp_path / "report.html", made))
+    browser.run("document.querySelector('.examples .toggle').click()")
+    tables = "[...document.querySelectorAll('.scroll')].map((one) => one.scrollWidth - one.clientWidth)"
+    assert max(browser.run(tables)) <= 0
+    assert browser.run(f"{SHOWN}.querySelector('tr.row').offsetHeight") < 200
+    assert "row" * 200 in browser.run("document.querySelector('.detail').textContent")
 
 
 def test_the_policy_holds_where_markup_got_in(tmp_path: Path, browser: Browser) -> None:

@@ -6,7 +6,7 @@ function compileSection(one) {
     el('div', { class: 'hero' },
       test ? el('p', { class: 'score' }, el('span', { class: 'big-number' }, share(test.before, test.examples)), el('span', { class: 'arrow-to', 'aria-label': 'to' }, ' → '), el('span', { class: `big-number ${test.after > test.before ? 'good-text' : ''}` }, share(test.after, test.examples)),
         el('span', { class: 'muted' }, ` of ${plural(test.examples, 'held-out example')} pass`)) : null,
-      test && known(test.p) && el('p', { class: 'muted small' }, `${test.better} better, ${test.worse} worse; ${signed(100 * test.low)} to ${signed(100 * test.high)} points (95 %), p = ${test.p.toPrecision(2)}`),
+      test && known(test.p) && el('p', { class: 'muted small' }, `${test.better} better, ${test.worse} worse; ${signed(100 * test.low)} to ${signed(100 * test.high)} points (95 %), ${byChance(test.p)}`),
       el('p', {}, one.kept ? badge('kept', `the words of the chain file were kept: ${one.kept}`) : badge('passed', 'adopted'))),
     facts([
       ['model', one.model], ['version', one.version], ['started', course && when(course.started)], ['took', course && seconds(course.seconds)], ['calls', one.spent.calls.toLocaleString('en')], ['tokens', one.spent.tokens.toLocaleString('en')], ['cost', dollars(one.spent.cost)],

@@ -13,7 +13,24 @@ function fill(node, attributes, children) {
   return node;
 }
 
-const el = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
+const el = (tag, attributes, ...children) =>
+  fill(document.createElement(tag), attributes, children.flat(4).map((child) => (typeof child === 'string' ? seen(child) : child)));
+
+// What a reader does not see and a model reads, or what turns the text after it around: shown by its code. The text
+// that is copied stays what it was. Tag characters (Unicode 15.0, 23.9) are an invisible copy of ASCII.
+const UNSEEN = /([\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069]|[\u{e0000}-\u{e007f}]+)/u;
+
+function seen(text) {
+  if (!UNSEEN.test(text)) return [text];
+  return text.split(UNSEEN).map((piece, index) => (index % 2
+    ? fill(document.createElement('span'), { class: 'unseen', 'data-code': codeOf(piece), title: 'not seen, but in the text' }, [piece]) : piece));
+}
+
+function codeOf(piece) {
+  const codes = [...piece].map((char) => char.codePointAt(0));
+  if (codes[0] < 0xe0000) return `U+${codes[0].toString(16).toUpperCase()}`;
+  return `tags: ${codes.map((code) => String.fromCharCode(code - 0xe0000)).join('')}`;
+}
 
 const svg = (tag, attributes, ...children) =>
   fill(document.createElementNS('http://www.w3.org/2000/svg', tag), attributes, children);

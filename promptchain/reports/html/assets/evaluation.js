@@ -67,9 +67,9 @@ function comparison(one) {
   return el('section', { class: 'comparison' },
     el('h3', {}, 'Compared with ', one.before),
     chain && el('p', { class: 'score' }, el('span', { class: `big-number ${chain.difference < 0 ? 'bad-text' : chain.difference > 0 ? 'good-text' : ''}` }, signed(100 * chain.difference)),
-      el('span', { class: 'muted' }, ` points (95 %: ${signed(100 * chain.low)} to ${signed(100 * chain.high)}, p = ${chain.p.toPrecision(2)}), ${worse.length} worse and ${better.length} better of ${plural(chain.n, 'example')}`)),
+      el('span', { class: 'muted' }, ` points (95 %: ${signed(100 * chain.low)} to ${signed(100 * chain.high)}, ${byChance(chain.p)}), ${worse.length} worse and ${better.length} better of ${plural(chain.n, 'example')}`)),
     steps.length > 0 && dataTable('Difference by step', [['step', ''], ['points', 'num'], ['95 %', 'num'], ['p', 'num'], ['worse', 'num'], ['better', 'num']],
-      steps.map(([name, step]) => [name, signed(100 * step.difference), `${signed(100 * step.low)} to ${signed(100 * step.high)}`, step.p.toPrecision(2), step.worse, step.better])),
+      steps.map(([name, step]) => [name, signed(100 * step.difference), `${signed(100 * step.low)} to ${signed(100 * step.high)}`, chance(step.p), step.worse, step.better])),
     one.left_out > 0 && el('p', { class: 'muted small' }, `${plural(one.left_out, 'example')} could not be scored on both sides.`),
     one.flipped.length ? flips(one, worse, better) : el('p', { class: 'muted' }, 'No example flipped.'));
 }
@@ -77,8 +77,8 @@ function comparison(one) {
 function flips(one, worse, better) {
   const columns = [
     { name: 'now', kind: 'state', cell: (flip) => badge(flip.better ? 'passed' : 'failed', flip.better ? 'passes' : 'fails'), sort: (flip) => Number(flip.better) },
-    { name: 'example', kind: 'id', cell: (flip) => flip.id, sort: (flip) => flip.id },
-    { name: 'failed at', kind: '', cell: (flip) => flip.first || 'outputs', sort: (flip) => flip.first },
+    { name: 'example', kind: 'id', cell: (flip) => el('span', { class: 'clamped' }, flip.id), sort: (flip) => flip.id },
+    { name: 'failed at', kind: 'narrow', cell: (flip) => flip.first || 'outputs', sort: (flip) => flip.first },
     ...(one.flipped.some((flip) => flip.why.length) ? [{ name: 'why it failed', kind: 'why wide', cell: (flip) => flip.why.join('; ') }] : []),
   ];
   const filter = { label: 'Which way', choices: [['', 'All', one.flipped.length], ['worse', 'Worse', worse.length], ['better', 'Better', better.length]], keep: (flip, value) => flip.better === (value === 'better') };
@@ -96,13 +96,15 @@ function flipped(flip) {
 
 // --- examples
 
+const LONG_ID = 60; // which the table may have cut
+
 function examplesTable(one) {
   const count = (state) => one.examples.filter((row) => row[STATE] === state).length;
   const choices = [['', 'All', one.examples.length], ['failed', 'Failed', count('failed')], ['error', 'Not scored', count('error')], ['passed', 'Passed', count('passed')]].filter(([value, , number]) => !value || number);
   const why = (row) => reasons(one, row)[0] || '';
   const columns = [
     { name: 'state', kind: 'state', cell: (row) => badge(row[STATE]), sort: (row) => ({ failed: 0, error: 1, passed: 2 })[row[STATE]] },
-    { name: 'example', kind: 'id', cell: (row) => [row[ID], one.repeat > 1 && one.whole ? el('span', { class: 'muted' }, ` try ${row[TRY] + 1}`) : null], sort: (row) => row[ID] },
+    { name: 'example', kind: 'id', cell: (row) => [el('span', { class: 'clamped' }, row[ID]), one.repeat > 1 && one.whole ? el('span', { class: 'muted' }, ` try ${row[TRY] + 1}`) : null], sort: (row) => row[ID] },
     ...(one.step_names.length <= 8 ? one.step_names.map((name, index) => ({
       name, kind: 'verdict wide', tip: `whether ${name} passed`, cell: (row) => (stateOf(row[STEPS][index][PASSED]) ? mark(stateOf(row[STEPS][index][PASSED])) : el('span', { class: 'muted' }, '·')),
       sort: (row) => (row[STEPS][index][PASSED] === null ? null : Number(row[STEPS][index][PASSED])),
@@ -132,7 +134,7 @@ function reasons(one, row) {
 function example(one, row) {
   if (!one.whole) return el('div', { class: 'detail' }, dataTable('Steps', [['step', ''], ['passed', '']], one.step_names.map((name, index) => [name, stateOf(row[STEPS][index][PASSED]) ? badge(stateOf(row[STEPS][index][PASSED])) : NONE])));
   return el('div', { class: 'detail' },
-    el('p', { class: 'muted small' }, [row[WHERE], seconds(row[TOOK]), row[STATE] === 'failed' ? `failed at ${row[FIRST] || 'outputs'}` : ''].filter(Boolean).join(' · ')),
+    el('p', { class: 'muted small' }, [row[ID].length > LONG_ID ? row[ID] : '', row[WHERE], seconds(row[TOOK]), row[STATE] === 'failed' ? `failed at ${row[FIRST] || 'outputs'}` : ''].filter(Boolean).join(' · ')),
     row[PROBLEM] && callout(row[STATE] === 'failed' ? 'bad' : 'warn', row[STATE] === 'error' ? 'Not scored:' : 'It failed:', row[PROBLEM]),
     el('h4', {}, 'Inputs'), values(row[INPUTS]),
     one.step_names.map((name, index) => stepOf(one, row, name, row[STEPS][index])),

@@ -67,7 +67,7 @@ function narrowed(layers, room) {
     const steps = layer.filter((item) => typeof item === 'string').length;
     return (room - (layer.length - 1) * GAP.item - (layer.length - steps) * PLACE) / Math.max(1, steps);
   }));
-  return width < WIDEST ? { width: Math.max(NARROWEST, Math.floor(width)), height: 142 } : { width, height: 118 };
+  return width < WIDEST ? { width: Math.max(NARROWEST, Math.floor(width)), height: 152 } : { width, height: 118 };
 }
 
 function line(edge, centre, beside, box) {

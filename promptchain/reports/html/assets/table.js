@@ -50,7 +50,8 @@ function bigTable({ caption, rows, columns, filters, text, open, start }) {
   function rowOf(row) {
     const id = newId('row');
     const more = el('tr', { class: 'more', id, hidden: true });
-    const toggle = el('button', { type: 'button', class: 'toggle', 'aria-expanded': 'false', 'aria-controls': id }, hidden('Details'));
+    const own = newId('of'), name = newId('of');
+    const toggle = el('button', { type: 'button', class: 'toggle', id: own, 'aria-expanded': 'false', 'aria-controls': id, 'aria-labelledby': `${own} ${name}` }, hidden('Details'));
     const flip = () => {
       const opened = toggle.getAttribute('aria-expanded') !== 'true';
       if (opened && !more.firstChild) more.append(el('td', { colspan: columns.length + 1 }, open(row)));
@@ -60,7 +61,7 @@ function bigTable({ caption, rows, columns, filters, text, open, start }) {
     toggle.addEventListener('click', (event) => { event.stopPropagation(); flip(); });
     const line = el('tr', { class: 'row', on: { click: (event) => { if (!event.target.closest('button,a') && !String(window.getSelection())) flip(); } } },
       el('td', { class: 'open' }, toggle),
-      columns.map((column, index) => el(index === 1 ? 'th' : 'td', { class: column.kind, scope: index === 1 ? 'row' : null }, column.cell(row))));
+      columns.map((column, index) => el(index === 1 ? 'th' : 'td', { class: column.kind, scope: index === 1 ? 'row' : null, id: index === 1 ? name : null }, column.cell(row))));
     return [line, more];
   }
   function order(index) {

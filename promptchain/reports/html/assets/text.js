@@ -20,6 +20,10 @@ function signed(points) {
   return Number(size) ? `${points > 0 ? '+' : '−'}${size.replace('.0', '')}` : '±0';
 }
 
+// How likely chance alone is.
+const chance = (p) => (p < 0.001 ? '< 0.001' : p.toPrecision(2));
+const byChance = (p) => `p ${p < 0.001 ? '' : '= '}${chance(p)}`;
+
 function dollars(value) {
   if (!known(value)) return '$?';
   if (value === 0) return '$0';
@@ -53,14 +57,14 @@ function block(value, attributes) {
   const isLong = text.length > LONG || lines.length > LINES;
   const body = el('pre', { class: 'text', ...(attributes || {}) });
   if (!isLong) {
-    body.textContent = text === '' ? '(empty)' : text;
+    body.append(...(text === '' ? ['(empty)'] : seen(text)));
     if (text === '') body.classList.add('muted');
     return body;
   }
   const short = lines.slice(0, LINES).join('\n').slice(0, LONG);
   const more = el('button', { type: 'button', class: 'link', 'aria-expanded': 'false' });
   const draw = (whole) => {
-    body.textContent = whole ? text : `${short} …`;
+    body.replaceChildren(...seen(whole ? text : `${short} …`));
     more.textContent = whole ? 'Show less' : `Show all ${text.length.toLocaleString('en')} characters`;
     more.setAttribute('aria-expanded', String(whole));
   };
