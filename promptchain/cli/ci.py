@@ -70,7 +70,7 @@ def pull_request(
 
       chain ci pull-request --base origin/main --output reports
     """
-    from promptchain.cli import ci_pull_request
+    from promptchain.cli import ci_pull_request, ci_report
     from promptchain.project import Ceilings, Project
 
     asked = ci_pull_request.Options(
@@ -89,7 +89,8 @@ def pull_request(
         ceilings=Ceilings(max_cost, max_calls, max_tokens),
         quiet=json,
     )
-    code, data = ci_pull_request.run(Project.find(), asked)
+    with ci_report.ended(quiet=json):
+        code, data = ci_pull_request.run(Project.find(), asked)
     if json:
         print_json(data)
     if code:
@@ -122,7 +123,7 @@ def compile(
 
       chain ci compile --branch better-prompts --max-cost 2
     """
-    from promptchain.cli import ci_compile
+    from promptchain.cli import ci_compile, ci_report
     from promptchain.project import Ceilings, Project
 
     asked = ci_compile.Options(
@@ -136,6 +137,7 @@ def compile(
         ceilings=Ceilings(max_cost, max_calls, max_tokens),
         quiet=json,
     )
-    data = ci_compile.run(Project.find(), asked)
+    with ci_report.ended(quiet=json):
+        data = ci_compile.run(Project.find(), asked)
     if json:
         print_json(data)

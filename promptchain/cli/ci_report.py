@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,27 @@ def guarded(job: Job, *, quiet: bool = False) -> Iterator[None]:
         sys.stderr.flush()
         say(f"::{word}::", sys.stderr if quiet else None)
         sys.stdout.flush()
+
+
+@contextmanager
+def ended(*, quiet: bool) -> Iterator[None]:
+    """In GitHub Actions an error that ends the command is told where people look: as an annotation, unless stdout is
+    for data (quiet), and in the summary."""
+    from promptchain.errors import PromptChainError
+    from promptchain.reports.github import Note, shown
+    from promptchain.reports.sections import escaped
+
+    try:
+        yield
+    except PromptChainError as exc:
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            said = [str(exc), *([exc.hint] if exc.hint else [])]
+            if not quiet:
+                say(shown("error", [Note("chain ci", "\n".join(said))], 1, "")[0])
+            if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+                text = "\n\n".join(escaped(line, 500) for line in said)
+                _append(Path(summary), f"## ❌ {text}\n")
+        raise
 
 
 def publish(project: Project, found: Findings, asked: Options, job: Job) -> str | None:

@@ -428,6 +428,18 @@ def test_a_ceiling_that_is_reached(pull: Pull, github: GitHub) -> None:
     assert "No example came out differently" not in github.bodies()[0]  # of none that was compared
 
 
+@pytest.mark.parametrize("words", [("pull-request",), ("compile", "demo")])
+def test_what_keeps_it_from_beginning_is_told_where_people_look(pull: Pull, words: tuple[str, ...]) -> None:
+    pull.author.write("promptchain.toml", "modle = 1\n")
+    pull.commit()
+    pull.checkout()
+    done = pull.run(*words)
+    assert done.code == 1, done
+    assert done.out.startswith("::error title=chain ci::promptchain.toml: unknown setting 'modle'")
+    assert pull.summary.read_text().startswith("## ❌ promptchain.toml: unknown setting 'modle'")
+    assert pull.run(*words, "--json").out == ""
+
+
 def test_unknown_chains_and_filters_that_match_nothing(pull: Pull, github: GitHub) -> None:
     worse(pull)
     assert pull.run("pull-request", "dmo", github=github).code == 2
