@@ -17,6 +17,19 @@ TIMEOUT = 0.5
 """Seconds that a pattern may take for one text, the first times that it takes so long."""
 _PATIENCE, _IMPATIENT = 3, 0.02
 
+OWN = (
+    *"""after arguments before best better blame by_step cached cached_tokens calls chain chosen compiled
+    completion_tokens content cost curve dataset dev digest error errors examples failed fault files fingerprint finish
+    format gold high hint id inputs items judge_calls kept logprobs low max_tokens misses model models n name new_calls
+    note optimizer outputs p p50 p95 parts passed product prompt_tokens purpose reasoning repeat replay_of reply
+    retrieval run run_cost run_seconds sample score seconds skipped source spent stages started status step steps
+    stopped test tokens tools totals tried turn value version warnings words worse""".split(),  # noqa: SIM905 - to be read
+    *("done", "interrupted", "blocked", "2026-11-26T06:14:04.930Z", "01m8b7jz45d40x2a7g1e8ya54v"),
+    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+)
+"""What records are made of: the names of fields, a state, a time, an id, a digest. With these masked no record could be
+read again."""
+
 _used: dict[str, tuple[str, ...]] = {}
 _late: dict[str, int] = {}
 
@@ -33,6 +46,8 @@ def fault(pattern: str) -> str | None:
             return "matches the empty text, which is everywhere"
         if found.search("***", timeout=TIMEOUT):
             return "matches ***, which stands for what was removed"
+        if own := next((word for word in OWN if found.search(word, timeout=TIMEOUT)), None):
+            return f"matches '{own}' too, as it stands in every record; make it narrower, with \\b at its ends perhaps"
     except (engine.error, OverflowError, RecursionError, ValueError) as error:
         return f"is not a regular expression: {error}"
     except TimeoutError:

@@ -1,13 +1,19 @@
 """What a project's own patterns mask: in bounded time, whole, and in pieces too."""
 
 import time
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
+from promptchain.courses import Course
+from promptchain.evaluations import EvaluationRecord
 from promptchain.lm import patterns
 from promptchain.lm.secrets import redact, redact_data, settled
+from promptchain.records import Run
 
 SLOW = r"(x|xx)+$"
 
@@ -42,6 +48,23 @@ def test_the_patterns_of_all_projects_of_a_process_count_until_they_are_taken_ba
     assert redact("a cat, a dog") == "a cat, a ***"
 
 
+def test_no_pattern_may_mask_the_names_of_a_records_fields() -> None:
+    def fields(kind: Any, seen: set[Any]) -> Iterator[str]:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            if kind not in seen:
+                seen.add(kind)
+                for name, field in kind.model_fields.items():
+                    yield field.alias or name
+                    yield from fields(field.annotation, seen)
+        else:
+            for part in get_args(kind):
+                yield from fields(part, seen)
+
+    found = {name for kind in (Run, EvaluationRecord, Course) for name in fields(kind, set())}
+    assert len(found) > 50
+    assert found <= set(patterns.OWN)
+
+
 @pytest.mark.parametrize(
     ("pattern", "said"),
     [
@@ -52,6 +75,14 @@ def test_the_patterns_of_all_projects_of_a_process_count_until_they_are_taken_ba
         ("", "matches the empty text"),
         (".", "matches ***"),
         ("a" * 1001, "is longer than 1,000 characters"),
+        ("a", "matches 'after' too, as it stands in every record"),
+        (r"(a|a)*b", "matches 'before' too"),
+        (r"\w+", "matches 'after' too"),
+        (r"\d{4}", "matches '2026-"),
+        (r"\d{6}", "matches 'e3b0c4"),
+        (r"\b\d{6}\b", None),
+        (r"\b\d{16}\b", None),
+        (r"\w+@\w+\.\w+", None),
         (r"EMP-\d{6}", None),
         (r"\p{Script=Greek}+", None),
     ],
