@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,13 @@ def demo(empty: Workspace) -> Workspace:
     """A project with the chain `demo` of three steps."""
     empty.chain()
     return empty
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """A command that is interrupted in this process ignores signals from there on; what other tests start must not."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
