@@ -73,7 +73,7 @@ def test_a_locale_without_unicode_loses_no_run(demo: Workspace) -> None:
     poor = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     done = demo.run("run", "demo", "hi", env=poor)
     assert (done.code, done.out) == (0, 'intent: card\nreply: "Fine \\U0001F389 \\u2013 ja"\n')
-    assert demo.run("run", "demo", "hi", "-o", "reply", env=poor).out == "Fine \\U0001f389 \\u2013 ja\n"
+    assert demo.run("run", "demo", "hi", "-o", "reply", env=poor).out == "Fine \\U0001f389 - ja\n"
     assert demo.run("run", "demo", "hi", "--json", env=poor).json["outputs"]["reply"] == "Fine 🎉 – ja"
     shown = demo.run("show", "demo", env=poor)
     assert (shown.code, "\n|-* draft" in shown.out, "\n+-+-* check" in shown.out) == (0, True, True)
