@@ -127,6 +127,7 @@ ROWS = (
     "store.snapshot",
     "store.stream",
     "store.objects",
+    "store.collection",
     "store.spool",
     "store.repo",
     "store.meta",

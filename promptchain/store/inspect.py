@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from promptchain.errors import StoreError
-from promptchain.store import meta
+from promptchain.store import collection, meta
 from promptchain.store.repo import STALE, Repository
 from promptchain.store.spool import Spool
 
 LEAST_GIT = (2, 36)
 """The first that has `core.fsync`, without which what was acknowledged may be lost with the power."""
-
-_COLLECTING = 12 * 3600.0
-"""Seconds after which git itself takes gc.pid for what a crash left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +109,8 @@ def _locks(repo: Repository) -> Iterator[Trouble]:
         if _age(lock) > STALE:
             name = lock.relative_to(repo.git_dir)
             yield Trouble("lock", f"{name} was left by a git that crashed", "the next write removes it")
-    mark = repo.git_dir / "gc.pid"
-    if mark.exists() and _age(mark) > _COLLECTING:
+    mark = repo.git_dir / collection.MARK
+    if mark.exists() and _age(mark) > collection.FORGOTTEN:
         yield Trouble("git gc", f"{mark} was left by a git gc that crashed", "run git gc once more")
 
 

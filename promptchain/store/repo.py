@@ -12,13 +12,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
 from promptchain.errors import StoreError, UsageError
-from promptchain.store import objects, stream
+from promptchain.store import collection, objects, stream
 from promptchain.store.objects import Commit, Entry
 from promptchain.store.stream import NewCommit
 
@@ -217,29 +217,24 @@ class Repository:
         if self._object(_EMPTY_TREE) is None:
             raise self._foreign()
         text = stream.commands(commits, self.prefix, self.identity)
-        shas: list[str] = []
-        packed = spoilt_before = False
+        packed = spoilt = False
         for tries_left in reversed(range(TRIES)):
-            try:
-                shas = self._import(text, commits, packed=packed or self._collecting)
-            except StoreError as exc:
-                # `git gc --prune=now` deletes temporary files and new objects, whoever is writing them.
-                spoilt = self._collecting or any(word in exc.message for word in _SPOILT)
-                if not tries_left or not spoilt:
-                    raise
-                spoilt_before = True
-                time.sleep(_PAUSE)
-                continue
-            if spoilt_before:
-                self._await_collection()
-            # A collection that began before the refs moved may not have seen the new objects, and may yet delete
-            # them where they are loose. One that has ended by now has done it, or will not.
-            if not packed and self._collecting:
+            with self._uncollected() if spoilt else nullcontext(False) as alone:
+                try:
+                    shas = self._import(text, commits, packed=packed or (not alone and self._collecting))
+                except StoreError as exc:
+                    spoilt = self._collecting or any(word in exc.message for word in _SPOILT)
+                    if not tries_left or not spoilt or _hint(exc.message):
+                        raise
+                    continue
+                # A collection that began before the refs moved may not have seen the new objects, and may yet delete
+                # them where they are loose. One that has ended by now has done it, or will not.
+                if not packed and not alone and self._collecting:
+                    packed = True
+                    continue
+                if all(self._is_whole(sha, commit) for sha, commit in zip(shas, commits, strict=True)):
+                    return shas
                 packed = True
-                continue
-            if all(self._is_whole(sha, commit) for sha, commit in zip(shas, commits, strict=True)):
-                return shas
-            packed = True
         raise StoreError(
             f"what was written to {self.git_dir} did not stay there", hint="is git gc running all the time?"
         )
@@ -309,24 +304,14 @@ class Repository:
 
     @property
     def _collecting(self) -> bool:
-        """Whether a garbage collection is running, or one that crashed left its mark."""
-        return (self.git_dir / "gc.pid").exists()
+        return collection.is_running(self.git_dir)
 
-    def _await_collection(self) -> None:
-        """Wait for the end of a collection that began before now; one that begins later sees the refs as they are.
-
-        The pack of an import that was spoilt may be left: git takes its objects for written, and a collection that
-        has seen nobody use them deletes it all the same."""
-        mark = self.git_dir / "gc.pid"
-        until = time.monotonic() + LOCK_TIMEOUT
-        with suppress(OSError):
-            began = mark.stat()
-            while time.monotonic() < until:
-                now = mark.stat()
-                if (now.st_ino, now.st_mtime_ns) != (began.st_ino, began.st_mtime_ns):
-                    break
-                time.sleep(_PAUSE / 10)
-        self._git.clear_cache()  # which may hold a pack open that is gone
+    @contextmanager
+    def _uncollected(self) -> Iterator[bool]:
+        """As `collection.kept_out`, and forget what was read before: a pack held open may be gone."""
+        with collection.kept_out(self.git_dir, LOCK_TIMEOUT) as alone:
+            self._git.clear_cache()
+            yield alone
 
     def _import(self, text: bytes, commits: Sequence[NewCommit], *, packed: bool) -> list[str]:
         """One `git fast-import`. packed: into a pack that is kept until the refs are moved, whatever collects."""
@@ -453,9 +438,6 @@ _SHA256 = re.compile(r"Failed to parse header: '[0-9a-f]{64} [a-z]+ [0-9]")
 
 _SPOILT = ("No such file or directory", "missing commits")
 """What git says of a write whose files a collection deleted."""
-
-_PAUSE = 0.05
-"""Seconds before a write that a collection spoilt is tried again."""
 
 _NO_BRACKETS = {ord(char): None for char in "<>\n\0"}
 
