@@ -101,7 +101,7 @@ def expected(value: Any) -> dict[str, float]:
         if isinstance(grade, bool) or not isinstance(grade, int | float) or not 0 <= grade < math.inf:
             shown = grade if isinstance(grade, int | float) and not isinstance(grade, bool) else describe(grade)
             raise AssertionFault(f"the grade of '{source}' must be a number from 0 up, not {shown}")
-        found[source.removeprefix("./")] = float(grade)
+        found[_plain(source)] = float(grade)
     return found
 
 
@@ -113,6 +113,11 @@ def files(source: str) -> tuple[str, ...]:
     """
     match = _PLACE.fullmatch(source)
     return (source, match["file"]) if match else (source,)
+
+
+def _plain(source: str) -> str:
+    """A source as it is compared: `./a.md` is a.md."""
+    return source.removeprefix("./") or source
 
 
 def _passages(output: Any) -> Iterator[Mapping[str, Any]]:
@@ -129,9 +134,9 @@ def _passages(output: Any) -> Iterator[Mapping[str, Any]]:
         return
     for number, item in enumerate(output, 1):
         if isinstance(item, Mapping) and isinstance(item.get("source", ""), str):
-            yield {**item, "source": item.get("source", "").removeprefix("./")}
+            yield {**item, "source": _plain(item.get("source", ""))}
         elif isinstance(item, str):
-            yield {"source": item.removeprefix("./")}
+            yield {"source": _plain(item)}
         elif item is not None:
             raise AssertionFault(f"number {number} of the list is no passage: {describe(item)}")
 

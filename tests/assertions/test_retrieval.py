@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from promptchain.assertions.apply import Checked, apply
@@ -187,6 +187,7 @@ def test_what_cannot_be_compared_is_told(
 sources = st.text("ab:#/.1", min_size=1, max_size=4)
 
 
+@example(found=[{"source": "./", "line": 1}], wanted=["./"], k=None)
 @given(
     st.lists(st.fixed_dictionaries({"source": sources, "line": st.integers(1, 3)}), max_size=6),
     st.lists(sources, max_size=4),
