@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from promptchain import functions
 from promptchain.chain import RetrieveStep
 from promptchain.errors import PromptChainError
-from promptchain.lm.calls import Answer, Caller
+from promptchain.lm.calls import Answer, Attempt, CallError, Retry
 from promptchain.lm.protocol import Capabilities
 from promptchain.records import Call
 from promptchain.retrieval.passages import Passage
@@ -114,30 +114,42 @@ def embedder(bound: BoundRetrieve, context: Context) -> Embed | None:
     async def vectors(texts: Sequence[str]) -> list[list[float]]:
         if name == embed.LOCAL:  # costs nothing, and so many need no cache
             return await in_thread(lambda: embed.local_vectors(texts))
-        caller = Caller(EmbeddingLM(context.caller.lm), budget=context.caller.budget)
-        found, answers = await embed.embed(name, texts, caller, timeout=bound.timeout)
-        context.calls.extend(calls_of(name, answers))
+        caller = context.caller.beside(EmbeddingLM(context.caller.lm))
+        retry = Retry(errors=bound.step.retry.errors)
+        try:
+            found, answers = await embed.embed(name, texts, caller, timeout=bound.timeout, retry=retry)
+        except CallError as exc:
+            context.calls.extend(_failed(name, exc.failures))
+            raise
+        context.calls.extend(_calls_of(name, answers, context))
         return found
 
     return vectors
 
 
-def calls_of(model: str, answers: Sequence[Answer]) -> list[Call]:
-    """The embeddings of many texts as one call in the record."""
-    made = [answer.response for answer in answers]
-    if not made:
-        return []
-    costs = [response.cost for response in made]
-    return [
-        Call(
+def _calls_of(model: str, answers: Sequence[Answer], context: Context) -> Iterator[Call]:
+    """The embeddings of many texts in the record: one call for each request that a model answered, and one for all that
+    a cache did; and the tries before that failed."""
+    yield from _failed(model, [failure for answer in answers for failure in answer.failures])
+    made = [answer.response for answer in answers if not answer.response.cached]
+    known = [answer.response for answer in answers if answer.response.cached]
+    for responses in (*([response] for response in made), *([known] if known else ())):
+        costs = [response.cost for response in responses]
+        cached, seconds = responses is known, max(response.latency for response in responses)
+        yield Call(
             model=model,
-            prompt_tokens=sum(response.usage.prompt_tokens for response in made),
+            prompt_tokens=sum(response.usage.prompt_tokens for response in responses),
             cost=None if None in costs else sum(cost for cost in costs if cost is not None),
-            seconds=max(response.latency for response in made),
-            cached=all(response.cached for response in made),
+            seconds=seconds,
+            cached=cached,
+            started=round(max(0.0, context.clock() - (0.0 if cached else seconds)), 6),
             purpose="embed",
         )
-    ]
+
+
+def _failed(model: str, failures: Iterable[Attempt]) -> Iterator[Call]:
+    for failure in failures:
+        yield Call(model=model, error=failure.error, seconds=failure.latency, purpose="embed")
 
 
 async def _from_function(

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from promptchain.errors import Fault, InvalidFileError
+from promptchain.lm.budget import Budget
+from promptchain.lm.cache import CachedLM
+from promptchain.lm.protocol import LM
+from promptchain.lm.router import Router
 from promptchain.lm.scripted import ScriptedLM
 from promptchain.records import Status, StepRun
 from tests.loopback import Loopback, Reply
@@ -21,7 +27,7 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
-def found(folder: Folder, retrieve: dict[str, Any], lm: ScriptedLM | None = None, **step: Any) -> StepRun:
+def found(folder: Folder, retrieve: dict[str, Any], lm: LM | None = None, **step: Any) -> StepRun:
     spec = {"retrieve": {"query": "tea", **retrieve}, **step}
     return folder.once(spec, lm or ScriptedLM([])).steps["a"]
 
@@ -187,3 +193,86 @@ def test_a_model_that_does_not_put_them_in_order_fails_the_step(folder: Folder) 
     step = found(folder, {"from": "pages/*.md", "rerank": "judge"}, ScriptedLM(["first", "second", "third"]))
     assert step.status is Status.FAILED
     assert len(step.calls) == 2
+
+
+# --- vectors of a hosted model
+
+
+EMBEDDER = "openai/text-embedding-3-small"
+
+
+def embedded(body: dict[str, Any]) -> Reply:
+    data = [
+        {"object": "embedding", "index": i, "embedding": [text.count("e"), text.count("a"), 1.0]}
+        for i, text in enumerate(body["input"])
+    ]
+    return Reply(body={"object": "list", "data": data, "model": "m", "usage": {"prompt_tokens": 9, "total_tokens": 9}})
+
+
+@pytest.fixture
+def hosted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
+    pytest.importorskip("usearch")
+    with Loopback(embedded, latency=0.02) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-test-5ecr3t-0123456789")
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        yield server
+
+
+def test_passages_are_embedded_many_at_once_and_the_record_counts_requests(folder: Folder, hosted: Loopback) -> None:
+    pages(folder)
+    step = found(folder, {"from": "pages/*.md", "mode": "dense", "embedder": EMBEDDER}, Router())
+    assert texts(step)
+    assert [len(body["input"]) for body in hosted.bodies] == [3, 1]
+    assert [(call.purpose, call.prompt_tokens, call.cached) for call in step.calls] == [("embed", 9, False)] * 2
+    assert step.calls[1].started > step.calls[0].started
+
+
+def test_what_a_cache_has_is_no_cost_again(folder: Folder, hosted: Loopback, tmp_path: Path) -> None:
+    pages(folder)
+    lm = CachedLM(Router(), tmp_path / "responses.db")
+    search = {"from": "pages/*.md", "mode": "dense", "embedder": EMBEDDER}
+    first = folder.once({"retrieve": {"query": "tea", **search}}, lm).totals
+    shutil.rmtree(folder.root / ".promptchain")
+    (folder.root / "chains/pages/d.md").write_text("# Another\n\nCocoa.\n")
+    again = folder.once({"retrieve": {"query": "tea", **search}}, lm)
+    lm.close()
+    assert (first.calls, first.prompt_tokens) == (2, 18)
+    assert [(call.cached, call.prompt_tokens) for call in again.steps["a"].calls] == [(False, 9), (True, 9), (True, 9)]
+    assert (again.totals.calls, again.totals.prompt_tokens) == (1, 9)
+
+
+def test_searches_share_the_places_in_flight_of_the_command(folder: Folder, hosted: Loopback) -> None:
+    pages(folder)
+    step = {"retrieve": {"query": "{{ item }}", "from": "pages/*.md", "mode": "dense", "embedder": EMBEDDER}}
+    folder.once({**step, "for_each": "{{ range(40) | map('string') | list }}"}, Router())
+    assert len(hosted.requests) == 41
+    assert hosted.peak <= 16
+
+
+def test_a_ceiling_that_refuses_a_vector_is_known_to_the_command(folder: Folder, hosted: Loopback) -> None:
+    """So that what comes of it is not taken for a result."""
+    pages(folder)
+    step = {"retrieve": {"query": "{{ item }}", "from": "pages/*.md", "mode": "dense", "embedder": EMBEDDER}}
+    loop = {"in": "{{ ['a', 'b', 'c'] }}", "on_error": "skip", "concurrency": 1}
+    run = folder.once({**step, "for_each": loop}, Router(), budget=Budget(calls=2))
+    assert len(hosted.requests) == 2
+    assert run.status is Status.FAILED
+    assert "--max-calls 2 leaves no room" in (run.error or "")
+
+
+def test_tries_that_failed_are_in_the_record(folder: Folder, hosted: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages(folder)
+    with Loopback([503]) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        step = found(folder, {"from": "pages/*.md", "mode": "dense", "embedder": EMBEDDER}, Router(), retry=1)
+    assert (step.fault, len(server.requests)) == (Fault.SERVER, 2)
+    assert [(call.purpose, bool(call.error)) for call in step.calls] == [("embed", True)] * 2
+
+
+def test_the_models_of_a_search_are_those_of_the_plan(folder: Folder) -> None:
+    pages(folder)
+    folder.chain("c", {"a": {"retrieve": {"from": "pages/*.md", "query": "x", "mode": "hybrid", "embedder": EMBEDDER,
+                                          "rerank": "judge"}}})  # fmt: skip
+    bound = folder.bind("c", ScriptedLM([]))
+    assert bound.models == (EMBEDDER, "judge")
+    assert bound.calls == 2
