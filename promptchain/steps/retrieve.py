@@ -49,7 +49,7 @@ async def _run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context
     spec = bound.step.retrieve
     query = filled(spec.query, values, "its query")
     text = (query if isinstance(query, str) else "" if query is None else str(query)).strip()[:MAX_QUERY]
-    where = {name: filled(value, values, f"its `where: {name}`") for name, value in spec.where.items()}
+    where = _conditions(spec.where, values)
     wanted = max(spec.top_k, spec.rerank.of) if spec.rerank else spec.top_k
     fingerprint: str | None = None
     warnings: tuple[str, ...] = ()
@@ -70,6 +70,21 @@ async def _run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context
         passages = await rerank.ordered(spec.rerank, bound.able, text, passages, bound.timeout, context)
     value = [passage.to_json() for passage in passages[: spec.top_k]]
     return Outcome(value, tuple(context.calls), warnings=warnings, fingerprint=fingerprint)
+
+
+def _conditions(where: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The conditions with their templates filled in. One whose template gives null is none, so that a filter may be
+    left to who asks; in a list it is no alternative. A null that is written so stays. Raises PromptChainError."""
+    found: dict[str, Any] = {}
+    for name, value in where.items():
+        options = value if isinstance(value, list | tuple) else [value]
+        given = [(option, filled(option, values, f"its `where: {name}`")) for option in options]
+        kept = [own for option, own in given if own is not None or option is None]
+        if options is value and (kept or not given):
+            found[name] = kept
+        elif kept:
+            found[name] = kept[0]
+    return found
 
 
 async def of_sources(

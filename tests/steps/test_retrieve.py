@@ -195,6 +195,93 @@ def test_a_model_that_does_not_put_them_in_order_fails_the_step(folder: Folder) 
     assert len(step.calls) == 2
 
 
+# --- conditions
+
+
+CONDITIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"lang": "{{ lang }}", "kind": "a"}, {"kind": "a"}),
+    ({"lang": ["{{ lang }}", "de"]}, {"lang": ["de"]}),
+    ({"lang": ["{{ lang }}", "{{ lang }}"]}, {}),
+    ({"lang": None, "kind": [None, "{{ lang }}"]}, {"lang": None, "kind": [None]}),
+    ({"lang": [], "kind": "{{ [lang] }}"}, {"lang": [], "kind": [None]}),
+    ({"lang": "{{ lang | default('de') }}"}, {"lang": "de"}),
+]
+
+
+@pytest.mark.parametrize(("where", "given"), CONDITIONS)
+def test_a_condition_whose_template_gives_null_is_left_out(
+    where: dict[str, Any], given: dict[str, Any], folder: Folder
+) -> None:
+    folder.code("import json\ndef f(query, where): return [json.dumps(where)]\n")
+    folder.chain(
+        "c", {"a": {"retrieve": {"python": "code:f", "query": "x", "where": where}}}, inputs={"lang?": "string"}
+    )
+    step = folder.run("c", ScriptedLM([]), {"lang": None}).steps["a"]
+    assert json.loads(texts(step)[0]) == given
+
+
+def test_a_condition_of_files_may_be_left_to_who_asks(folder: Folder) -> None:
+    folder.chain(
+        "c",
+        {"a": {"retrieve": {"from": "pages/*.md", "query": "tea", "where": {"lang": "{{ lang }}"}}}},
+        inputs={"lang?": "string"},
+    )
+    for lang in ("de", "en"):
+        (folder.root / "chains/pages").mkdir(exist_ok=True)
+        (folder.root / f"chains/pages/{lang}.md").write_text(f"---\nlang: {lang}\n---\nTea in {lang}.\n")
+    (folder.root / "chains/pages/none.md").write_text("Tea anywhere.\n")
+    told = {}
+    for lang in (None, "de", "fr"):
+        told[lang] = sorted(texts(folder.run("c", ScriptedLM([]), {"lang": lang}).steps["a"]))
+    assert told == {None: ["Tea anywhere.", "Tea in de.", "Tea in en."], "de": ["Tea in de."], "fr": []}
+
+
+def test_a_step_that_a_list_of_conditions_names_comes_first(folder: Folder) -> None:
+    folder.code("import json\ndef f(query, where): return [json.dumps(where)]\n")
+    search = {"retrieve": {"python": "code:f", "query": "x", "where": {"lang": ["{{ guess }}", "en"]}}}
+    folder.chain("c", {"a": search, "guess": "Which language?"}, model="m")
+    assert texts(folder.run("c", ScriptedLM(["de"])).steps["a"]) == ['{"lang": ["de", "en"]}']
+    folder.chain("d", {"a": {"retrieve": {**search["retrieve"], "where": {"lang": ["{{ gess }}"]}}}})
+    with pytest.raises(InvalidFileError, match="gess"):
+        folder.load("d")
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**80), 10**400])
+def test_a_condition_with_a_number_of_any_size(number: int, folder: Folder) -> None:
+    path = folder.root / "chains/pages/rows.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        f'{{"text": "tea", "n": {number}}}\n{{"text": "tea too", "n": 1}}\n{{"text": "tea", "n": "{number}"}}\n'
+    )
+    found_ = found(folder, {"from": "pages/*", "where": {"n": number}})
+    assert "tea too" not in texts(found_)
+    assert texts(found_)
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", 'a"b'])
+def test_a_condition_on_what_is_no_field(name: str, folder: Folder) -> None:
+    pages(folder)
+    step = found(folder, {"from": "pages/*.md", "where": {name: "x"}})
+    assert step.status is Status.FAILED
+    assert "'where' cannot have a field of the name" in (step.error or "")
+
+
+@pytest.mark.parametrize("name", ["a.b", "ä", "a\\b", "[0]", "$", "a'b", "*"])
+def test_a_condition_on_a_field_with_a_strange_name(name: str, folder: Folder) -> None:
+    path = folder.root / "chains/pages/rows.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps({"text": f"tea {v}", name: v}) + "\n" for v in "xy"))
+    assert texts(found(folder, {"from": "pages/*", "where": {name: "x"}})) == ["tea x"]
+
+
+@pytest.mark.parametrize("key", ["mode", "embedder", "split"])
+def test_what_is_for_files_alone_is_told_before_anything_runs(key: str, folder: Folder) -> None:
+    values = {"mode": "dense", "embedder": "x/y", "split": {"size": 500}}
+    folder.chain("c", {"a": {"retrieve": {"url": "http://127.0.0.1:1/", "query": "x", key: values[key]}}})
+    with pytest.raises(InvalidFileError, match=f"'{key}' is of searches of files"):
+        folder.load("c")
+
+
 # --- vectors of a hosted model
 
 
