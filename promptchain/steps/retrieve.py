@@ -12,6 +12,7 @@ from promptchain.chain import RetrieveStep
 from promptchain.errors import PromptChainError
 from promptchain.lm.calls import Answer, Attempt, CallError, Retry
 from promptchain.lm.protocol import Capabilities
+from promptchain.parts import LOCAL_EMBEDDER
 from promptchain.records import Call
 from promptchain.retrieval.passages import Passage
 from promptchain.steps import rerank, search_server
@@ -34,6 +35,14 @@ class BoundRetrieve:
     step: RetrieveStep
     timeout: float | None
     able: Capabilities | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Those that a search calls: for the vector of its query, and to put in order what it found."""
+        spec = self.step.retrieve
+        embedder = spec.named_embedder if spec.patterns else None
+        ranks = (spec.rerank.model,) if spec.rerank else ()
+        return ranks if embedder in (None, LOCAL_EMBEDDER) else (str(embedder), *ranks)
 
 
 async def run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context) -> Outcome:
@@ -173,8 +182,10 @@ async def _from_function(
     """The passages that a function of the project finds: it takes `query`, and `top_k` and `where` if it likes."""
     function = await context.workshop.function(name)
     takes = function.parameters.get("properties", {})
-    given = {key: value for key, value in (("query", query), ("top_k", top_k), ("where", where)) if key in takes}
-    if "query" not in takes and takes:
+    given = {"query": query, "top_k": top_k, "where": where}
+    if not function.parameters.get("additionalProperties"):  # of `**more` it takes all
+        given = {key: value for key, value in given.items() if key in takes}
+    if "query" not in given and takes:
         given = {next(iter(takes)): query}
     arguments = functions.bind_arguments(function, given)
     async with context.workshop.code:

@@ -363,3 +363,29 @@ def test_the_models_of_a_search_are_those_of_the_plan(folder: Folder) -> None:
     bound = folder.bind("c", ScriptedLM([]))
     assert bound.models == (EMBEDDER, "judge")
     assert bound.calls == 2
+
+
+# --- what else a search may be
+
+
+def test_a_function_that_takes_anything_is_given_all(folder: Folder) -> None:
+    folder.code("def f(**more): return [' '.join(sorted(more))]\n")
+    assert texts(found(folder, {"python": "code:f"})) == ["query top_k where"]
+
+
+def test_a_name_in_the_address_goes_as_the_header_that_it_stands_for(folder: Folder) -> None:
+    with Loopback([Reply(body=["x"])]) as server:
+        step = found(folder, {"url": f"http://me:p%40ss@127.0.0.1:{server.port}/q"})
+    assert texts(step) == ["x"]
+    assert server.requests[0].headers["authorization"] == "Basic bWU6cEBzcw=="
+    assert server.requests[0].path == "/q"
+
+
+def test_a_search_that_fails_leaves_nothing_open(folder: Folder) -> None:
+    pages(folder)
+    (folder.root / "chains/pages/c.md").unlink()
+    for name in ("a", "b"):
+        (folder.root / f"chains/pages/{name}.md").write_bytes(b"\xff")
+    for _ in range(3):
+        assert found(folder, {"from": "pages/*.md"}).status is Status.FAILED
+    assert not [one for one in threading.enumerate() if one.name.startswith("promptchain-corpus")]
