@@ -120,7 +120,11 @@ async def _corpus(bound: BoundRetrieve, context: Context) -> Corpus:
 
     async def make() -> Corpus:
         corpus = Corpus(workshop.root, workshop.folder, spec, workshop.state)
-        await corpus.refresh(embedder(bound, context))
+        try:
+            await corpus.refresh(embedder(bound, context))
+        except BaseException:
+            await corpus.aclose()
+            raise
         return corpus
 
     kind = (spec.patterns, spec.split, spec.named_embedder)
