@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from promptchain import functions
 from promptchain.functions import Function
@@ -76,6 +76,17 @@ class Workshop:
         found: _T = await asyncio.shield(known)
         return found
 
+    async def aclose(self) -> None:
+        """Close what was made on the running event loop: indexes and servers of tools. Nothing may use them any more;
+        who asks for one after that has it made anew. May be called twice."""
+        own = self._loops.pop(asyncio.get_running_loop(), None)
+        made = list(own.made.values()) if own else []
+        for future in made:
+            future.cancel()  # which does nothing to what is done
+        await asyncio.gather(*made, return_exceptions=True)
+        done = [future.result() for future in made if not future.cancelled() and future.exception() is None]
+        await asyncio.gather(*(thing.aclose() for thing in done if isinstance(thing, _Closes)))
+
     @property
     def code(self) -> asyncio.Semaphore:
         """Held while code of the project is called: each call has a thread of its own, and a list may be long."""
@@ -87,6 +98,13 @@ class Workshop:
             self._loops = {other: own for other, own in self._loops.items() if not other.is_closed()}
             self._loops[loop] = _OnLoop()
         return self._loops[loop]
+
+
+@runtime_checkable
+class _Closes(Protocol):
+    """What holds something that must be let go of."""
+
+    async def aclose(self) -> None: ...
 
 
 class _OnLoop:

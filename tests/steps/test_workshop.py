@@ -83,3 +83,50 @@ def test_a_long_list_does_not_start_a_thread_for_each_item(folder: Folder) -> No
     value = folder.once(step, ScriptedLM([])).steps["a"].value
     assert len(value) == 300
     assert 20 < max(value) <= before + MAX_CALLS + 5
+
+
+def test_what_was_made_on_a_loop_is_closed_and_made_anew_for_who_asks_again(tmp_path: Path) -> None:
+    workshop, closed = Workshop(tmp_path), list[str]()
+
+    class Closes:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def aclose(self) -> None:
+            closed.append(self.name)
+
+    async def made(name: str) -> Closes:
+        return Closes(name)
+
+    async def fails() -> Closes:
+        raise PromptChainError("not there")
+
+    async def hangs() -> Closes:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            closed.append("hanging")
+        return Closes("never")
+
+    async def go() -> None:
+        await workshop.aclose()
+        first = await workshop.once("a", lambda: made("a"))
+        assert await workshop.once("thing", _thing)
+        with pytest.raises(PromptChainError):
+            await workshop.once("b", fails)
+        waiting = asyncio.create_task(workshop.once("c", hangs))
+        await asyncio.sleep(0.01)
+        await workshop.aclose()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert sorted(closed) == ["a", "hanging"]
+        assert await workshop.once("a", lambda: made("a")) is not first
+        await workshop.aclose()
+        await workshop.aclose()
+
+    asyncio.run(go())
+    assert sorted(closed) == ["a", "a", "hanging"]
+
+
+async def _thing() -> Thing:
+    return Thing()
