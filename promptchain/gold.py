@@ -6,16 +6,19 @@ in the files that the step searches.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from promptchain.assertions import retrieval
 from promptchain.binding import BoundPlan
+from promptchain.chain import Chain, RetrieveStep
 from promptchain.criteria import Assertion
-from promptchain.errors import BudgetError, PromptChainError
+from promptchain.errors import BudgetError, PromptChainError, Where, nearest
 from promptchain.examples import Example
 from promptchain.lm.calls import Caller
 from promptchain.records import Run, Status
+from promptchain.retrieval.files import listing
 from promptchain.steps import retrieve
 from promptchain.steps.context import Context
 from promptchain.steps.filled import filled
@@ -48,6 +51,50 @@ async def values(
         if passages:
             found[name] = passages
     return found
+
+
+def strangers(
+    chain: Chain, examples: Iterable[Example], assertions: Iterable[Assertion], root: Path, folder: Path
+) -> Iterator[str]:
+    """What is expected of a search and is in none of the files that it looks at, so that it can only be missed: once
+    for each search, with the first row that has it. root: the project's folder. folder: that of the chain file."""
+    found: dict[str, dict[str, Where]] = {}
+    checks = tuple(assertions)
+    files = {name: own for name, step in chain.steps.items() if (own := _searched(step, root, folder))}
+    for example in examples if files else ():
+        for name, own in files.items():
+            for source in _wanted(name, example, (*checks, *example.assertions)):
+                if own.isdisjoint(retrieval.files(source)):
+                    found.setdefault(name, {}).setdefault(source, example.where)
+    for name, missing in found.items():
+        source, where = next(iter(missing.items()))
+        others = f" (and {len(missing) - 1} more such sources)" if len(missing) > 1 else ""
+        hint = _likely(source, files[name])
+        said = f"{where}: '{source}' is no file that step '{name}' searches, so it cannot be found{others}"
+        yield f"{said}; {hint}" if hint else said
+
+
+def _searched(step: object, root: Path, folder: Path) -> frozenset[str]:
+    """The files that a step searches; none where that is not known."""
+    if not isinstance(step, RetrieveStep) or not step.retrieve.patterns:
+        return frozenset()
+    try:
+        return frozenset(listing(root, folder, step.retrieve.patterns).files)
+    except PromptChainError:  # the step itself says so
+        return frozenset()
+
+
+def _likely(source: str, files: Collection[str]) -> str | None:
+    """Which file was meant: first of all one of the same name elsewhere, for paths count from the project's folder."""
+    name = PurePosixPath(retrieval.files(source)[-1]).name
+    alike = sorted(file for file in files if PurePosixPath(file).name == name)
+    if alike:
+        return f"did you mean '{alike[0]}'?"
+    return nearest(retrieval.files(source)[-1], files) if len(files) <= _MOST_NAMES else None
+
+
+_MOST_NAMES = 2000
+"""Among more, the nearest is not looked for: it would take seconds."""
 
 
 def _wanted(name: str, example: Example, assertions: Iterable[Assertion]) -> dict[str, float]:
