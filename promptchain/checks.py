@@ -413,6 +413,11 @@ def _retrieve(spec: Retrieve, at: Path) -> Iterator[Fault]:
         yield Fault(
             (*at, "embedder"), "a lexical search needs no embedding model", "mode: hybrid, or remove it", key=True
         )
+    for name, value in spec.where.items() if spec.from_ is not None else ():
+        options = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(option, Mapping | list | tuple) for option in options):
+            message = f"a field is compared with a value or a list of values, not with {describe(value)}"
+            yield Fault((*at, "where", name), message + (" of such" if options is value else ""))
 
 
 def _secrets(params: Mapping[str, Any], path: Path) -> Iterator[Fault]:

@@ -12,13 +12,14 @@ from promptchain.chain import RetrieveStep
 from promptchain.errors import PromptChainError
 from promptchain.lm.calls import Answer, Attempt, CallError, Retry
 from promptchain.lm.protocol import Capabilities
-from promptchain.parts import LOCAL_EMBEDDER
+from promptchain.parts import LOCAL_EMBEDDER, Retrieve
 from promptchain.records import Call
 from promptchain.retrieval.passages import Passage
 from promptchain.steps import rerank, search_server
 from promptchain.steps.context import Context
 from promptchain.steps.filled import filled
 from promptchain.steps.outcome import Outcome, StepError
+from promptchain.template import to_text
 from promptchain.threads import in_thread
 
 if TYPE_CHECKING:
@@ -56,9 +57,7 @@ async def run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context)
 
 async def _run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context) -> Outcome:
     spec = bound.step.retrieve
-    query = filled(spec.query, values, "its query")
-    text = (query if isinstance(query, str) else "" if query is None else str(query)).strip()[:MAX_QUERY]
-    where = _conditions(spec.where, values)
+    text, where = _query(spec, values), _conditions(spec.where, values)
     wanted = max(spec.top_k, spec.rerank.of) if spec.rerank else spec.top_k
     fingerprint: str | None = None
     warnings: tuple[str, ...] = ()
@@ -79,6 +78,12 @@ async def _run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context
         passages = await rerank.ordered(spec.rerank, bound.able, text, passages, bound.timeout, context)
     value = [passage.to_json() for passage in passages[: spec.top_k]]
     return Outcome(value, tuple(context.calls), warnings=warnings, fingerprint=fingerprint)
+
+
+def _query(spec: Retrieve, values: Mapping[str, Any]) -> str:
+    """What is searched for, as a text; none where it is null. Raises PromptChainError."""
+    query = filled(spec.query, values, "its query")
+    return "" if query is None else to_text(query).strip()[:MAX_QUERY]
 
 
 def _conditions(where: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,10 +107,9 @@ async def of_sources(
     """The passages of some of the files that the step searches: first those that fit its query, the best first, then
     all others. Raises PromptChainError."""
     spec = bound.step.retrieve
-    query = filled(spec.query, values, "its query")
+    text, where = _query(spec, values), {"source": list(sources)}
     embed = embedder(bound, context)
     corpus = await _corpus(bound, context)
-    text, where = str(query or "").strip()[:MAX_QUERY], {"source": list(sources)}
     best = await corpus.search(text, top_k=spec.top_k, mode=spec.mode, where=where, embed=embed)
     places = {(passage.source, passage.line) for passage in best}
     others = [passage for passage in await corpus.of(sources) if (passage.source, passage.line) not in places]

@@ -389,3 +389,29 @@ def test_a_search_that_fails_leaves_nothing_open(folder: Folder) -> None:
     for _ in range(3):
         assert found(folder, {"from": "pages/*.md"}).status is Status.FAILED
     assert not [one for one in threading.enumerate() if one.name.startswith("promptchain-corpus")]
+
+
+def test_what_a_ranking_model_says_is_no_text_of_the_step(folder: Folder) -> None:
+    pages(folder)
+    folder.chain("c", {"a": {"retrieve": {"from": "pages/*.md", "query": "tea", "rerank": "judge"}}})
+    told: list[Any] = []
+    folder.run("c", ScriptedLM(["[2, 1]"]), observe=told.append, stream=True)
+    assert [type(event).__name__ for event in told] == ["StepStarted", "StepEnded"]
+
+
+@pytest.mark.parametrize(
+    ("query", "sent"), [("{{ [true, 'x'] }}", '[true, "x"]'), ("{{ {'a': none} }}", '{"a": null}')]
+)
+def test_a_query_that_is_no_text_is_written_as_in_a_template(query: str, sent: str, folder: Folder) -> None:
+    folder.code("def f(query): return [query]\n")
+    assert texts(found(folder, {"python": "code:f", "query": query})) == [sent]
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, ["x", {"a": 1}], [["x"]]])
+def test_a_condition_that_is_none_is_told_before_anything_runs(value: Any, folder: Folder) -> None:
+    pages(folder)
+    folder.chain("c", {"a": {"retrieve": {"from": "pages/*.md", "query": "x", "where": {"f": value}}}})
+    with pytest.raises(InvalidFileError, match="a field is compared with a value or a list of values, not with a"):
+        folder.load("c")
+    folder.code("def f(query, where): return [str(where)]\n")
+    assert texts(found(folder, {"python": "code:f", "where": {"f": {"a": 1}}})) == ["{'f': {'a': 1}}"]
