@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from promptchain import functions
+from promptchain.errors import FunctionError
 from promptchain.functions import Function
 from promptchain.threads import in_thread
 
@@ -59,12 +60,18 @@ class Workshop:
         self._loops: dict[asyncio.AbstractEventLoop, _OnLoop] = {}
 
     async def function(self, name: str) -> Function:
-        """A function of the project, imported in a thread once for each event loop. Raises FunctionError."""
+        """A function of the project, imported in a thread once for each event loop. Raises FunctionError, also where the
+        import takes longer than a call may; it goes on, and who asks later may find it done."""
 
         async def make() -> Function:
             return await in_thread(lambda: functions.find(name, self.root))
 
-        return await self.once(("function", name), make)
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await self.once(("function", name), make)
+        except TimeoutError:
+            message = f"the import of {name.partition(':')[0]} took longer than {self.timeout:g} s"
+            raise FunctionError(message, hint="it should define functions, and do its work in them") from None
 
     async def once(self, key: Hashable, make: Callable[[], Awaitable[_T]]) -> _T:
         """What `make` gives, made once for each event loop however many ask for it. A failure is not kept."""

@@ -130,3 +130,23 @@ def test_what_was_made_on_a_loop_is_closed_and_made_anew_for_who_asks_again(tmp_
 
 async def _thing() -> Thing:
     return Thing()
+
+
+def test_an_import_that_hangs_is_given_up_and_may_be_done_later(folder: Folder) -> None:
+    folder.code("import time\ntime.sleep(0.6)\ndef f(): return 5\n")
+    workshop = Workshop(folder.root, timeout=0.2)
+
+    async def go() -> str:
+        with pytest.raises(PromptChainError, match=r"the import of code took longer than 0\.2 s"):
+            await workshop.function("code:f")
+        await asyncio.sleep(0.6)
+        return (await workshop.function("code:f")).name
+
+    assert asyncio.run(go()) == "code:f"
+
+
+def test_a_step_whose_import_hangs_fails(folder: Folder) -> None:
+    folder.code("import time\ntime.sleep(3)\ndef f(): return 5\n")
+    folder.workshop = {"timeout": 0.1}
+    run = folder.once({"python": "code:f"}, ScriptedLM([]))
+    assert run.steps["a"].error == "the import of code took longer than 0.1 s"
