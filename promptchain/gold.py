@@ -13,7 +13,7 @@ from typing import Any
 from promptchain.assertions import retrieval
 from promptchain.binding import BoundPlan
 from promptchain.chain import Chain, RetrieveStep
-from promptchain.criteria import Assertion
+from promptchain.criteria import Assertion, flattened
 from promptchain.errors import BudgetError, PromptChainError, Where, nearest
 from promptchain.examples import Example
 from promptchain.lm.calls import Caller
@@ -60,11 +60,14 @@ def strangers(
     for each search, with the first row that has it. root: the project's folder. folder: that of the chain file."""
     found: dict[str, dict[str, Where]] = {}
     checks = tuple(assertions)
-    files = {name: own for name, step in chain.steps.items() if (own := _searched(step, root, folder))}
-    for example in examples if files else ():
-        for name, own in files.items():
+    searches = [name for name, step in chain.steps.items() if isinstance(step, RetrieveStep) and step.retrieve.patterns]
+    files: dict[str, frozenset[str]] = {}
+    for example in examples if searches else ():
+        for name in searches:
             for source in _wanted(name, example, (*checks, *example.assertions)):
-                if own.isdisjoint(retrieval.files(source)):
+                if name not in files:
+                    files[name] = _searched(chain.steps[name], root, folder)
+                if files[name] and files[name].isdisjoint(retrieval.files(source)):
                     found.setdefault(name, {}).setdefault(source, example.where)
     for name, missing in found.items():
         source, where = next(iter(missing.items()))
@@ -99,11 +102,10 @@ _MOST_NAMES = 2000
 
 def _wanted(name: str, example: Example, assertions: Iterable[Assertion]) -> dict[str, float]:
     """The sources that a search should find, with their grades: what it is compared with, and `expected.<step>`."""
-    own = [
-        assertion.value
-        for assertion in assertions
-        if assertion.step == name and assertion.ranks and not assertion.negated and assertion.transform is None
-    ]
+    plain = [one for one in assertions if one.step == name and not one.negated and one.transform is None]
+    # Those in a set look at what the set looks at.
+    parts = (part for part in flattened(plain) if part.ranks and not part.negated and part.transform is None)
+    own = [part.value for part in parts]
     if isinstance(example.expected, Mapping) and name in example.expected:
         own.append(example.expected[name])
     known = {**example.beside, **example.inputs, "expected": example.expected}

@@ -84,6 +84,14 @@ def test_a_heading_is_a_source_of_its_own(shop: Workshop) -> None:
     assert (other.steps["reply"].gold, other.steps["help"].mends) == (False, False)
 
 
+def test_what_a_set_of_assertions_expects(shop: Workshop) -> None:
+    both = Assertion.model_validate(
+        {"type": "assert-set", "step": "help", "assert": [{"type": "recall", "value": "{{ expected.pages }}"}]}
+    )
+    found = tried(shop, row("the PIN please, new to me", "card.md"), (both, RIGHT))
+    assert (found.steps["help"].mends, found.steps["reply"].gold) == (True, True)
+
+
 def test_expected_of_the_step_itself(shop: Workshop) -> None:
     of = example(inputs={"q": "PIN"}, expected={"help": "chains/help/card.md"})
     found = tried(shop, of, (RIGHT,), top_k=2)
