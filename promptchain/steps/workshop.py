@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from promptchain import functions
@@ -58,6 +59,7 @@ class Workshop:
         self.approve = approve
         self.timeout = timeout
         self._loops: dict[asyncio.AbstractEventLoop, _OnLoop] = {}
+        self._entering = Lock()  # a loaded chain may be run in several threads, each with a loop of its own
 
     async def function(self, name: str) -> Function:
         """A function of the project, imported in a thread once for each event loop. Raises FunctionError, also where the
@@ -86,7 +88,8 @@ class Workshop:
     async def aclose(self) -> None:
         """Close what was made on the running event loop: indexes and servers of tools. Nothing may use them any more;
         who asks for one after that has it made anew. May be called twice."""
-        own = self._loops.pop(asyncio.get_running_loop(), None)
+        with self._entering:
+            own = self._loops.pop(asyncio.get_running_loop(), None)
         made = list(own.made.values()) if own else []
         for future in made:
             future.cancel()  # which does nothing to what is done
@@ -101,10 +104,12 @@ class Workshop:
 
     def _on_loop(self) -> _OnLoop:
         loop = asyncio.get_running_loop()
-        if loop not in self._loops:
-            self._loops = {other: own for other, own in self._loops.items() if not other.is_closed()}
-            self._loops[loop] = _OnLoop()
-        return self._loops[loop]
+        with self._entering:
+            if loop not in self._loops:
+                for other in [other for other in self._loops if other.is_closed()]:
+                    del self._loops[other]
+                self._loops[loop] = _OnLoop()
+            return self._loops[loop]
 
 
 @runtime_checkable

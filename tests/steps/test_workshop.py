@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -150,3 +152,24 @@ def test_a_step_whose_import_hangs_fails(folder: Folder) -> None:
     folder.workshop = {"timeout": 0.1}
     run = folder.once({"python": "code:f"}, ScriptedLM([]))
     assert run.steps["a"].error == "the import of code took longer than 0.1 s"
+
+
+def test_it_is_shared_by_the_event_loops_of_many_threads(tmp_path: Path) -> None:
+    """A loaded chain is run in the threads of a server."""
+    workshop = Workshop(tmp_path)
+
+    async def twice() -> bool:
+        first = workshop.code
+        await asyncio.sleep(0.005)
+        return workshop.code is first
+
+    def run(_: int) -> bool:
+        return all(asyncio.run(twice()) for _ in range(20))
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(64) as threads:
+            assert all(threads.map(run, range(64)))
+    finally:
+        sys.setswitchinterval(before)
