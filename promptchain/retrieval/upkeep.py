@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import time
 from collections.abc import Callable
@@ -17,6 +18,10 @@ from promptchain.retrieval.texts import MAX_BYTES, LeftOut, Reading, blocks
 
 _BATCH = 20_000
 """Passages of one transaction at most, but for those of one file."""
+
+
+_LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
+"""What is wrong with a file itself; a disk or a process that has no more to give may have it later."""
 
 
 class Stopped(Exception):
@@ -75,10 +80,13 @@ def _keep(db: sqlite3.Connection, job: Job, path: str, have: Known | None) -> in
         db.execute("rollback to file")
         index.drop(db, path)
         count = 0
-    except (OSError, LeftOut) as exc:
+    except LeftOut as exc:
         db.execute("rollback to file")
-        why = f"cannot be read: {exc.strerror or exc}" if isinstance(exc, OSError) else str(exc)
-        count = _leave_out(db, path, job.listing.files[path], why)
+        count = _leave_out(db, path, job.listing.files[path], str(exc), lasting=True)
+    except OSError as exc:
+        db.execute("rollback to file")
+        why = f"cannot be read: {exc.strerror or exc}"
+        count = _leave_out(db, path, job.listing.files[path], why, lasting=exc.errno in _LASTING)
     db.execute("release file")
     return count
 
@@ -115,7 +123,8 @@ def _read(db: sqlite3.Connection, job: Job, path: str) -> int:
     return count
 
 
-def _leave_out(db: sqlite3.Connection, path: str, stamp: Stamp, why: str) -> int:
+def _leave_out(db: sqlite3.Connection, path: str, stamp: Stamp, why: str, *, lasting: bool) -> int:
+    """lasting: only a change of the file can help; else it is tried again next time."""
     index.take(db, path, stamp, ())
-    index.read(db, path, stamp, time.time_ns(), "", [why])
+    index.read(db, path, stamp, time.time_ns() if lasting else 0, "", [why])
     return 0

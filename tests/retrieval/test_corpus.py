@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import time
@@ -10,6 +11,7 @@ import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -560,3 +562,24 @@ def test_a_large_corpus_is_not_made_in_memory(root: Path, monkeypatch: pytest.Mo
         pytest.raises(PromptChainError, match="no place for the index"),
     ):
         run(found.refresh())
+
+
+@pytest.mark.parametrize(("number", "again"), [(errno.EMFILE, True), (errno.EIO, True), (errno.EACCES, False)])
+def test_a_file_that_could_not_be_read_for_another_reason_than_its_own_is_tried_again(
+    number: int, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, docs_S_a__md="# Refunds\n\nFive days.\n", docs_S_b__md="# Cards\n\nRefunds too.\n")
+    opened = os.open
+    time.sleep(0.1)  # so that no file is as new as its reading
+
+    def refused(path: Any, *given: Any, **named: Any) -> int:
+        if str(path).endswith("a.md"):
+            raise OSError(number, os.strerror(number))
+        return opened(path, *given, **named)
+
+    with monkeypatch.context() as patch, corpus(tmp_path) as found:
+        patch.setattr(os, "open", refused)
+        assert sources(found, "refunds") == ["docs/b.md"]
+        assert found.warnings == [f"docs/a.md cannot be read: {os.strerror(number)}"]
+    with corpus(tmp_path) as found:
+        assert set(sources(found, "refunds")) == ({"docs/a.md", "docs/b.md"} if again else {"docs/b.md"})
