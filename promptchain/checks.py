@@ -403,7 +403,7 @@ def _no_list(text: TemplateText, reference: Reference, root: Type | None) -> tup
 
 
 def _retrieve(spec: Retrieve, at: Path) -> Iterator[Fault]:
-    """What a search is told in vain."""
+    """What a search is told in vain, or cannot do."""
     if spec.from_ is None:
         for key in ("mode", "embedder", "split"):
             if key in spec.model_fields_set:

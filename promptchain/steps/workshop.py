@@ -62,8 +62,8 @@ class Workshop:
         self._entering = Lock()  # a loaded chain may be run in several threads, each with a loop of its own
 
     async def function(self, name: str) -> Function:
-        """A function of the project, imported in a thread once for each event loop. Raises FunctionError, also where the
-        import takes longer than a call may; it goes on, and who asks later may find it done."""
+        """A function of the project, imported in a thread once for each event loop. Raises FunctionError, also where
+        the import takes longer than a call may; it goes on, and who asks later may find it done."""
 
         async def make() -> Function:
             return await in_thread(lambda: functions.find(name, self.root))
