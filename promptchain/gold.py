@@ -64,7 +64,7 @@ def strangers(
     files: dict[str, frozenset[str]] = {}
     for example in examples if searches else ():
         for name in searches:
-            for source in _wanted(name, example, (*checks, *example.assertions)):
+            for source in _compared(name, example, (*checks, *example.assertions)):
                 if name not in files:
                     files[name] = _searched(chain.steps[name], root, folder)
                 if files[name] and files[name].isdisjoint(retrieval.files(source)):
@@ -73,7 +73,7 @@ def strangers(
         source, where = next(iter(missing.items()))
         others = f" (and {len(missing) - 1} more such sources)" if len(missing) > 1 else ""
         hint = _likely(source, files[name])
-        said = f"{where}: '{source}' is no file that step '{name}' searches, so it cannot be found{others}"
+        said = f"{where}: '{source}' is none of the files that step '{name}' searches, so it cannot be found{others}"
         yield f"{said}; {hint}" if hint else said
 
 
@@ -102,19 +102,28 @@ _MOST_NAMES = 2000
 
 def _wanted(name: str, example: Example, assertions: Iterable[Assertion]) -> dict[str, float]:
     """The sources that a search should find, with their grades: what it is compared with, and `expected.<step>`."""
-    plain = [one for one in assertions if one.step == name and not one.negated and one.transform is None]
-    # Those in a set look at what the set looks at.
-    parts = (part for part in flattened(plain) if part.ranks and not part.negated and part.transform is None)
-    own = [part.value for part in parts]
+    found = _compared(name, example, assertions)
     if isinstance(example.expected, Mapping) and name in example.expected:
-        own.append(example.expected[name])
-    known = {**example.beside, **example.inputs, "expected": example.expected}
+        found |= _sources(example.expected[name], example)
+    return found
+
+
+def _compared(name: str, example: Example, assertions: Iterable[Assertion]) -> dict[str, float]:
+    """The sources that assertions compare a search with."""
+    plain = [one for one in assertions if one.step == name and not one.negated and one.transform is None]
     found: dict[str, float] = {}
-    for value in own:
-        try:
-            found |= retrieval.expected(filled(value, known, "its value"))
-        except PromptChainError:  # the row says nothing of it, or no source; the assertion tells
-            continue
+    for part in flattened(plain):  # those in a set look at what the set looks at
+        if part.ranks and not part.negated and part.transform is None:
+            found |= _sources(part.value, example)
+    return found
+
+
+def _sources(value: Any, example: Example) -> dict[str, float]:
+    known = {**example.beside, **example.inputs, "expected": example.expected}
+    try:
+        found = retrieval.expected(filled(value, known, "its value"))
+    except PromptChainError:  # the row says nothing of it, or no source; the assertion tells
+        return {}
     return {source: grade for source, grade in found.items() if grade > 0}
 
 
