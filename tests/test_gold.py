@@ -129,12 +129,12 @@ HEADING = row("x", "card.md#Lost cards", "fees.md:1")
     ("rows", "said"),
     [
         ([row("x", "card.md"), HEADING], None),
-        ([row("x", "card.md"), row("x", "crad.md")], "rows.jsonl:1: 'chains/help/crad.md' is none of the files that step 'help' "
-         "searches, so it cannot be found; did you mean 'chains/help/card.md'?"),
-        ([example(inputs={"q": "x"}, expected={"pages": "help/pin.md#PIN"})], "'help/pin.md#PIN' is none of the files that step "
-         "'help' searches, so it cannot be found; did you mean 'chains/help/pin.md'?"),
-        ([row("x", "zzzzzzzzz", "b.md"), row("x", "zzzzzzzzz")], "'chains/help/zzzzzzzzz' is none of the files that step 'help' "
-         "searches, so it cannot be found (and 1 more such sources)"),
+        ([row("x", "card.md"), row("x", "crad.md")], "rows.jsonl:1: 'chains/help/crad.md' is none of the files that "
+         "step 'help' searches, so it cannot be found; did you mean 'chains/help/card.md'?"),
+        ([example(inputs={"q": "x"}, expected={"pages": "help/pin.md#PIN"})], "'help/pin.md#PIN' is none of the files "
+         "that step 'help' searches, so it cannot be found; did you mean 'chains/help/pin.md'?"),
+        ([row("x", "zzzzzzzzz", "b.md"), row("x", "zzzzzzzzz")], "'chains/help/zzzzzzzzz' is none of the files that "
+         "step 'help' searches, so it cannot be found (and 1 more such sources)"),
         ([example(inputs={"q": "x"}, expected={"help": "a word that is no source"})], None),
         ([example(inputs={"q": "x"}), example(inputs={"q": "x"}, expected={"pages": []})], None),
         ([example(inputs={"q": "x"}, expected={"pages": {"source": "none.md", "grade": 0}})], None),
