@@ -187,14 +187,16 @@ class _Asking:
 
     async def batch(self, texts: _Places) -> list[_Found]:
         """What a model says to a batch. One that it refuses is asked for in halves: it takes fewer texts at once, or
-        one of them is at fault, which is found so. Raises as `embed`."""
+        one of them is at fault, which is found so; and one that a ceiling has no room for, since fewer may have it.
+        Raises as `embed`."""
         request = request_for(self.model, *(text for _, text in texts))
+        if len(texts) > 1 and not self._fits(request):
+            return await self._halves(texts)
         try:
             answer = await self.caller.call(request, timeout=self.timeout, retry=self.retry)
         except CallError as exc:
-            half = len(texts) // 2
-            if half and exc.fault in (Fault.BAD_REQUEST, Fault.CONTEXT):
-                return [*await self.batch(texts[:half]), *await self.batch(texts[half:])]
+            if len(texts) > 1 and exc.fault in (Fault.BAD_REQUEST, Fault.CONTEXT):
+                return await self._halves(texts)
             if self.total == 1:
                 raise
             raise CallError(exc, exc.failures, note=f" ({self._told(texts)})", hint=exc.hint) from exc
@@ -202,6 +204,14 @@ class _Asking:
         vectors = [read] if len(texts) == 1 else read
         pairs = zip(texts, vectors, strict=True)
         return [_Found(answer, {text: _vector(vector, self.model) for (_, text), vector in pairs})]
+
+    async def _halves(self, texts: _Places) -> list[_Found]:
+        half = len(texts) // 2
+        return [*await self.batch(texts[:half]), *await self.batch(texts[half:])]
+
+    def _fits(self, request: Request) -> bool:
+        budget = self.caller.budget
+        return budget.fits(budget.bound(request, self.caller.lm.capabilities(self.model)))
 
     def _told(self, texts: _Places) -> str:
         """Which texts it was about."""

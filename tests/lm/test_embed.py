@@ -174,6 +174,17 @@ def test_as_many_vectors_as_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert raised.value.fault is Fault.BAD_RESPONSE
 
 
+def test_a_ceiling_that_has_no_room_for_all_texts_at_once_may_have_it_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"{number} {'word ' * 6}" for number in range(4)]
+    with Loopback(served) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        budget = Budget(tokens=150)
+        vectors, _ = vectors_of(HOSTED, texts, Router(), budget)
+    assert len(vectors) == 4
+    assert sorted(map(len, inputs(server))) == [1, 1, 1, 1]
+    assert budget.spent.tokens == 24
+
+
 def test_ceilings_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     with Loopback(served) as server:
         monkeypatch.setenv("OPENAI_API_BASE", server.url)
