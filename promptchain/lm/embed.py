@@ -58,8 +58,8 @@ class EmbeddingLM:
             from promptchain.lm.litellm import LiteLLM
 
             response = await LiteLLM().embed(replace(request, params={}))
-        for one, own in _single(request, response):
-            await self.remember(one, own)
+        # Together, so that a slow disk is waited for once.
+        await asyncio.gather(*(self.remember(one, own) for one, own in _single(request, response)))
         return response
 
     async def lookup(self, request: Request, on_text: OnText | None = None) -> Response | None:

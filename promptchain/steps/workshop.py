@@ -4,7 +4,7 @@ consents to what a tool is about to do."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -76,8 +76,13 @@ class Workshop:
             raise FunctionError(message, hint="it should define functions, and do its work in them") from None
 
     async def once(self, key: Hashable, make: Callable[[], Awaitable[_T]]) -> _T:
-        """What `make` gives, made once for each event loop however many ask for it. A failure is not kept."""
-        made = self._on_loop().made
+        """What `make` gives, made once for each event loop however many ask for it, and closed with that where it can
+        be. A failure is not kept."""
+        own = self._on_loop()
+        if own.closing is None:
+            own.closing = own.until_closed()
+            await anext(own.closing)
+        made = own.made
         known = made.get(key)
         if known is None:
             known = made[key] = asyncio.ensure_future(make())
@@ -86,16 +91,12 @@ class Workshop:
         return found
 
     async def aclose(self) -> None:
-        """Close what was made on the running event loop: indexes and servers of tools. Nothing may use them any more;
-        who asks for one after that has it made anew. May be called twice."""
+        """Close what was made on the running event loop, before that ends: indexes and servers of tools. Nothing may
+        use them any more; who asks for one after that has it made anew. May be called twice."""
         with self._entering:
             own = self._loops.pop(asyncio.get_running_loop(), None)
-        made = list(own.made.values()) if own else []
-        for future in made:
-            future.cancel()  # which does nothing to what is done
-        await asyncio.gather(*made, return_exceptions=True)
-        done = [future.result() for future in made if not future.cancelled() and future.exception() is None]
-        await asyncio.gather(*(thing.aclose() for thing in done if isinstance(thing, _Closes)))
+        if own is not None and own.closing is not None:
+            await own.closing.aclose()
 
     @property
     def code(self) -> asyncio.Semaphore:
@@ -125,6 +126,21 @@ class _OnLoop:
     def __init__(self) -> None:
         self.made: dict[Hashable, asyncio.Future[Any]] = {}
         self.code = asyncio.Semaphore(MAX_CALLS)
+        self.closing: AsyncGenerator[None] | None = None
+
+    async def until_closed(self) -> AsyncGenerator[None]:
+        """Closes all that was made when this is closed; a loop that ends (asyncio.run does it) closes the async
+        generators that were begun on it."""
+        try:
+            yield
+        finally:
+            made = list(self.made.values())
+            self.made.clear()
+            for future in made:
+                future.cancel()  # which does nothing to what is done
+            await asyncio.gather(*made, return_exceptions=True)
+            done = [future.result() for future in made if not future.cancelled() and future.exception() is None]
+            await asyncio.gather(*(thing.aclose() for thing in done if isinstance(thing, _Closes)))
 
 
 def _forget_failure(made: dict[Hashable, asyncio.Future[Any]], key: Hashable, done: asyncio.Future[Any]) -> None:

@@ -381,6 +381,12 @@ def test_a_name_in_the_address_goes_as_the_header_that_it_stands_for(folder: Fol
     assert server.requests[0].path == "/q"
 
 
+def test_an_index_is_closed_with_the_event_loop(folder: Folder) -> None:
+    pages(folder)
+    assert texts(found(folder, {"from": "pages/*.md"}))
+    assert not [one for one in threading.enumerate() if one.name.startswith("promptchain-corpus")]
+
+
 def test_a_search_that_fails_leaves_nothing_open(folder: Folder) -> None:
     pages(folder)
     (folder.root / "chains/pages/c.md").unlink()
