@@ -34,6 +34,7 @@ Progress = Callable[[int, int], None]
 _T = TypeVar("_T")
 _LEAST_FUSED = 50
 _TRIES = 3
+_MOMENT = 1.0  # seconds
 
 
 class _Gone(Exception):
@@ -120,8 +121,13 @@ class Corpus:
         return await self._asked(lambda db: search.passages(db, search.every(db, only, limit)), None)
 
     async def aclose(self) -> None:
-        """As `close`, without holding up the event loop while something is read."""
-        await asyncio.to_thread(self.close)
+        """As `close`, but what is still being read holds nobody up: the index is then let go of when that is done."""
+        with suppress(RuntimeError):
+            closing, loop = self._thread.submit(self._keeper.close), asyncio.get_running_loop()
+            until = loop.time() + _MOMENT
+            while not closing.done() and loop.time() < until:
+                await asyncio.sleep(0.002)
+            self._thread.shutdown(wait=closing.done())
 
     def close(self) -> None:
         """Let go of the index; may be called twice."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from promptchain.retrieval import index
 from promptchain.retrieval.files import Listing, Stamp
 from promptchain.retrieval.index import Known
 from promptchain.retrieval.split import passages
-from promptchain.retrieval.texts import MAX_BYTES, LeftOut, Reading, blocks
+from promptchain.retrieval.texts import MAX_BYTES, Block, LeftOut, Reading, blocks
 
 _BATCH = 20_000
 """Passages of one transaction at most, but for those of one file."""
@@ -34,7 +34,8 @@ def _no_progress(done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to keep up with. stop: asked before each file. progress: told how many files of how many are read."""
+    """What to keep up with. stop: asked before each file, and before each row of one. progress: told how many files of
+    how many are read."""
 
     root: Path
     listing: Listing
@@ -80,6 +81,9 @@ def _keep(db: sqlite3.Connection, job: Job, path: str, have: Known | None) -> in
         db.execute("rollback to file")
         index.drop(db, path)
         count = 0
+    except Stopped:  # what was read before it is kept
+        db.execute("rollback to file")
+        count = 0
     except LeftOut as exc:
         db.execute("rollback to file")
         count = _leave_out(db, path, job.listing.files[path], str(exc), lasting=True)
@@ -109,7 +113,7 @@ def _read(db: sqlite3.Connection, job: Job, path: str) -> int:
     with Reading(job.root / path, path) as reading:
         db.execute("savepoint passages")
         try:
-            found = (piece for block in blocks(reading) for piece in passages(block, job.split))
+            found = (piece for block in _unless_stopped(blocks(reading), job) for piece in passages(block, job.split))
             count = index.take(db, path, reading.before, found)
         except LeftOut as exc:
             db.execute("rollback to passages")
@@ -121,6 +125,14 @@ def _read(db: sqlite3.Connection, job: Job, path: str) -> int:
         checked = checked if reading.after() == reading.before else 0
         index.read(db, path, reading.before, checked, sha, reading.problems)
     return count
+
+
+def _unless_stopped(found: Iterable[Block], job: Job) -> Iterator[Block]:
+    """Raises Stopped: a file may be of many rows."""
+    for block in found:
+        if job.stop():
+            raise Stopped
+        yield block
 
 
 def _leave_out(db: sqlite3.Connection, path: str, stamp: Stamp, why: str, *, lasting: bool) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptchain.errors import PromptChainError
-from promptchain.retrieval import dense, files, keeper, texts, upkeep
+from promptchain.retrieval import dense, files, index, keeper, texts, upkeep
 from promptchain.retrieval.corpus import Corpus, fingerprint_of
 from promptchain.retrieval.texts import Reading
 from tests.retrieval.kit import ask, by_letters, corpus, run, sources, spec, write
@@ -583,3 +584,53 @@ def test_a_file_that_could_not_be_read_for_another_reason_than_its_own_is_tried_
         assert found.warnings == [f"docs/a.md cannot be read: {os.strerror(number)}"]
     with corpus(tmp_path) as found:
         assert set(sources(found, "refunds")) == ({"docs/a.md", "docs/b.md"} if again else {"docs/b.md"})
+
+
+def test_a_refresh_that_is_cancelled_within_a_long_file_ends_soon_and_keeps_what_was_read(tmp_path: Path) -> None:
+    write(tmp_path, docs_S_a__md="# A\n\nText.\n", docs_S_b__jsonl='{"text": "some words of a row"}\n' * 400_000)
+    time.sleep(0.1)  # so that no file is as new as its reading
+
+    async def scene() -> float:
+        with corpus(tmp_path) as found:
+            begun = asyncio.Event()
+            task = asyncio.create_task(found.refresh(progress=lambda *_: begun.set()))
+            await begun.wait()  # the first file is read
+            await asyncio.sleep(0.1)
+            start = time.monotonic()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await found.aclose()
+            return time.monotonic() - start
+
+    assert run(scene()) < 3.0
+    (path,) = (tmp_path / ".promptchain/retrieval").glob("*.db")
+    db = index.connect(path, writing=False)
+    assert [name for name, known in index.known(db).items() if known.sha] == ["docs/a.md"]
+    db.close()
+
+
+def test_what_is_still_read_holds_up_nobody_who_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, docs_S_a__md="# A\n\nText.\n")
+    read, go_on = upkeep.Reading.text, threading.Event()
+
+    def slow(reading: Reading, *limit: int) -> str:
+        go_on.wait(20)
+        return read(reading, *limit)
+
+    monkeypatch.setattr(upkeep.Reading, "text", slow)
+
+    async def scene() -> float:
+        found = Corpus(tmp_path, tmp_path, spec("docs/*"), tmp_path / ".promptchain")
+        task = asyncio.create_task(found.refresh())
+        await asyncio.sleep(0.1)
+        start = time.monotonic()
+        task.cancel()
+        await asyncio.wait([task])
+        await found.aclose()
+        await found.aclose()
+        took = time.monotonic() - start
+        go_on.set()
+        return took
+
+    assert run(scene()) < 3.0
