@@ -73,8 +73,15 @@ class LoadedChain:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(self.arun(**values))
+            return asyncio.run(self._alone(values))
         raise UsageError("run() cannot be used inside of an event loop", hint="await arun(…) instead")
+
+    async def _alone(self, values: dict[str, Any]) -> Run:
+        """The only run on its event loop, with which its indexes and servers end."""
+        try:
+            return await self.arun(**values)
+        finally:
+            await self._bound.workshop.aclose()
 
     async def arun(self, **values: Any) -> Run:
         """As `run`, for async code. Cancelling the task stops the model calls."""
@@ -131,8 +138,21 @@ class LoadedChain:
         return run
 
     def close(self) -> None:
-        """Free the models; a local one holds its weights in memory until then."""
+        """Free the models; a local one holds its weights in memory until then. What async runs have opened beside them
+        is closed by `aclose`, or else by the end of the event loop."""
         self._lm.close()
+
+    async def aclose(self) -> None:
+        """As `close`, and close what runs on this event loop have opened: the indexes of files that are searched, and
+        servers of tools. No run may be under way; `async with` does it at its end."""
+        await self._bound.workshop.aclose()
+        self.close()
+
+    async def __aenter__(self) -> LoadedChain:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     def __enter__(self) -> LoadedChain:
         return self
@@ -172,8 +192,8 @@ def load(
     loop; without it no such tool is called. trace: make OpenTelemetry spans of each run, under the current span of the
     caller: through the tracer provider of the process where there is one, else to OTEL_EXPORTER_OTLP_ENDPOINT.
 
-    Files that are searched are looked at once for each event loop, and servers of tools started once: a process that
-    serves for days sees edited pages when it loads the chain anew.
+    Files that are searched are looked at once for each event loop, and servers of tools started once, until `aclose`: a
+    process that serves for days sees edited pages when it loads the chain anew.
     Raises UsageError for an unknown name, InvalidFileError for a chain file with problems.
 
     >>> promptchain.load("support").run(message="Where is my card?").outputs["reply"]    # doctest: +SKIP

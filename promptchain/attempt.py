@@ -77,7 +77,6 @@ def judge(
             embedder=test.embedder if test else None,
             root=workshop.root,
             timeout=workshop.timeout,
-            budget=caller.budget,
         )
 
     return StepJudge(step, values, grader, calls)

@@ -75,11 +75,7 @@ class BoundPlan:
     def models(self) -> tuple[str, ...]:
         """Every model that a run may call."""
         own = [model for bound in self.prompts.values() for model, _ in bound.models]
-        own += [
-            bound.step.retrieve.rerank.model
-            for bound in self.others.values()
-            if isinstance(bound, BoundRetrieve) and bound.step.retrieve.rerank
-        ]
+        own += [model for bound in self.others.values() if isinstance(bound, BoundRetrieve) for model in bound.models]
         return tuple(dict.fromkeys([*own, *(model for chain in self.chains.values() for model in chain.models)]))
 
     @cached_property
@@ -110,7 +106,7 @@ class BoundPlan:
             return bound.step.samples * (turns + (turns - 1) * inner)
         if isinstance(bound, BoundChain):
             return int(bound.plan.calls)
-        return int(isinstance(bound, BoundRetrieve) and bound.step.retrieve.rerank is not None)
+        return len(bound.models) if isinstance(bound, BoundRetrieve) else 0
 
     @property
     def calls(self) -> int:

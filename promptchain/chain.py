@@ -197,9 +197,7 @@ class RetrieveStep(_Step):
     def texts(self) -> Iterator[TemplateText]:
         yield from super().texts()
         yield TemplateText(("retrieve", "query"), self.retrieve.query)
-        for name, value in self.retrieve.where.items():
-            if isinstance(value, str):
-                yield TemplateText(("retrieve", "where", name), value)
+        yield from _value_texts(self.retrieve.where, ("retrieve", "where"))
 
 
 class PythonStep(_Step):
@@ -213,7 +211,7 @@ class PythonStep(_Step):
 
     def texts(self) -> Iterator[TemplateText]:
         yield from super().texts()
-        yield from _input_texts(self.inputs)
+        yield from _value_texts(self.inputs, ("inputs",))
 
 
 class ChainStep(_Step):
@@ -226,15 +224,16 @@ class ChainStep(_Step):
 
     def texts(self) -> Iterator[TemplateText]:
         yield from super().texts()
-        yield from _input_texts(self.inputs)
+        yield from _value_texts(self.inputs, ("inputs",))
 
 
-def _input_texts(value: Any, path: tuple[str | int, ...] = ("inputs",)) -> Iterator[TemplateText]:
+def _value_texts(value: Any, path: tuple[str | int, ...]) -> Iterator[TemplateText]:
+    """The templates in a value, however deep."""
     if isinstance(value, str):
         yield TemplateText(path, value)
     elif isinstance(value, Mapping | list | tuple):
         for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
-            yield from _input_texts(item, (*path, key))
+            yield from _value_texts(item, (*path, key))
 
 
 def _kind_of(value: Any) -> str:

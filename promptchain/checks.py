@@ -17,6 +17,7 @@ from promptchain.criteria_checks import assertion_flaws, gate_flaws
 from promptchain.document import find_word
 from promptchain.errors import known_or_nearest, nearest
 from promptchain.model import describe
+from promptchain.parts import Retrieve
 from promptchain.template import ITEM, Reference, TemplateFault
 from promptchain.types import Type, TypeSyntaxError, parse_fields, parse_type
 from promptchain.value_types import value_type
@@ -148,9 +149,8 @@ class _Check:
             yield from self._assertion(assertion, (*at, "assert", index), in_step=name)
         if isinstance(step, PromptStep):
             yield from self._prompt_step(name, step, scope)
-        elif isinstance(step, RetrieveStep) and step.retrieve.embedder and step.retrieve.mode == "lexical":
-            message = "a lexical search needs no embedding model"
-            yield Fault((*at, "retrieve", "embedder"), message, "mode: hybrid, or remove it", key=True)
+        elif isinstance(step, RetrieveStep):
+            yield from _retrieve(step.retrieve, (*at, "retrieve"))
 
     def _prompt_step(self, name: str, step: PromptStep, scope: Scope) -> Iterator[Fault]:
         at = ("steps", name)
@@ -400,6 +400,24 @@ def _no_list(text: TemplateText, reference: Reference, root: Type | None) -> tup
         return None
     shown = ".".join((reference.name, *reference.path))
     return f"`for_each` needs a list, and '{shown}' is none", f"it is {current.describe()}", reference.name
+
+
+def _retrieve(spec: Retrieve, at: Path) -> Iterator[Fault]:
+    """What a search is told in vain, or cannot do."""
+    if spec.from_ is None:
+        for key in ("mode", "embedder", "split"):
+            if key in spec.model_fields_set:
+                message = f"'{key}' is of searches of files, and this one is made elsewhere"
+                yield Fault((*at, key), message, "remove it, or give the files with `from`", key=True)
+    elif spec.embedder and spec.mode == "lexical":
+        yield Fault(
+            (*at, "embedder"), "a lexical search needs no embedding model", "mode: hybrid, or remove it", key=True
+        )
+    for name, value in spec.where.items() if spec.from_ is not None else ():
+        options = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(option, Mapping | list | tuple) for option in options):
+            message = f"a field is compared with a value or a list of values, not with {describe(value)}"
+            yield Fault((*at, "where", name), message + (" of such" if options is value else ""))
 
 
 def _secrets(params: Mapping[str, Any], path: Path) -> Iterator[Fault]:

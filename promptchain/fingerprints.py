@@ -123,20 +123,24 @@ def made_from(
 # -- what is stale -----------------------------------------------------------------------------------------------------
 
 
-def stale(entry: Entry, now: MadeFrom, parts: frozenset[Part] | None = None) -> tuple[Stale, ...]:
-    """What is not any more as it was when the entry was made. parts: those to look at; None for all."""
-    changes = [*_changes(entry.made_from, now)]
+def stale(
+    entry: Entry, now: MadeFrom, parts: frozenset[Part] | None = None, used: Mapping[str, str] | None = None
+) -> tuple[Stale, ...]:
+    """What is not any more as it was when the entry was made. parts: those to look at; None for all. used: what steps
+    use, in the words of `sources.told`."""
+    changes = [*_changes(entry.made_from, now, used or {})]
     if entry.edited:
         changes.append(Stale("prompts", "the compiled prompts were edited by hand"))
     return tuple(found for found in changes if parts is None or found.part in parts)
 
 
-def _changes(was: MadeFrom, now: MadeFrom) -> Iterator[Stale]:
+def _changes(was: MadeFrom, now: MadeFrom, used: Mapping[str, str]) -> Iterator[Stale]:
     yield from _steps(was.steps, now.steps)
     yield from _models(was.models, now.models)
     for name in dict.fromkeys((*now.sources, *was.sources)):
         if name in now.steps and name in was.steps and was.sources.get(name) != now.sources.get(name):
-            yield Stale("source", f"what step '{name}' uses changed: its code, its passages or its chain", name)
+            what = used.get(name, "its code, its passages or its chain")
+            yield Stale("source", f"what step '{name}' uses changed: {what}", name)
     if was.chain != now.chain:
         yield Stale("chain", "the chain's inputs, params or outputs were edited")
     if was.renderer != now.renderer:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from promptchain import adopted, fingerprints, testing
+from promptchain import adopted, fingerprints, sources, testing
 from promptchain.chain import Chain
 from promptchain.errors import PromptChainError
 from promptchain.fingerprints import SENT, Stale
@@ -97,7 +97,7 @@ def _of_model(project: Project, chain: Chain, model: str, entry: Entry | None, s
             checks=(*checks, *choices),
             sources=project.sources(chain),
         )
-        found = fingerprints.stale(entry, now)
+        found = fingerprints.stale(entry, now, used=sources.told(chain))
     return Freshness(chain.name, model, compiled=True, command=command, stale=found, kept=entry.kept)
 
 

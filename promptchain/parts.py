@@ -52,7 +52,8 @@ class Retrieve(Model):
     """Where passages come from, and which are wanted.
 
     from_: patterns of files, from the chain file's folder. python: a function of the project; url: an HTTP endpoint;
-    both are given query and top_k. where: fields that a passage must have, with the value or one of several values.
+    both are given query and top_k. where: fields that a passage must have, with the value or one of several values; a
+    template that gives null is no condition.
     """
 
     from_: Annotated[str | tuple[str, ...] | None, Field(alias="from")] = None

@@ -9,8 +9,6 @@ from itertools import count
 from time import perf_counter
 from typing import Any
 
-from jinja2 import TemplateError
-
 from promptchain import attempt, template
 from promptchain.binding import BoundPlan
 from promptchain.errors import PromptChainError
@@ -28,11 +26,11 @@ from promptchain.events import (
 from promptchain.lm.calls import Caller
 from promptchain.model import describe
 from promptchain.plan import Node, step_read
-from promptchain.records import Call, Run, Status, StepRun, ToolRun, new_run_id, now, storable, total
+from promptchain.records import Call, Run, Status, StepRun, ToolRun, new_run_id, now, total
 from promptchain.steps.context import Context, in_order
+from promptchain.steps.filled import evaluated
 from promptchain.steps.outcome import Outcome
 from promptchain.steps.together import together
-from promptchain.template import Template, TemplateFault
 
 
 async def run(
@@ -68,20 +66,6 @@ async def run(
     if record:
         record(result)
     return result
-
-
-def _evaluate(parsed: Template, values: Mapping[str, Any], what: str) -> Any:
-    """The value of an expression as plain JSON: what a filter gives bit by bit becomes a list."""
-    try:
-        return storable(parsed.value(values))
-    except TemplateFault as exc:
-        raise PromptChainError(f"{what}: {exc.message}", hint=exc.hint) from None
-    except (
-        TemplateError,
-        ValueError,
-        TypeError,
-    ) as exc:  # what `map` and the like raise only when they are gone through
-        raise PromptChainError(f"{what}: {exc}") from None
 
 
 class _Execution:
@@ -198,7 +182,7 @@ class _Execution:
                 outputs[name] = None
                 continue
             try:
-                outputs[name] = _evaluate(parsed, self._values, f"output '{name}'")
+                outputs[name] = evaluated(parsed, self._values, f"output '{name}'")
             except PromptChainError as exc:
                 problem, hint = problem or exc.message, hint or exc.hint
         return outputs, problem, hint
@@ -237,7 +221,7 @@ class _Execution:
             return StepRun(status=Status.SKIPPED) if when is False else None
         parsed = template.expression(when)
         try:
-            true = bool(_evaluate(parsed, self._values, "its `when`"))
+            true = bool(evaluated(parsed, self._values, "its `when`"))
         except PromptChainError:
             # `order.total > 5` where the step `order` was skipped, and so is null, is no more than false.
             without = next((ref.name for ref in parsed.references if ref.name in skipped), None)
@@ -257,7 +241,7 @@ class _Execution:
     async def _run_items(self, node: Node, model: str | None) -> StepRun:
         loop = node.step.for_each
         assert loop is not None
-        items = _evaluate(template.expression(loop.in_), self._values, "its `for_each`")
+        items = evaluated(template.expression(loop.in_), self._values, "its `for_each`")
         if not isinstance(items, list):
             hint = "give the list to go through, for example {{ questions }}"
             raise PromptChainError(f"`for_each` needs a list, not {describe(items)}", hint=hint)

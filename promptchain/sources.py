@@ -9,6 +9,7 @@ from typing import Any
 from promptchain import location, modules
 from promptchain.chain import Chain, ChainStep, PromptStep, PythonStep, RetrieveStep, digest
 from promptchain.parts import Retrieve
+from promptchain.plan import AnyStep
 
 
 def of(chain: Chain, folder: Path, root: Path) -> dict[str, dict[str, str]]:
@@ -40,15 +41,33 @@ def fingerprints(chain: Chain, folder: Path, root: Path) -> dict[str, str]:
     found = {}
     for name, step in chain.steps.items():
         used: list[Any] = [of_step(chain, name, folder, root)]
-        named = [step.chain] if isinstance(step, ChainStep) else []
-        named += [tool.chain for tool in step.tools if tool.chain] if isinstance(step, PromptStep) else []
-        for inner in named:
+        for inner in _chains(step):
             own = chain.chains[inner]
             lock = folder / f"{inner}.lock.yaml"
             used.append([own.content_id, _text(lock), fingerprints(own, folder, root)])
         if any(used):
             found[name] = digest(used)[:16]
     return found
+
+
+def told(chain: Chain) -> dict[str, str]:
+    """By step, in words, what a change of its fingerprint may be of."""
+    found = {}
+    for name, step in chain.steps.items():
+        parts = [f"the code of {function}, or what that imports" for function in _functions(chain, name)]
+        if isinstance(step, RetrieveStep) and step.retrieve.patterns:
+            parts.append(f"the files of {', '.join(step.retrieve.patterns)}")
+        parts += [f"the chain '{inner}', its lock, or what that uses" for inner in _chains(step)]
+        if parts:
+            found[name] = parts[0] if len(parts) == 1 else f"one of these: {'; '.join(parts)}"
+    return found
+
+
+def _chains(step: AnyStep) -> list[str]:
+    """The chains that a step, or its tools, run."""
+    if isinstance(step, ChainStep):
+        return [step.chain]
+    return [tool.chain for tool in step.tools if tool.chain] if isinstance(step, PromptStep) else []
 
 
 def _text(path: Path) -> str:

@@ -287,7 +287,6 @@ def grader(project: Project, lm: LM, caller: Caller, setting: Test) -> Grader:
         embedder=setting.embedder,
         root=project.root,
         timeout=project.settings.timeout,
-        budget=caller.budget,
     )
 
 

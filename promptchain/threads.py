@@ -60,6 +60,11 @@ class _Diverted:
     def __getattr__(self, name: str) -> Any:
         return getattr(sys.stderr if _inside.get() else self.real, name)
 
+    def close(self) -> None:
+        """Foreign code has nothing to close here: both streams are the command's."""
+        if not _inside.get():
+            self.real.close()
+
 
 @contextmanager
 def prints_to_stderr() -> Iterator[None]:

@@ -9,14 +9,15 @@ from urllib.parse import urlsplit
 
 from promptchain import uses
 from promptchain.chain import Chain, PromptStep, RetrieveStep
+from promptchain.criteria import Assertion, flattened
 from promptchain.errors import PromptChainError
 from promptchain.project import Project, is_version
 
 
 def check(project: Project, reference: str, chain: Chain) -> None:
     """Raises PromptChainError where a chain that was loaded as a version names an MCP server, with what it is given, or
-    an address that is sent keys or queries, that no chain file of the work tree names; and where a function or the
-    passages that it uses are not there. Functions are the work tree's own in any case."""
+    an address that is sent keys, queries or values, that no chain file of the work tree names; and where a function or
+    the passages that it uses are not there. Functions are the work tree's own in any case."""
     if not is_version(reference):
         return
     chains = (chain, *chain.used_chains())
@@ -49,6 +50,18 @@ def _risks(chain: Chain) -> Iterator[tuple[str, str]]:
                     yield tool.mcp.key, f"starts an MCP server that the work tree does not name: {tool.mcp}"
         elif isinstance(step, RetrieveStep) and step.retrieve.url is not None:
             yield from _address(step.retrieve.url)
+    for assertion in flattened(_assertions(chain)):
+        if assertion.name == "webhook" and isinstance(assertion.value, str):
+            yield from _address(assertion.value)
+
+
+def _assertions(chain: Chain) -> Iterator[Assertion]:
+    """Those of its steps, which a run applies too, and of its test."""
+    for step in chain.steps.values():
+        yield from step.assert_
+        if isinstance(step, PromptStep) and step.select is not None and step.select.by is not None:
+            yield step.select.by
+    yield from chain.test.assert_ if chain.test else ()
 
 
 def _addresses(params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -98,7 +98,7 @@ def _passages(step: RetrieveStep, root: Path, folder: Path, at: tuple[str | int,
         yield from _function(spec.python, root, (*at, "python"))
     if spec.patterns:
         try:
-            found = listing(root, folder, spec.patterns)
+            found = listing(root, folder, spec.patterns, most=1)
         except PromptChainError as exc:
             yield Fault((*at, "from"), exc.message, exc.hint)
             return

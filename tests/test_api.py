@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from promptchain.lm.protocol import OnText, Request, Response
 from promptchain.lm.scripted import Rule
 from promptchain.steps.workshop import Wish
 from tests import lock_kit as kit
+from tests.steps.kit import Folder
+from tests.steps.test_toolbox import SERVER, alive
 from tests.workspace import Workspace
 
 ANSWERS = {"Classify": "card", "Draft for": "On its way.", "Check": "All is well."}
@@ -389,3 +392,69 @@ def test_code_consents_to_tools(refunds: Workspace, approve: Any, answer: str) -
 def test_what_is_no_function_cannot_consent(refunds: Workspace) -> None:
     with pytest.raises(UsageError, match="approve is a function"):
         promptchain.load("refunds", approve=True)  # type: ignore[arg-type]
+
+
+SEARCHING = """
+model: MODEL
+inputs: {message: string}
+steps:
+  pages: {retrieve: {from: "pages/*.md", query: "{{ message }}", top_k: 1}}
+  reply: {prompt: "{{ pages }}"}
+"""
+
+
+def indexes() -> int:
+    return sum(thread.name.startswith("promptchain-corpus") for thread in threading.enumerate())
+
+
+def test_aclose_closes_what_runs_have_opened_and_the_next_run_sees_edited_pages(demo: Workspace) -> None:
+    demo.write("chains/pages/one.md", "# One\n\nThe first words.\n")
+    demo.chain(SEARCHING, replies=["fine"])
+
+    async def scene() -> list[str]:
+        async with promptchain.load("demo", lm=ScriptedLM("fine")) as chain:
+            first = await chain.arun(message="words")
+            assert indexes() == 1
+            await chain.aclose()
+            assert indexes() == 0
+            demo.write("chains/pages/one.md", "# One\n\nOther words, and more.\n")
+            again = await chain.arun(message="words")
+        assert indexes() == 0
+        return [run.steps["pages"].value[0]["text"] for run in (first, again)]
+
+    assert [text.partition("\n\n")[2] for text in asyncio.run(scene())] == [
+        "The first words.",
+        "Other words, and more.",
+    ]
+
+
+def test_run_leaves_nothing_open(demo: Workspace) -> None:
+    demo.write("chains/pages/one.md", "# One\n\nThe first words.\n")
+    demo.chain(SEARCHING, replies=["fine"])
+    with promptchain.load("demo", lm=ScriptedLM("fine")) as chain:
+        assert chain.run(message="words").outputs == {"reply": "fine"}
+        assert indexes() == 0
+        demo.write("chains/pages/one.md", "# One\n\nOther words, and more.\n")
+        assert "Other words" in chain.run(message="words").steps["pages"].value[0]["text"]
+
+
+def test_aclose_ends_servers_of_tools(demo: Workspace) -> None:
+    pytest.importorskip("mcp")
+    folder = Folder(demo.root)
+    folder.code(SERVER, "server")
+    demo.chain(
+        """
+        model: MODEL
+        inputs: {message: string}
+        steps: {a: {prompt: "{{ message }}", tools: [{mcp: [PYTHON, server.py]}]}}
+        """.replace("PYTHON", sys.executable),
+        replies=["fine"],
+    )
+
+    async def scene() -> None:
+        async with promptchain.load("demo", lm=ScriptedLM('{"answer": "fine"}')) as chain:
+            await chain.arun(message="hi")
+            assert alive(folder)
+        assert not alive(folder)
+
+    asyncio.run(scene())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from promptchain import gold
 from promptchain.chain import Chain
 from promptchain.criteria import Assertion
 from promptchain.examples import Example
@@ -15,6 +16,7 @@ from promptchain.lm.scripted import ScriptedLM
 from promptchain.results import ExampleResult, State
 from promptchain.steps.workshop import Workshop
 from tests.evaluate_kit import chain_of, check, example, text, try_one
+from tests.workspace import Workspace
 
 PAGES = {
     "card.md": "# Lost cards\n\nA lost card is blocked in the app.\n\n# New cards\n\nA new card takes five days.\n",
@@ -82,6 +84,14 @@ def test_a_heading_is_a_source_of_its_own(shop: Workshop) -> None:
     assert (other.steps["reply"].gold, other.steps["help"].mends) == (False, False)
 
 
+def test_what_a_set_of_assertions_expects(shop: Workshop) -> None:
+    both = Assertion.model_validate(
+        {"type": "assert-set", "step": "help", "assert": [{"type": "recall", "value": "{{ expected.pages }}"}]}
+    )
+    found = tried(shop, row("the PIN please, new to me", "card.md"), (both, RIGHT))
+    assert (found.steps["help"].mends, found.steps["reply"].gold) == (True, True)
+
+
 def test_expected_of_the_step_itself(shop: Workshop) -> None:
     of = example(inputs={"q": "PIN"}, expected={"help": "chains/help/card.md"})
     found = tried(shop, of, (RIGHT,), top_k=2)
@@ -107,3 +117,60 @@ def test_where_no_source_is_expected_there_is_no_gold(
 ) -> None:
     found = tried(shop, of, checks)
     assert (found.steps["help"].mends, found.steps["reply"].gold) == (None, None)
+
+
+# --- sources that no file is
+
+
+HEADING = row("x", "card.md#Lost cards", "fees.md:1")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([row("x", "card.md"), HEADING], None),
+        ([row("x", "card.md"), row("x", "crad.md")], "rows.jsonl:1: 'chains/help/crad.md' is none of the files that "
+         "step 'help' searches, so it cannot be found; did you mean 'chains/help/card.md'?"),
+        ([example(inputs={"q": "x"}, expected={"pages": "help/pin.md#PIN"})], "'help/pin.md#PIN' is none of the files "
+         "that step 'help' searches, so it cannot be found; did you mean 'chains/help/pin.md'?"),
+        ([row("x", "zzzzzzzzz", "b.md"), row("x", "zzzzzzzzz")], "'chains/help/zzzzzzzzz' is none of the files that "
+         "step 'help' searches, so it cannot be found (and 1 more such sources)"),
+        ([example(inputs={"q": "x"}, expected={"help": "a word that is no source"})], None),
+        ([example(inputs={"q": "x"}), example(inputs={"q": "x"}, expected={"pages": []})], None),
+        ([example(inputs={"q": "x"}, expected={"pages": {"source": "none.md", "grade": 0}})], None),
+    ],
+)  # fmt: skip
+def test_a_source_that_no_file_is_is_told_of_once(shop: Workshop, rows: list[Example], said: str | None) -> None:
+    found = list(gold.strangers(chain(), rows, (RECALL,), shop.root, shop.folder))
+    assert len(found) == bool(said)
+    assert (said or "") in "".join(found)
+
+
+def test_of_a_search_elsewhere_it_cannot_be_told(shop: Workshop) -> None:
+    other = chain_of({"help": {"retrieve": {"url": "http://127.0.0.1:1/", "query": "x"}}, "reply": "{{ help }}"})
+    assert not list(gold.strangers(other, [row("x", "none.md")], (RECALL,), shop.root, shop.folder))
+
+
+def test_chain_test_warns_of_it(empty: Workspace) -> None:
+    empty.write("chains/help/card.md", PAGES["card.md"])
+    empty.write("chains/rows.jsonl", '{"q": "card", "expected": {"pages": "chains/help/cards.md"}}\n')
+    empty.chain(
+        """
+        model: MODEL
+        inputs: {q: string}
+        steps:
+          help: {retrieve: {from: help/*.md, query: "{{ q }}"}}
+          reply: {prompt: "{{ help }}"}
+        test:
+          dataset: rows.jsonl
+          assert: [{step: help, type: recall, value: "{{ expected.pages }}"}]
+        """,
+        replies=["x"],
+    )
+    result = empty.invoke("test", "demo")
+    assert result.code == 100
+    assert (
+        result.err.count("chains/rows.jsonl:1: 'chains/help/cards.md' is none of the files that step 'help' searches")
+        == 1
+    )
+    assert "did you mean 'chains/help/card.md'?" in result.err

@@ -84,6 +84,14 @@ EDITS = {
 }
 
 
+WHAT = {
+    "tidy": "the code of helpers.tidy:tidy, or what that imports",
+    "reply": "the code of helpers.tools:look, or what that imports",
+    "pages": "the files of pages/*.md",
+    "inner": "the chain 'inner', its lock, or what that uses",
+}
+
+
 def prints(workspace: Workspace) -> dict[str, str]:
     project = Project.find(workspace.root)
     return project.sources(project.load("demo"))
@@ -113,7 +121,17 @@ def test_it_makes_a_lock_stale(used: Workspace, edit: str) -> None:
     assert found.fresh
     edits(used)[edit]()
     (found,) = freshness(Project.find(used.root), "demo")
-    told = f"what step '{EDITS[edit]}' uses changed: its code, its passages or its chain"
+    name = EDITS[edit]
+    assert f"what step '{name}' uses changed: {WHAT[name]}" in [stale.message for stale in found.stale]
+
+
+def test_of_several_things_all_are_named(used: Workspace) -> None:
+    both = 'tools: [{python: "helpers.tools:look"}, {chain: inner}]'
+    used.chain(OUTER.replace('tools: [{python: "helpers.tools:look"}]', both), replies=REPLIES)
+    kit.adopt(used, steps={"reply": StepVariant(instructions="Be kind.")})
+    edits(used)["the inner chain"]()
+    (found,) = freshness(Project.find(used.root), "demo")
+    told = f"what step 'reply' uses changed: one of these: {WHAT['reply']}; {WHAT['inner']}"
     assert told in [stale.message for stale in found.stale]
 
 

@@ -133,15 +133,11 @@ def test_a_search_and_who_orders_what_it_found() -> None:
     chain = Chain.model_validate(
         {
             "name": "demo",
-            "steps": {
-                "help": {
-                    "retrieve": {"python": "tools:search", "query": "x", "embedder": "openai/text-embedding-3-small"}
-                }
-            },
+            "steps": {"help": {"retrieve": {"python": "tools:search", "query": "x"}}},
         }
     )
     calls = (
-        Call(model="openai/text-embedding-3-small", prompt_tokens=4, seconds=0.1),
+        Call(model="openai/text-embedding-3-small", prompt_tokens=4, seconds=0.1, purpose="embed"),
         Call(model="openai/gpt-5-mini", format=Format.JSON, finish="stop", seconds=1.0, started=1.0),
     )
     passages = [{"source": "help.md", "line": 3, "score": 0.5, "text": "secret"}]

@@ -91,6 +91,16 @@ def test_a_version_whose_code_or_pages_are_gone_can_be_read_and_is_not_run(empty
         ("params: {api_base: 'http://127.0.0.1:9/v1'}", False),
         ("steps: {s: {retrieve: {url: 'https://u:p@evil.example/x', query: q}}}", True),
         ("steps: {s: {prompt: x, params: {base_url: 'http://evil.example'}}}", True),
+        ("steps: {s: {prompt: x, assert: [{type: webhook, value: 'https://evil.example/x'}]}}", True),
+        ("steps: {s: {prompt: x, assert: [{type: webhook, value: 'http://localhost:9/x'}]}}", False),
+        (
+            "steps: {s: {prompt: x, samples: 2, select: {best: {type: not-webhook, value: 'http://evil.example'}}}}",
+            True,
+        ),
+        (
+            "test: {dataset: r.jsonl, assert: [{type: assert-set, assert: [{type: webhook, value: 'http://evil.example'}]}]}",
+            True,
+        ),
     ],
 )
 def test_an_address_that_only_the_version_names_is_sent_nothing(there: str, refused: bool, empty: Workspace) -> None:

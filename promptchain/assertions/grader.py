@@ -12,7 +12,6 @@ from promptchain.assertions.protocol import AssertionFault
 from promptchain.chain import PromptStep
 from promptchain.errors import BudgetError, Fault, ModelError, ParseError, PromptChainError, UsageError
 from promptchain.lm import embed
-from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Answer, Attempt, Caller, CallError, Retry
 from promptchain.lm.embed import EmbeddingLM
 from promptchain.lm.protocol import LM
@@ -38,11 +37,10 @@ class JudgeSpent:
 class Grader:
     """Asks the judges and embedding models of one evaluation; on one event loop, like its caller.
 
-    lm, caller: what the chain itself runs on, so that judges share its cache, ceilings and places in flight.
-    judge: the model of assertions that name none; without one, those fail. embedder: likewise for embeddings;
-    `local/wordllama` without one. budget: the caller's, so that embeddings are held to it as well.
-    root: the project's folder, which functions are imported from. timeout: seconds for one try of a call, and for one
-    call of a function or a webhook.
+    lm, caller: what the chain itself runs on, so that judges and embeddings share its cache, ceilings and places in
+    flight. judge: the model of assertions that name none; without one, those fail. embedder: likewise for embeddings;
+    `local/wordllama` without one. root: the project's folder, which functions are imported from. timeout: seconds for
+    one try of a call, and for one call of a function or a webhook.
 
     It holds nothing that needs closing: `lm` is its owner's to close.
     """
@@ -56,7 +54,6 @@ class Grader:
         embedder: str | None = None,
         root: Path,
         timeout: float = 120.0,
-        budget: Budget | None = None,
     ) -> None:
         self.root = root
         self._workshop = Workshop(root, timeout=timeout)
@@ -65,12 +62,11 @@ class Grader:
         self._caller = caller
         self._judge = judge
         self._embedder = embedder or embed.LOCAL
-        self._budget = budget
         self._calls: list[Call] = []
 
     @cached_property
     def _embedding(self) -> Caller:
-        return Caller(EmbeddingLM(self._lm), budget=self._budget)
+        return self._caller.beside(EmbeddingLM(self._lm))
 
     @property
     def calls(self) -> tuple[Call, ...]:

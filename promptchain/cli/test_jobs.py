@@ -80,7 +80,7 @@ def names(project: Project, names: list[str]) -> list[str]:
 
 def job_for(project: Project, lm: LM, name: str, asked: Options) -> Job:
     """All that can be wrong with a chain's test is found here, before anything is spent."""
-    from promptchain import testing
+    from promptchain import gold, testing
     from promptchain.cli import adopted
     from promptchain.models import is_of_step
     from promptchain.recording import Recorder
@@ -90,7 +90,7 @@ def job_for(project: Project, lm: LM, name: str, asked: Options) -> Job:
     setting = testing.tested(chain)
     checks, choices = testing.assertions(project, chain)
     found = testing.data(project, chain, asked.words, asked.files)
-    for warning in found.warnings:
+    for warning in (*found.warnings, *gold.strangers(chain, found, checks, project.root, project.folder)):
         warn(warning)
     steps = tuple(word for word in asked.models if is_of_step(word))
     columns = [word for word in asked.models if not is_of_step(word)]

@@ -132,6 +132,10 @@ class Budget:
         """Whether the bound could be reserved at once."""
         return not self._line and self._fits(bound.sums(bound.completion), self._held)
 
+    def fits(self, bound: Bound) -> bool:
+        """Whether the bound can be reserved once nothing is in flight."""
+        return self._fits(bound.sums(bound.completion), (0, 0, 0))
+
     async def reserve(self, bound: Bound) -> Reservation:
         """Set the bound aside; waits for room that calls in flight may give back. BudgetError: there is none."""
         full = bound.sums(bound.completion)

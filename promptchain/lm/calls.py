@@ -6,8 +6,10 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass, replace
 from random import random as _random
+from threading import Event
 from time import perf_counter
 from typing import Protocol, runtime_checkable
 
@@ -111,7 +113,7 @@ class Caller:
         self._budget = budget or Budget()
         self._sleep = sleep
         self._random = random
-        self._exhausted = False
+        self._refused = Event()  # no bare flag, since those beside it share it
 
     @property
     def lm(self) -> LM:
@@ -121,7 +123,7 @@ class Caller:
     @property
     def exhausted(self) -> bool:
         """Whether a ceiling has refused a call: nothing more will come of going on."""
-        return self._exhausted
+        return self._refused.is_set()
 
     @property
     def budget(self) -> Budget:
@@ -132,6 +134,14 @@ class Caller:
     def spent(self) -> Spent:
         """What the calls came to so far; a cost that is not known counts nothing."""
         return self._budget.spent
+
+    def beside(self, lm: LM) -> Caller:
+        """What calls another LM in the same command: the two share their places in flight and their ceilings, and each
+        knows of a call that was refused to the other."""
+        other = copy(self)
+        other._lm = lm
+        other._memory = lm if isinstance(lm, Remembers) else None
+        return other
 
     async def call(
         self,
@@ -183,7 +193,7 @@ class Caller:
         try:
             return await self._budget.reserve(bound)
         except BudgetError:
-            self._exhausted = True
+            self._refused.set()
             raise
 
     async def _send(

@@ -7,8 +7,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,17 +17,24 @@ from threading import Lock
 from typing import Any
 
 from promptchain.errors import Fault, ModelError
-from promptchain.lm.calls import Answer, Caller, Remembers, Retry
-from promptchain.lm.protocol import LM, Capabilities, Message, OnText, Price, Request, Response
+from promptchain.lm.calls import Answer, Caller, CallError, Remembers, Retry
+from promptchain.lm.protocol import LM, Capabilities, Message, OnText, Price, Request, Response, Usage
 
 LOCAL = "local/wordllama"
 """WordLlama's 256 numbers a text: bags of words at a thousandth of a second each, and its weights come in its wheel
 (https://github.com/dleemiller/WordLlama, MIT)."""
 INSTALL = "pip install 'promptchain[rag]'"
 
+MAX_TEXTS = 96
+"""Texts of one request: Cohere takes no more, and the other providers take at least as many."""
+MAX_CHARACTERS = 50_000
+"""Characters of one request of several texts: Mistral and Vertex AI take some 16,000 tokens at once."""
+_SHOWN = 40  # characters of a text in an error
+
 
 class EmbeddingLM:
-    """Answers a request, as `request_for` makes it, with a JSON list of numbers: the embedding of its one message.
+    """Answers a request, as `request_for` makes it, with a JSON list of numbers: the embedding of its one message; of
+    several messages, which hosted models take, with a list of such lists. What is kept in a cache is one text's each.
 
     `local/wordllama` runs in this process, `scripted/FILE` is asked of `lm`, anything else goes through litellm.
     lm: where it has a response cache, that is used; it is not closed here.
@@ -51,11 +58,14 @@ class EmbeddingLM:
             from promptchain.lm.litellm import LiteLLM
 
             response = await LiteLLM().embed(replace(request, params={}))
-        await self.remember(request, response)
+        # Together, so that a slow disk is waited for once.
+        await asyncio.gather(*(self.remember(one, own) for one, own in _single(request, response)))
         return response
 
     async def lookup(self, request: Request, on_text: OnText | None = None) -> Response | None:
-        return None if self._memory is None else await self._memory.lookup(request, on_text)
+        if self._memory is None or len(request.messages) > 1:
+            return None
+        return await self._memory.lookup(request, on_text)
 
     async def remember(self, request: Request, response: Response) -> None:
         if self._memory is not None:
@@ -75,30 +85,142 @@ class EmbeddingLM:
         pass
 
 
-def request_for(model: str, text: str) -> Request:
-    """The request for one embedding; `embed` keeps it apart from a chat's in the cache."""
-    return Request(model, (Message("user", text),), params={"embed": True})
+def request_for(model: str, *texts: str) -> Request:
+    """The request for one embedding, or for several; `embed` keeps it apart from a chat's in the cache."""
+    return Request(model, tuple(Message("user", text) for text in texts), params={"embed": True})
+
+
+def _single(request: Request, response: Response) -> Iterator[tuple[Request, Response]]:
+    """Of a request for several texts that for each, with its share of the usage and the cost, by its length: so that
+    the shares add up to the whole."""
+    if len(request.messages) == 1:
+        yield request, response
+        return
+    weights = [len(message.content) + 1 for message in request.messages]
+    tokens, before, before_tokens = response.usage.prompt_tokens, 0, 0
+    for message, vector, weight in zip(request.messages, json.loads(response.text), weights, strict=True):
+        before += weight
+        upto = round(tokens * before / sum(weights))
+        share = (upto - before_tokens) / tokens if tokens else weight / sum(weights)
+        cost = None if response.cost is None else response.cost * share
+        usage, before_tokens = Usage(upto - before_tokens), upto
+        yield replace(request, messages=(message,)), replace(response, text=json.dumps(vector), usage=usage, cost=cost)
 
 
 async def embed(
-    model: str, texts: Iterable[str], caller: Caller, *, timeout: float | None = None
+    model: str, texts: Iterable[str], caller: Caller, *, timeout: float | None = None, retry: Retry | None = None
 ) -> tuple[list[list[float]], tuple[Answer, ...]]:
     """The vectors of the texts, in their order, and the answers that they came in; a text that repeats is asked once.
 
-    caller: one of an EmbeddingLM. timeout: seconds for each try. Raises ModelError, and what `Caller.call` raises.
+    Of a hosted model those that no cache has are asked for many at once. caller: one of an EmbeddingLM. timeout:
+    seconds for each try. Raises ModelError, and what `Caller.call` raises; where many texts are asked for it says of
+    which ones.
     """
     texts = list(texts)
-    requests = {text: request_for(model, text) for text in texts}
-    calls = (caller.call(request, timeout=timeout, retry=Retry()) for request in requests.values())
-    done = await asyncio.gather(*calls, return_exceptions=True)  # none is left under way when another fails
+    wanted: _Places = list(enumerate(dict.fromkeys(texts)))
+    asking = _Asking(model, len(wanted), caller, timeout, retry or Retry())
+    if model.startswith(("local/", "scripted/")):
+        found: list[_Found] = []
+        batches: Iterable[_Places] = ([one] for one in wanted)
+    else:
+        found, left = await _known(model, wanted, caller)
+        batches = _batches(left)
+    # None is left under way when another fails.
+    done = await asyncio.gather(*map(asking.batch, batches), return_exceptions=True)
     for outcome in done:
         if isinstance(outcome, BaseException):
             raise outcome
-    answers = {text: outcome for text, outcome in zip(requests, done, strict=True) if isinstance(outcome, Answer)}
-    vectors = {text: _vector(answer.response.text, model) for text, answer in answers.items()}
+        found += outcome
+    vectors = {text: vector for one in found for text, vector in one.vectors.items()}
     if len({len(vector) for vector in vectors.values()}) > 1:
         raise ModelError(f"{model} gave vectors of different lengths", fault=Fault.BAD_RESPONSE, model=model)
-    return [vectors[text] for text in texts], tuple(answers.values())
+    return [vectors[text] for text in texts], tuple(one.answer for one in found)
+
+
+_Places = Sequence[tuple[int, str]]
+"""Texts with their places among all that are wanted, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An answer, and the vectors in it by their texts."""
+
+    answer: Answer
+    vectors: dict[str, list[float]]
+
+
+async def _known(model: str, texts: _Places, caller: Caller) -> tuple[list[_Found], _Places]:
+    """What a cache has, and the texts that it has not."""
+    if not isinstance(caller.lm, Remembers):
+        return [], texts
+    answers = await asyncio.gather(*(caller.lm.lookup(request_for(model, text)) for _, text in texts))
+    pairs = list(zip(texts, answers, strict=True))
+    found = [
+        _Found(Answer(answer), {text: _vector(_json(answer.text), model)}) for (_, text), answer in pairs if answer
+    ]
+    return found, [place for place, answer in pairs if not answer]
+
+
+def _batches(texts: _Places) -> Iterator[_Places]:
+    """As few as `MAX_TEXTS` and `MAX_CHARACTERS` allow; a text that is too long by itself is alone."""
+    some: list[tuple[int, str]] = []
+    size = 0
+    for index, text in texts:
+        if some and (len(some) == MAX_TEXTS or size + len(text) > MAX_CHARACTERS):
+            yield some
+            some, size = [], 0
+        some.append((index, text))
+        size += len(text)
+    if some:
+        yield some
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """What all batches are asked with. total: how many texts are wanted."""
+
+    model: str
+    total: int
+    caller: Caller
+    timeout: float | None
+    retry: Retry
+
+    async def batch(self, texts: _Places) -> list[_Found]:
+        """What a model says to a batch. One that it refuses is asked for in halves: it takes fewer texts at once, or
+        one of them is at fault, which is found so; and one that a ceiling has no room for, since fewer may have it.
+        Raises as `embed`."""
+        request = request_for(self.model, *(text for _, text in texts))
+        if len(texts) > 1 and not self._fits(request):
+            return await self._halves(texts)
+        try:
+            answer = await self.caller.call(request, timeout=self.timeout, retry=self.retry)
+        except CallError as exc:
+            if len(texts) > 1 and exc.fault in (Fault.BAD_REQUEST, Fault.CONTEXT):
+                return await self._halves(texts)
+            if self.total == 1:
+                raise
+            raise CallError(exc, exc.failures, note=f" ({self._told(texts)})", hint=exc.hint) from exc
+        read = _json(answer.response.text)
+        vectors = [read] if len(texts) == 1 else read
+        pairs = zip(texts, vectors, strict=True)
+        return [_Found(answer, {text: _vector(vector, self.model) for (_, text), vector in pairs})]
+
+    async def _halves(self, texts: _Places) -> list[_Found]:
+        half = len(texts) // 2
+        return [*await self.batch(texts[:half]), *await self.batch(texts[half:])]
+
+    def _fits(self, request: Request) -> bool:
+        budget = self.caller.budget
+        return budget.fits(budget.bound(request, self.caller.lm.capabilities(self.model)))
+
+    def _told(self, texts: _Places) -> str:
+        """Which texts it was about."""
+        index, first = texts[0]
+        words = " ".join(first.split())
+        shown = words if len(words) <= _SHOWN else words[: _SHOWN - 1] + "…"
+        if len(texts) == 1:
+            return f"text {index + 1} of {self.total}: '{shown}'"
+        return f"{len(texts)} of {self.total} texts, from number {index + 1} on: '{shown}'"
 
 
 def cosine(one: list[float], other: list[float]) -> float:
@@ -108,11 +230,14 @@ def cosine(one: list[float], other: list[float]) -> float:
     return max(-1.0, min(1.0, product / lengths)) if lengths else 0.0
 
 
-def _vector(text: str, model: str) -> list[float]:
+def _json(text: str) -> Any:
     try:
-        read = json.loads(text)
+        return json.loads(text)
     except ValueError:
-        read = None
+        return None
+
+
+def _vector(read: Any, model: str) -> list[float]:
     if isinstance(read, list) and read and all(type(number) in (int, float) for number in read):
         vector = [float(number) for number in read]
         if all(map(math.isfinite, vector)):

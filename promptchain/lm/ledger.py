@@ -39,6 +39,8 @@ class Ledger:
         return found and self._count(request, found)
 
     async def remember(self, request: Request, response: Response) -> None:
+        if request.params.get("embed"):  # an embedding is had past `complete`; any other answer was counted there
+            self._count(request, response)
         if isinstance(self.inner, Remembers):
             await self.inner.remember(request, response)
 

@@ -58,19 +58,21 @@ class LiteLLM:
         )
 
     async def embed(self, request: Request) -> Response:
-        """The embedding of the request's one message, as a JSON list of numbers; else like `complete`."""
+        """The embedding of the request's one message, as a JSON list of numbers; of several messages a list of such
+        lists, in their order; else like `complete`."""
         arguments = _connection(request)
         with translated(request):
             litellm = await _ready()
             started = time.perf_counter()
-            reply = await litellm.aembedding(input=[request.messages[0].content], **arguments)
-            vector = [float(number) for number in reply.data[0]["embedding"]]
+            reply = await litellm.aembedding(input=[message.content for message in request.messages], **arguments)
+            vectors = wire.vectors(reply.data, len(request.messages))
         latency = time.perf_counter() - started
         usage = wire.usage(reply.usage)
         reported = (getattr(reply, "_hidden_params", None) or {}).get("response_cost")
         price = catalog.capabilities(request.model).price
         cost = float(reported) if reported else price.of(usage) if price else None
-        return Response(json.dumps(vector), Finish.STOP, usage, cost, latency)
+        said = vectors if len(vectors) > 1 else vectors[0]
+        return Response(json.dumps(said), Finish.STOP, usage, cost, latency)
 
     def capabilities(self, model: str) -> Capabilities:
         """See `LM.capabilities`: what litellm's data file says."""

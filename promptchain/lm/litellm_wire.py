@@ -212,6 +212,17 @@ def _logprobs(choice: Any) -> list[float]:
     return [float(number) for number in found if isinstance(number, int | float) and math.isfinite(number)]
 
 
+def vectors(data: Any, wanted: int) -> list[list[float]]:
+    """The embeddings in the order of their texts, which `index` tells where a server gives it. Raises ValueError where
+    they are not as many as were asked for."""
+    places = [item.get("index") for item in data]
+    if len(places) != wanted:
+        raise ValueError(f"it gave {len(places)} embeddings for {wanted} texts")
+    if sorted(place for place in places if isinstance(place, int)) == list(range(wanted)):
+        data = [item for _, item in sorted(zip(places, data, strict=True), key=lambda pair: pair[0])]
+    return [[float(number) for number in item["embedding"]] for item in data]
+
+
 def usage(raw: Any) -> Usage:
     details = getattr(raw, "prompt_tokens_details", None)
     return Usage(

@@ -34,6 +34,11 @@ Progress = Callable[[int, int], None]
 _T = TypeVar("_T")
 _LEAST_FUSED = 50
 _TRIES = 3
+_MOMENT = 1.0  # seconds
+
+
+class _Gone(Exception):
+    """Another task has found the index damaged, and it is not there again yet."""
 
 
 class _Fault(Exception):
@@ -102,16 +107,10 @@ class Corpus:
             return []
         vector = (await embed([query]))[0] if embed is not None and mode != "lexical" else None
 
-        def ask() -> list[Passage]:
-            return self._found(match(query), vector, top_k, min_score, mode, only)
+        def ask(db: sqlite3.Connection) -> list[Passage]:
+            return self._found(db, match(query), vector, top_k, min_score, mode, only)
 
-        for _ in range(_TRIES):
-            try:
-                return await self._run(ask)
-            except _Fault as fault:  # damaged where nothing has read before
-                await self._recover(fault)
-            await self.refresh(embed if mode != "lexical" else None)
-        raise _hopeless()
+        return await self._asked(ask, embed if mode != "lexical" else None)
 
     async def of(self, sources: Sequence[str], limit: int = 1000) -> list[Passage]:
         """The passages of files as they stand there, without a score. Raises PromptChainError."""
@@ -119,21 +118,41 @@ class Corpus:
             await self.refresh()
         only = search.condition({"source": list(sources)})
 
-        def ask() -> list[Passage]:
-            db = self._keeper.view
-            assert db is not None
-            return search.passages(db, search.every(db, only, limit))
+        return await self._asked(lambda db: search.passages(db, search.every(db, only, limit)), None)
 
-        try:
-            return await self._run(ask)
-        except sqlite3.Error as exc:
-            raise PromptChainError(f"the index of passages cannot be read: {exc}") from exc
+    async def aclose(self) -> None:
+        """As `close`, but what is still being read holds nobody up: the index is then let go of when that is done."""
+        with suppress(RuntimeError):
+            closing, loop = self._thread.submit(self._keeper.close), asyncio.get_running_loop()
+            until = loop.time() + _MOMENT
+            while not closing.done() and loop.time() < until:
+                await asyncio.sleep(0.002)
+            self._thread.shutdown(wait=closing.done())
 
     def close(self) -> None:
         """Let go of the index; may be called twice."""
         with suppress(RuntimeError):
             self._thread.submit(self._keeper.close)
         self._thread.shutdown(wait=True)
+
+    async def _asked(self, ask: Callable[[sqlite3.Connection], _T], embed: Embed | None) -> _T:
+        """What the index says, which is made anew where it is damaged in a place that nothing has read before. Raises
+        PromptChainError."""
+
+        def work() -> _T:
+            if self._keeper.view is None:
+                raise _Gone
+            return ask(self._keeper.view)
+
+        for _ in range(_TRIES):
+            try:
+                return await self._run(work)
+            except _Gone:
+                pass
+            except _Fault as fault:
+                await self._recover(fault)
+            await self.refresh(embed)
+        raise _hopeless()
 
     async def _run(self, work: Callable[[], _T]) -> _T:
         """What `work` gives on the thread of the index. Raises _Fault where the index fails."""
@@ -217,6 +236,7 @@ class Corpus:
 
     def _found(
         self,
+        db: sqlite3.Connection,
         words: str | None,
         vector: list[float] | None,
         top_k: int,
@@ -224,8 +244,6 @@ class Corpus:
         mode: Mode,
         only: Condition,
     ) -> list[Passage]:
-        db = self._keeper.view
-        assert db is not None
         wide = max(_LEAST_FUSED, 4 * top_k) if mode == "hybrid" else top_k
         rankings: list[Ranked] = []
         if mode != "dense":
@@ -251,6 +269,8 @@ class Corpus:
                 lock.acquire(timeout=0)
             except Timeout:
                 await asyncio.sleep(0.1)
+            except OSError as exc:
+                raise _Fault(exc) from exc
         done = 0
         try:
             while True:

@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import lru_cache
@@ -53,18 +54,20 @@ def matching_files(root: Path, folder: Path, patterns: Sequence[str]) -> list[Pa
     return [base / path for path in listing(root, folder, patterns).files]
 
 
-def listing(root: Path, folder: Path, patterns: Sequence[str]) -> Listing:
-    """`matching_files` with what is known of them. Raises as it does."""
+def listing(root: Path, folder: Path, patterns: Sequence[str], *, most: int | None = None) -> Listing:
+    """`matching_files` with what is known of them. most: so many will do, whichever they are: whether there are any is
+    told without going through all. Raises as `matching_files` does."""
     if not patterns:
         raise PromptChainError("there is no pattern of files", hint="for example docs/*.md")
     root = root.resolve()
-    walk = _Walk(root)
+    walk = _Walk(root, most)
     unmatched = []
-    for pattern in patterns:
-        before = walk.hits
-        walk.follow(_parts(root, folder.resolve(), pattern))
-        if walk.hits == before:
-            unmatched.append(pattern)
+    with suppress(_Enough):
+        for pattern, parts in [(pattern, _parts(root, folder.resolve(), pattern)) for pattern in patterns]:
+            before = walk.hits
+            walk.follow(parts)
+            if walk.hits == before:
+                unmatched.append(pattern)
     return Listing(dict(sorted(walk.files.items())), walk.warnings, unmatched)
 
 
@@ -132,11 +135,16 @@ def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
+class _Enough(Exception):
+    """There are as many files as will do."""
+
+
 class _Walk:
     """Goes through folders as patterns say, and collects files. Symlinks are followed as far as they stay inside."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, most: int | None = None) -> None:
         self.root = root
+        self._most = most
         self.files: dict[str, Stamp] = {}
         self.warnings: list[str] = []
         self.hits = 0
@@ -226,6 +234,8 @@ class _Walk:
             message = f"the patterns mean more than {MAX_FILES:,} files"
             raise PromptChainError(message, hint="name the folders that matter, such as docs/**/*.md")
         self.files[path] = stamp(found)
+        if len(self.files) == self._most:
+            raise _Enough
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         try:

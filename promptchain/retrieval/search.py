@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from promptchain.retrieval.passages import Passage
 
 DIGITS = 6
 """Of scores after the point: what is added up in another order is the same then."""
+_LARGEST = int(sys.float_info.max)
 _VARIABLES = 500
 """Values in one statement; SQLite takes 999 at least."""
 
@@ -53,11 +55,11 @@ def _test(name: str, value: Any) -> tuple[str, tuple[Any, ...]]:
         return "p.file in (select id from files where path = ? or fits(path, ?))", (str(value), str(value))
     if name == "title":
         return "p.title = ?", (str(value),)
-    if '"' in name:
-        raise PromptChainError(f"'where' cannot have a field with a '\"' in its name: {name!r}")
+    if not name or '"' in name or "\0" in name:  # in a path of SQLite's these are no names
+        raise PromptChainError(f"'where' cannot have a field of the name {name!r}")
     sql, own = _equals(value)
     found = f"exists (select 1 from json_each(p.meta, ?) as j where {sql})"
-    return (f"not {found}" if value is None else found), (f'$."{name}"', *own)
+    return (f"not {found}" if value is None else found), (f"$.{json.dumps(name, ensure_ascii=False)}", *own)
 
 
 def _equals(value: Any) -> tuple[str, tuple[Any, ...]]:
@@ -67,6 +69,8 @@ def _equals(value: Any) -> tuple[str, tuple[Any, ...]]:
     if isinstance(value, bool):
         word = str(value).lower()
         return "(j.type = ? or (j.type = 'text' and lower(j.value) = ?))", (word, word)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        value = float(value) if abs(value) < _LARGEST else str(value)  # SQLite has no larger ones but as floats
     numeric = "j.type in ('integer', 'real')"
     if isinstance(value, str):
         return f"((j.type = 'text' and j.value = ?) or ({numeric} and cast(j.value as text) = ?))", (value, value)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,10 +14,14 @@ from promptchain.retrieval import index
 from promptchain.retrieval.files import Listing, Stamp
 from promptchain.retrieval.index import Known
 from promptchain.retrieval.split import passages
-from promptchain.retrieval.texts import MAX_BYTES, LeftOut, Reading, blocks
+from promptchain.retrieval.texts import MAX_BYTES, Block, LeftOut, Reading, blocks
 
 _BATCH = 20_000
 """Passages of one transaction at most, but for those of one file."""
+
+
+_LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
+"""What is wrong with a file itself; a disk or a process that has no more to give may have it later."""
 
 
 class Stopped(Exception):
@@ -29,7 +34,8 @@ def _no_progress(done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to keep up with. stop: asked before each file. progress: told how many files of how many are read."""
+    """What to keep up with. stop: asked before each file, and before each row of one. progress: told how many files of
+    how many are read."""
 
     root: Path
     listing: Listing
@@ -75,10 +81,16 @@ def _keep(db: sqlite3.Connection, job: Job, path: str, have: Known | None) -> in
         db.execute("rollback to file")
         index.drop(db, path)
         count = 0
-    except (OSError, LeftOut) as exc:
+    except Stopped:  # what was read before it is kept
         db.execute("rollback to file")
-        why = f"cannot be read: {exc.strerror or exc}" if isinstance(exc, OSError) else str(exc)
-        count = _leave_out(db, path, job.listing.files[path], why)
+        count = 0
+    except LeftOut as exc:
+        db.execute("rollback to file")
+        count = _leave_out(db, path, job.listing.files[path], str(exc), lasting=True)
+    except OSError as exc:
+        db.execute("rollback to file")
+        why = f"cannot be read: {exc.strerror or exc}"
+        count = _leave_out(db, path, job.listing.files[path], why, lasting=exc.errno in _LASTING)
     db.execute("release file")
     return count
 
@@ -101,7 +113,7 @@ def _read(db: sqlite3.Connection, job: Job, path: str) -> int:
     with Reading(job.root / path, path) as reading:
         db.execute("savepoint passages")
         try:
-            found = (piece for block in blocks(reading) for piece in passages(block, job.split))
+            found = (piece for block in _unless_stopped(blocks(reading), job) for piece in passages(block, job.split))
             count = index.take(db, path, reading.before, found)
         except LeftOut as exc:
             db.execute("rollback to passages")
@@ -115,7 +127,16 @@ def _read(db: sqlite3.Connection, job: Job, path: str) -> int:
     return count
 
 
-def _leave_out(db: sqlite3.Connection, path: str, stamp: Stamp, why: str) -> int:
+def _unless_stopped(found: Iterable[Block], job: Job) -> Iterator[Block]:
+    """Raises Stopped: a file may be of many rows."""
+    for block in found:
+        if job.stop():
+            raise Stopped
+        yield block
+
+
+def _leave_out(db: sqlite3.Connection, path: str, stamp: Stamp, why: str, *, lasting: bool) -> int:
+    """lasting: only a change of the file can help; else it is tried again next time."""
     index.take(db, path, stamp, ())
-    index.read(db, path, stamp, time.time_ns(), "", [why])
+    index.read(db, path, stamp, time.time_ns() if lasting else 0, "", [why])
     return 0

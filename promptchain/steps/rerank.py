@@ -34,7 +34,7 @@ async def ordered(
     if len(shown) < 2:
         return list(passages)
     values = {"query": query, "passages": [passage.to_json() for passage in shown]}
-    own = replace(context, calls=[], judge=None)
+    own = replace(context, calls=[], judge=None, on_text=None)  # what it says is no text of the step
     try:
         said = (await prompt.run(_bound(spec, able, timeout), values, own)).value
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 from promptchain import functions
 from promptchain.chain import RetrieveStep
 from promptchain.errors import PromptChainError
-from promptchain.lm.calls import Answer, Caller
+from promptchain.lm.calls import Answer, Attempt, CallError, Retry
 from promptchain.lm.protocol import Capabilities
+from promptchain.parts import LOCAL_EMBEDDER, Retrieve
 from promptchain.records import Call
 from promptchain.retrieval.passages import Passage
 from promptchain.steps import rerank, search_server
 from promptchain.steps.context import Context
 from promptchain.steps.filled import filled
 from promptchain.steps.outcome import Outcome, StepError
+from promptchain.template import to_text
 from promptchain.threads import in_thread
 
 if TYPE_CHECKING:
@@ -35,6 +37,14 @@ class BoundRetrieve:
     timeout: float | None
     able: Capabilities | None = None
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Those that a search calls: for the vector of its query, and to put in order what it found."""
+        spec = self.step.retrieve
+        embedder = spec.named_embedder if spec.patterns else None
+        ranks = (spec.rerank.model,) if spec.rerank else ()
+        return ranks if embedder in (None, LOCAL_EMBEDDER) else (str(embedder), *ranks)
+
 
 async def run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context) -> Outcome:
     """The passages, as a list of mappings. Raises StepError."""
@@ -47,9 +57,7 @@ async def run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context)
 
 async def _run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context) -> Outcome:
     spec = bound.step.retrieve
-    query = filled(spec.query, values, "its query")
-    text = (query if isinstance(query, str) else "" if query is None else str(query)).strip()[:MAX_QUERY]
-    where = {name: filled(value, values, f"its `where: {name}`") for name, value in spec.where.items()}
+    text, where = _query(spec, values), _conditions(spec.where, values)
     wanted = max(spec.top_k, spec.rerank.of) if spec.rerank else spec.top_k
     fingerprint: str | None = None
     warnings: tuple[str, ...] = ()
@@ -72,16 +80,36 @@ async def _run(bound: BoundRetrieve, values: Mapping[str, Any], context: Context
     return Outcome(value, tuple(context.calls), warnings=warnings, fingerprint=fingerprint)
 
 
+def _query(spec: Retrieve, values: Mapping[str, Any]) -> str:
+    """What is searched for, as a text; none where it is null. Raises PromptChainError."""
+    query = filled(spec.query, values, "its query")
+    return "" if query is None else to_text(query).strip()[:MAX_QUERY]
+
+
+def _conditions(where: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The conditions with their templates filled in. One whose template gives null is none, so that a filter may be
+    left to who asks; in a list it is no alternative. A null that is written so stays. Raises PromptChainError."""
+    found: dict[str, Any] = {}
+    for name, value in where.items():
+        options = value if isinstance(value, list | tuple) else [value]
+        given = [(option, filled(option, values, f"its `where: {name}`")) for option in options]
+        kept = [own for option, own in given if own is not None or option is None]
+        if options is value and (kept or not given):
+            found[name] = kept
+        elif kept:
+            found[name] = kept[0]
+    return found
+
+
 async def of_sources(
     bound: BoundRetrieve, values: Mapping[str, Any], sources: Sequence[str], context: Context
 ) -> list[dict[str, Any]]:
     """The passages of some of the files that the step searches: first those that fit its query, the best first, then
     all others. Raises PromptChainError."""
     spec = bound.step.retrieve
-    query = filled(spec.query, values, "its query")
+    text, where = _query(spec, values), {"source": list(sources)}
     embed = embedder(bound, context)
     corpus = await _corpus(bound, context)
-    text, where = str(query or "").strip()[:MAX_QUERY], {"source": list(sources)}
     best = await corpus.search(text, top_k=spec.top_k, mode=spec.mode, where=where, embed=embed)
     places = {(passage.source, passage.line) for passage in best}
     others = [passage for passage in await corpus.of(sources) if (passage.source, passage.line) not in places]
@@ -96,7 +124,11 @@ async def _corpus(bound: BoundRetrieve, context: Context) -> Corpus:
 
     async def make() -> Corpus:
         corpus = Corpus(workshop.root, workshop.folder, spec, workshop.state)
-        await corpus.refresh(embedder(bound, context))
+        try:
+            await corpus.refresh(embedder(bound, context))
+        except BaseException:
+            await corpus.aclose()
+            raise
         return corpus
 
     kind = (spec.patterns, spec.split, spec.named_embedder)
@@ -114,30 +146,42 @@ def embedder(bound: BoundRetrieve, context: Context) -> Embed | None:
     async def vectors(texts: Sequence[str]) -> list[list[float]]:
         if name == embed.LOCAL:  # costs nothing, and so many need no cache
             return await in_thread(lambda: embed.local_vectors(texts))
-        caller = Caller(EmbeddingLM(context.caller.lm), budget=context.caller.budget)
-        found, answers = await embed.embed(name, texts, caller, timeout=bound.timeout)
-        context.calls.extend(calls_of(name, answers))
+        caller = context.caller.beside(EmbeddingLM(context.caller.lm))
+        retry = Retry(errors=bound.step.retry.errors)
+        try:
+            found, answers = await embed.embed(name, texts, caller, timeout=bound.timeout, retry=retry)
+        except CallError as exc:
+            context.calls.extend(_failed(name, exc.failures))
+            raise
+        context.calls.extend(_calls_of(name, answers, context))
         return found
 
     return vectors
 
 
-def calls_of(model: str, answers: Sequence[Answer]) -> list[Call]:
-    """The embeddings of many texts as one call in the record."""
-    made = [answer.response for answer in answers]
-    if not made:
-        return []
-    costs = [response.cost for response in made]
-    return [
-        Call(
+def _calls_of(model: str, answers: Sequence[Answer], context: Context) -> Iterator[Call]:
+    """The embeddings of many texts in the record: one call for each request that a model answered, and one for all that
+    a cache did; and the tries before that failed."""
+    yield from _failed(model, [failure for answer in answers for failure in answer.failures])
+    made = [answer.response for answer in answers if not answer.response.cached]
+    known = [answer.response for answer in answers if answer.response.cached]
+    for responses in (*([response] for response in made), *([known] if known else ())):
+        costs = [response.cost for response in responses]
+        cached, seconds = responses is known, max(response.latency for response in responses)
+        yield Call(
             model=model,
-            prompt_tokens=sum(response.usage.prompt_tokens for response in made),
+            prompt_tokens=sum(response.usage.prompt_tokens for response in responses),
             cost=None if None in costs else sum(cost for cost in costs if cost is not None),
-            seconds=max(response.latency for response in made),
-            cached=all(response.cached for response in made),
+            seconds=seconds,
+            cached=cached,
+            started=round(max(0.0, context.clock() - (0.0 if cached else seconds)), 6),
             purpose="embed",
         )
-    ]
+
+
+def _failed(model: str, failures: Iterable[Attempt]) -> Iterator[Call]:
+    for failure in failures:
+        yield Call(model=model, error=failure.error, seconds=failure.latency, purpose="embed")
 
 
 async def _from_function(
@@ -146,8 +190,10 @@ async def _from_function(
     """The passages that a function of the project finds: it takes `query`, and `top_k` and `where` if it likes."""
     function = await context.workshop.function(name)
     takes = function.parameters.get("properties", {})
-    given = {key: value for key, value in (("query", query), ("top_k", top_k), ("where", where)) if key in takes}
-    if "query" not in takes and takes:
+    given = {"query": query, "top_k": top_k, "where": where}
+    if not function.parameters.get("additionalProperties"):  # of `**more` it takes all
+        given = {key: value for key, value in given.items() if key in takes}
+    if "query" not in given and takes:
         given = {next(iter(takes)): query}
     arguments = functions.bind_arguments(function, given)
     async with context.workshop.code:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import Mapping
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 from urllib.request import Request, urlopen
 
 from promptchain.errors import Fault, ModelError, PromptChainError
@@ -78,7 +79,12 @@ def _error(server: str, what: str, fault: Fault) -> ModelError:
 
 
 def _post(url: str, body: bytes, timeout: float | None) -> bytes:
-    request = Request(url, body, {"Content-Type": "application/json", "Accept": "application/json"})
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")  # urllib would take it for the host's name
+    address = parts._replace(netloc=host).geturl()
+    request = Request(address, body, {"Content-Type": "application/json", "Accept": "application/json"})
+    if at:  # and not sent on to where a redirect leads
+        request.add_unredirected_header("Authorization", f"Basic {b64encode(unquote_to_bytes(user)).decode()}")
     with urlopen(request, timeout=timeout) as response:
         found: bytes = response.read(MAX_ANSWER + 1)
     if len(found) > MAX_ANSWER:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ MAX_RESULT = 200_000
 """Characters of a result, as JSON, that a model is given."""
 
 _SHOWN = 100
+_NO_NAME = re.compile(r"[^A-Za-z0-9_-]")
+"""What providers take in no name of a tool, and MCP servers may have in theirs: `files.read`."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,7 @@ async def _server(tool: Tool, context: Context) -> list[_Ready]:
             return await servers.call(server, name, dict(arguments), timeout=timeout)
 
         remote = offered[name]
-        return _Ready(ToolSpec(name, remote.description, remote.parameters), tool, call)
+        told = _NO_NAME.sub("_", name)[:64]
+        return _Ready(ToolSpec(told, remote.description, remote.parameters), tool, call)
 
     return [ready(name) for name in (tool.only or offered)]

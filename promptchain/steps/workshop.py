@@ -4,12 +4,14 @@ consents to what a tool is about to do."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from threading import Lock
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from promptchain import functions
+from promptchain.errors import FunctionError
 from promptchain.functions import Function
 from promptchain.threads import in_thread
 
@@ -57,24 +59,44 @@ class Workshop:
         self.approve = approve
         self.timeout = timeout
         self._loops: dict[asyncio.AbstractEventLoop, _OnLoop] = {}
+        self._entering = Lock()  # a loaded chain may be run in several threads, each with a loop of its own
 
     async def function(self, name: str) -> Function:
-        """A function of the project, imported in a thread once for each event loop. Raises FunctionError."""
+        """A function of the project, imported in a thread once for each event loop. Raises FunctionError, also where
+        the import takes longer than a call may; it goes on, and who asks later may find it done."""
 
         async def make() -> Function:
             return await in_thread(lambda: functions.find(name, self.root))
 
-        return await self.once(("function", name), make)
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await self.once(("function", name), make)
+        except TimeoutError:
+            message = f"the import of {name.partition(':')[0]} took longer than {self.timeout:g} s"
+            raise FunctionError(message, hint="it should define functions, and do its work in them") from None
 
     async def once(self, key: Hashable, make: Callable[[], Awaitable[_T]]) -> _T:
-        """What `make` gives, made once for each event loop however many ask for it. A failure is not kept."""
-        made = self._on_loop().made
+        """What `make` gives, made once for each event loop however many ask for it, and closed with that where it can
+        be. A failure is not kept."""
+        own = self._on_loop()
+        if own.closing is None:
+            own.closing = own.until_closed()
+            await anext(own.closing)
+        made = own.made
         known = made.get(key)
         if known is None:
             known = made[key] = asyncio.ensure_future(make())
             known.add_done_callback(lambda done: _forget_failure(made, key, done))
         found: _T = await asyncio.shield(known)
         return found
+
+    async def aclose(self) -> None:
+        """Close what was made on the running event loop, before that ends: indexes and servers of tools. Nothing may
+        use them any more; who asks for one after that has it made anew. May be called twice."""
+        with self._entering:
+            own = self._loops.pop(asyncio.get_running_loop(), None)
+        if own is not None and own.closing is not None:
+            await own.closing.aclose()
 
     @property
     def code(self) -> asyncio.Semaphore:
@@ -83,10 +105,19 @@ class Workshop:
 
     def _on_loop(self) -> _OnLoop:
         loop = asyncio.get_running_loop()
-        if loop not in self._loops:
-            self._loops = {other: own for other, own in self._loops.items() if not other.is_closed()}
-            self._loops[loop] = _OnLoop()
-        return self._loops[loop]
+        with self._entering:
+            if loop not in self._loops:
+                for other in [other for other in self._loops if other.is_closed()]:
+                    del self._loops[other]
+                self._loops[loop] = _OnLoop()
+            return self._loops[loop]
+
+
+@runtime_checkable
+class _Closes(Protocol):
+    """What holds something that must be let go of."""
+
+    async def aclose(self) -> None: ...
 
 
 class _OnLoop:
@@ -95,6 +126,21 @@ class _OnLoop:
     def __init__(self) -> None:
         self.made: dict[Hashable, asyncio.Future[Any]] = {}
         self.code = asyncio.Semaphore(MAX_CALLS)
+        self.closing: AsyncGenerator[None] | None = None
+
+    async def until_closed(self) -> AsyncGenerator[None]:
+        """Closes all that was made when this is closed; a loop that ends (asyncio.run does it) closes the async
+        generators that were begun on it."""
+        try:
+            yield
+        finally:
+            made = list(self.made.values())
+            self.made.clear()
+            for future in made:
+                future.cancel()  # which does nothing to what is done
+            await asyncio.gather(*made, return_exceptions=True)
+            done = [future.result() for future in made if not future.cancelled() and future.exception() is None]
+            await asyncio.gather(*(thing.aclose() for thing in done if isinstance(thing, _Closes)))
 
 
 def _forget_failure(made: dict[Hashable, asyncio.Future[Any]], key: Hashable, done: asyncio.Future[Any]) -> None:

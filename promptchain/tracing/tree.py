@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from promptchain.chain import Chain, Format, RetrieveStep
 from promptchain.errors import Fault
@@ -184,7 +185,7 @@ class _Tree:
         start, end = place.bounds
         if ranked:
             end = place.span(min(ranked), 0.0)[0]
-        source = ", ".join(spec.patterns) or spec.python or str(spec.url).partition("?")[0]
+        source = ", ".join(spec.patterns) or spec.python or _address(spec.url or "")
         documents = None
         if self.content and isinstance(step.value, list):
             documents = _json([_document(passage) for passage in step.value])
@@ -200,7 +201,7 @@ class _Tree:
 
     def _call(self, call: Call, step: StepRun, place: _Place, fault: Fault | None) -> Span:
         times = place.span(call.started, 0.0 if call.cached else call.seconds)
-        operation = names.EMBEDDINGS if _embeds(call, place) else names.CHAT
+        operation = names.EMBEDDINGS if call.purpose == "embed" else names.CHAT
         provider, model, remote = _provider(call.model)
         attributes = {
             names.OPERATION: operation,
@@ -265,10 +266,10 @@ def _document(passage: Any) -> Any:
     return {"id": f"{passage.get('source')}:{passage.get('line')}", "score": passage.get("score")}
 
 
-def _embeds(call: Call, place: _Place) -> bool:
-    """Whether a call made vectors: that is recorded without the format and the finish of a reply."""
-    spec = place.step.retrieve if isinstance(place.step, RetrieveStep) else None
-    return spec is not None and call.format is None and call.model == spec.embedder
+def _address(url: str) -> str:
+    """An address without what may be secret in it."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _output_type(form: Format | None) -> str | None:

@@ -27,7 +27,7 @@ GOOD = '{"reason": "it shines", "good": true}'
 
 def grader_of(lm: LM, judge: str | None = "m", budget: Budget | None = None, **options: Any) -> Grader:
     caller = Caller(lm, budget=budget, sleep=lambda _: asyncio.sleep(0))
-    return Grader(lm, caller, judge=judge, budget=budget, root=Path.cwd(), **options)
+    return Grader(lm, caller, judge=judge, root=Path.cwd(), **options)
 
 
 def ask(grader: Grader, model: str | None = None) -> Any:

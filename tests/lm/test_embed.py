@@ -15,10 +15,12 @@ import pytest
 from promptchain import parts
 from promptchain.errors import BudgetError, Fault, ModelError, UsageError
 from promptchain.lm import catalog
+from promptchain.lm import embed as embedding
 from promptchain.lm.budget import Budget
 from promptchain.lm.cache import CachedLM
 from promptchain.lm.calls import Answer, Caller
 from promptchain.lm.embed import LOCAL, EmbeddingLM, cosine, embed
+from promptchain.lm.ledger import Ledger
 from promptchain.lm.protocol import LM
 from promptchain.lm.router import Router
 from promptchain.lm.scripted import Rule, ScriptedLM
@@ -61,10 +63,10 @@ def test_a_hosted_model_gives_vectors_and_says_what_they_cost(monkeypatch: pytes
         monkeypatch.setenv("OPENAI_API_BASE", server.url)
         vectors, answers = vectors_of(HOSTED, ["four", "no", "four"], Router())
     assert vectors == [[4.0, 1.0], [2.0, 1.0], [4.0, 1.0]]
-    assert [asked.path for asked in server.requests] == ["/v1/embeddings"] * 2, "what repeats is asked once"
-    assert sorted(body["input"] for body in server.bodies) == [["four"], ["no"]]
-    assert all(not set(body) - {"input", "model", "encoding_format"} for body in server.bodies)
-    assert [answer.response.usage.total for answer in answers] == [6, 6]
+    assert [asked.path for asked in server.requests] == ["/v1/embeddings"]
+    assert server.bodies[0]["input"] == ["four", "no"], "what repeats is asked once"
+    assert not set(server.bodies[0]) - {"input", "model", "encoding_format"}
+    assert [answer.response.usage.total for answer in answers] == [6]
     price = catalog.capabilities(HOSTED).price
     assert price is not None
     assert answers[0].response.cost == pytest.approx(6 * price.prompt)
@@ -80,6 +82,107 @@ def test_vectors_are_kept_in_the_response_cache(tmp_path: Path, monkeypatch: pyt
     assert first == again == [[4.0, 1.0]]
     assert len(server.requests) == 1
     assert answers[0].response.cached
+
+
+def inputs(server: Loopback) -> list[list[str]]:
+    return [body["input"] for body in server.bodies]
+
+
+def test_many_texts_go_in_few_requests_and_come_back_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding, "MAX_TEXTS", 3)
+    monkeypatch.setattr(embedding, "MAX_CHARACTERS", 20)
+
+    def turned(body: dict[str, Any]) -> Reply:
+        reply = served(body)
+        assert isinstance(reply.body, dict)
+        return Reply(body={**reply.body, "data": reply.body["data"][::-1]})
+
+    texts = ["a", "bb", "ccc", "dddd", "e" * 17, "f" * 30, "g" * 18]
+    budget = Budget(tokens=10_000)
+    with Loopback(turned) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        vectors, _ = vectors_of(HOSTED, texts, Router(), budget)
+    assert [vector[0] for vector in vectors] == [len(text) for text in texts]
+    assert sorted(inputs(server)) == [texts[:3], [texts[3]], [texts[4]], [texts[5]], [texts[6]]]
+    assert (budget.spent.calls, budget.spent.tokens) == (5, 30)
+    assert vectors_of(HOSTED, [], Router()) == ([], ())
+
+
+def test_each_text_of_a_request_is_kept_by_itself_with_its_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = CachedLM(Router(), tmp_path / "responses.db")
+    with Loopback(served) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        _, (whole,) = vectors_of(HOSTED, ["a" * 9, "b", "cc"], lm)
+        again, answers = vectors_of(HOSTED, ["cc", "new", "b", "a" * 9], lm)
+    lm.close()
+    assert inputs(server) == [["a" * 9, "b", "cc"], ["new"]]
+    assert [vector[0] for vector in again] == [2, 3, 1, 9]
+    kept = [answer.response for answer in answers if answer.response.cached]
+    assert sorted(response.usage.prompt_tokens for response in kept) == [1, 1, 4]
+    assert whole.response.cost
+    assert sum(response.cost or 0 for response in kept) == pytest.approx(whole.response.cost)
+
+
+def test_the_books_do_not_depend_on_what_a_cache_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = CachedLM(Router(), tmp_path / "responses.db")
+    books = [Ledger(lm), Ledger(lm), Ledger(Router())]
+    with Loopback(served) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        for ledger in books:
+            vectors_of(HOSTED, ["a", "bb", "a"], ledger)
+    lm.close()
+    assert len(server.requests) == 2
+    assert [(ledger.total.calls, ledger.total.tokens) for ledger in books] == [(2, 6)] * 3
+    assert len({ledger.total.cost for ledger in books}) == 1
+
+
+def test_a_request_that_is_refused_is_made_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider may take fewer texts at once, and says so in words only."""
+    with Loopback(lambda body: served(body) if len(body["input"]) <= 2 else 400) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        vectors, answers = vectors_of(HOSTED, ["a", "bb", "ccc", "dddd", "eeeee"], Router())
+    assert [vector[0] for vector in vectors] == [1, 2, 3, 4, 5]
+    assert len(answers) == 3
+    assert [len(some) for some in inputs(server)] == [5, 2, 3, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "(text 3 of 4: 'bad words, and many more of them, too m…')"),
+        (503, "(tried 4 times) (4 of 4 texts, from number 1 on: 'a')"),
+        (401, "(4 of 4 texts, from number 1 on: 'a')"),
+    ],
+)
+def test_of_many_texts_it_says_which_ones_failed(status: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["a", "b", "bad words,\nand many more of them, too many to show", "d"]
+    with Loopback(lambda body: status if any("bad" in text for text in body["input"]) else served(body)) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        with pytest.raises(ModelError) as raised:
+            vectors_of(HOSTED, texts, Router())
+    assert raised.value.message.endswith(said)
+
+
+def test_as_many_vectors_as_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = [{"object": "embedding", "index": 0, "embedding": [1.0]}]
+    with Loopback([Reply(body={"object": "list", "data": data, "model": "m"})]) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        with pytest.raises(ModelError, match="1 embeddings for 2 texts") as raised:
+            vectors_of(HOSTED, ["a", "b"], Router())
+    assert raised.value.fault is Fault.BAD_RESPONSE
+
+
+def test_a_ceiling_that_has_no_room_for_all_texts_at_once_may_have_it_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"{number} {'word ' * 6}" for number in range(4)]
+    with Loopback(served) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        budget = Budget(tokens=150)
+        vectors, _ = vectors_of(HOSTED, texts, Router(), budget)
+    assert len(vectors) == 4
+    assert sorted(map(len, inputs(server))) == [1, 1, 1, 1]
+    assert budget.spent.tokens == 24
 
 
 def test_ceilings_hold(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptchain.errors import PromptChainError
-from promptchain.retrieval import dense, files, keeper, texts, upkeep
+from promptchain.retrieval import dense, files, index, keeper, texts, upkeep
 from promptchain.retrieval.corpus import Corpus, fingerprint_of
 from promptchain.retrieval.texts import Reading
 from tests.retrieval.kit import ask, by_letters, corpus, run, sources, spec, write
@@ -560,3 +563,74 @@ def test_a_large_corpus_is_not_made_in_memory(root: Path, monkeypatch: pytest.Mo
         pytest.raises(PromptChainError, match="no place for the index"),
     ):
         run(found.refresh())
+
+
+@pytest.mark.parametrize(("number", "again"), [(errno.EMFILE, True), (errno.EIO, True), (errno.EACCES, False)])
+def test_a_file_that_could_not_be_read_for_another_reason_than_its_own_is_tried_again(
+    number: int, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, docs_S_a__md="# Refunds\n\nFive days.\n", docs_S_b__md="# Cards\n\nRefunds too.\n")
+    opened = os.open
+    time.sleep(0.1)  # so that no file is as new as its reading
+
+    def refused(path: Any, *given: Any, **named: Any) -> int:
+        if str(path).endswith("a.md"):
+            raise OSError(number, os.strerror(number))
+        return opened(path, *given, **named)
+
+    with monkeypatch.context() as patch, corpus(tmp_path) as found:
+        patch.setattr(os, "open", refused)
+        assert sources(found, "refunds") == ["docs/b.md"]
+        assert found.warnings == [f"docs/a.md cannot be read: {os.strerror(number)}"]
+    with corpus(tmp_path) as found:
+        assert set(sources(found, "refunds")) == ({"docs/a.md", "docs/b.md"} if again else {"docs/b.md"})
+
+
+def test_a_refresh_that_is_cancelled_within_a_long_file_ends_soon_and_keeps_what_was_read(tmp_path: Path) -> None:
+    write(tmp_path, docs_S_a__md="# A\n\nText.\n", docs_S_b__jsonl='{"text": "some words of a row"}\n' * 400_000)
+    time.sleep(0.1)  # so that no file is as new as its reading
+
+    async def scene() -> float:
+        with corpus(tmp_path) as found:
+            begun = asyncio.Event()
+            task = asyncio.create_task(found.refresh(progress=lambda *_: begun.set()))
+            await begun.wait()  # the first file is read
+            await asyncio.sleep(0.1)
+            start = time.monotonic()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await found.aclose()
+            return time.monotonic() - start
+
+    assert run(scene()) < 3.0
+    (path,) = (tmp_path / ".promptchain/retrieval").glob("*.db")
+    db = index.connect(path, writing=False)
+    assert [name for name, known in index.known(db).items() if known.sha] == ["docs/a.md"]
+    db.close()
+
+
+def test_what_is_still_read_holds_up_nobody_who_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, docs_S_a__md="# A\n\nText.\n")
+    read, go_on = upkeep.Reading.text, threading.Event()
+
+    def slow(reading: Reading, *limit: int) -> str:
+        go_on.wait(20)
+        return read(reading, *limit)
+
+    monkeypatch.setattr(upkeep.Reading, "text", slow)
+
+    async def scene() -> float:
+        found = Corpus(tmp_path, tmp_path, spec("docs/*"), tmp_path / ".promptchain")
+        task = asyncio.create_task(found.refresh())
+        await asyncio.sleep(0.1)
+        start = time.monotonic()
+        task.cancel()
+        await asyncio.wait([task])
+        await found.aclose()
+        await found.aclose()
+        took = time.monotonic() - start
+        go_on.set()
+        return took
+
+    assert run(scene()) < 3.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import signal
@@ -17,6 +18,7 @@ import pytest
 from promptchain.errors import PromptChainError
 from promptchain.retrieval import dense, index, search
 from promptchain.retrieval.corpus import fingerprint_of
+from promptchain.retrieval.passages import Passage
 from tests.retrieval.kit import ask, by_letters, corpus, run, sources, spec, write
 
 
@@ -298,3 +300,39 @@ def test_two_that_embed_at_once_pay_once(tmp_path: Path) -> None:
 
     run(both())
     assert len(asked) == 600
+
+
+def test_damage_that_only_the_passages_of_a_file_show_is_mended(root: Path) -> None:
+    """Where gold input is looked for, that is."""
+    time.sleep(0.1)  # so that no file is as new as its reading
+    with corpus(root) as found:
+        run(found.refresh())
+    db = sqlite3.connect(kept(root))
+    db.execute("alter table passages drop column meta")
+    db.close()
+    with corpus(root) as found:
+        run(found.refresh())
+        assert [passage.source for passage in run(found.of(["docs/a.md"]))] == ["docs/a.md"]
+    is_right(root)
+
+
+def test_searches_side_by_side_of_a_damaged_index(root: Path) -> None:
+    """One of them mends it, while the others find it gone."""
+    time.sleep(0.1)
+    with corpus(root) as found:
+        run(found.refresh())
+    db = sqlite3.connect(kept(root))
+    db.execute("drop table fts")
+    db.close()
+
+    async def many() -> list[list[Passage]]:
+        async def later(turns: int) -> list[Passage]:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            return await found.search("refunds", top_k=1)
+
+        return await asyncio.gather(*(later(turns) for turns in range(200)))
+
+    with corpus(root) as found:
+        run(found.refresh())
+        assert {passage.source for passages in run(many()) for passage in passages} == {"docs/a.md"}

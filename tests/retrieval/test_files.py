@@ -136,3 +136,13 @@ def test_what_matches_nothing_is_told(root: Path) -> None:
 )
 def test_a_path_fits_a_pattern(path: str, pattern: str, is_so: bool) -> None:
     assert fits(path, pattern) is is_so
+
+
+def test_whether_there_are_any_is_told_without_going_through_all(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    stamped = files.stamp
+    monkeypatch.setattr(files, "stamp", lambda found: seen.append("") or stamped(found))
+    assert len(listing(root, root, ["none/*", "docs/**"], most=1).files) == len(seen) == 1
+    assert not listing(root, root, ["none/*"], most=1).files
+    with pytest.raises(PromptChainError, match="leads out of the project"):
+        listing(root, root, ["docs/**", "../*"], most=1)

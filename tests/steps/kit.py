@@ -15,8 +15,7 @@ from promptchain import binding, loader, plan, runner
 from promptchain.chain import Chain
 from promptchain.lm.budget import Budget
 from promptchain.lm.calls import Caller
-from promptchain.lm.protocol import Capabilities, Finish, Price, Request, Response, ToolCall, Usage
-from promptchain.lm.scripted import ScriptedLM
+from promptchain.lm.protocol import LM, Capabilities, Finish, Price, Request, Response, ToolCall, Usage
 from promptchain.models import Models
 from promptchain.records import Run
 from promptchain.steps.workshop import Workshop
@@ -47,7 +46,7 @@ class Folder:
         return loader.load(self.root / "chains" / f"{name}.yaml", self.root)
 
     def run(
-        self, name: str, lm: ScriptedLM, inputs: Mapping[str, Any] | None = None, *,
+        self, name: str, lm: LM, inputs: Mapping[str, Any] | None = None, *,
         budget: Budget | None = None, models: Models | None = None, sample: int = 0, **options: Any,
     ) -> Run:  # fmt: skip
         bound = self.bind(name, lm, models)
@@ -55,11 +54,11 @@ class Folder:
         bound = bound.sampled(sample) if sample else bound
         return asyncio.run(runner.run(bound, inputs or {}, caller, **options))
 
-    def bind(self, name: str, lm: ScriptedLM, models: Models | None = None) -> binding.BoundPlan:
+    def bind(self, name: str, lm: LM, models: Models | None = None) -> binding.BoundPlan:
         workshop = Workshop(self.root, **self.workshop)
         return binding.bind(plan.build(self.load(name)), lm, models or Models(last="m"), workshop=workshop)
 
-    def once(self, step: Mapping[str, Any] | str, lm: ScriptedLM, **options: Any) -> Run:
+    def once(self, step: Mapping[str, Any] | str, lm: LM, **options: Any) -> Run:
         """A run of a chain whose only step is `a`."""
         self.chain("one", {"a": step}, model="m")
         return self.run("one", lm, **options)

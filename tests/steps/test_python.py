@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -277,3 +278,13 @@ def test_the_file_of_the_code_may_lie_deep(folder: Folder) -> None:
     (path / "tools.py").write_text("from .own import one\ndef f(): return one\n")
     (path / "own.py").write_text("one = 1\n")
     assert done(folder, {"python": "support.deep.tools:f"}).value == 1
+
+
+def test_a_function_that_closes_the_standard_output_closes_nothing(tmp_path: Path, capfd: Any) -> None:
+    folder = Folder(tmp_path)
+    folder.code("import sys\ndef f():\n    sys.stdout.close()\n    print('still')\n    return 1\n")
+    assert folder.once({"python": "code:f"}, ScriptedLM([])).steps["a"].value == 1
+    print("here")
+    sys.stderr.write("there")
+    out, err = capfd.readouterr()
+    assert ("here" in out, "still" in err, "there" in err) == (True, True, True)

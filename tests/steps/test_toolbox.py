@@ -550,3 +550,11 @@ def test_a_fallback_calls_in_the_way_it_can(project: Folder) -> None:
     assert [(tool.value, tool.turn) for tool in step_of(run).tools] == [(3, 1), (4, 2), (7, 1)]
     assert [bool(request.tools) for request in lm.requests] == [True, True, True, False, False]
     assert len(lm.requests[3].messages) == 2  # it begins anew
+
+
+def test_a_name_that_no_provider_takes_is_written_so_that_it_does(folder: Folder, served: dict[str, Any]) -> None:
+    folder.code(SERVER.replace('"name": "say"', '"name": "words.say/loud"'), "server")
+    served["tools"][0]["only"] = ["words.say/loud"]
+    lm = native(asks(("words_say_loud", {"word": "hi"})), "ok")
+    (said,) = step_of(folder.once(served, lm)).tools
+    assert (lm.requests[0].tools[0].name, said.name, said.value) == ("words_say_loud", "words_say_loud", "HI")
