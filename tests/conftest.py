@@ -10,14 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from promptchain.lm import patterns
 from tests.workspace import Workspace
 
-# A gate must say the same twice of the same code; new examples are looked for everywhere else.
-settings.register_profile("gate", derandomize=True)
-settings.load_profile("gate" if os.environ.get("CI") else "default")
+# A gate must say the same twice of the same code, however slow the machine is just then: no example may take too long,
+# and the examples are the same each time. `pytest --hypothesis-profile=search` looks for new ones.
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("search", STEADY)
+settings.register_profile("gate", STEADY, derandomize=True, database=None)
+settings.load_profile("gate")
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
