@@ -30,7 +30,7 @@ _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 def git(folder: Path, *words: str | Path, **env: str) -> str:
     """What git prints in a folder. Its own hooks and settings hold, as they do for the user."""
     done = subprocess.run(
-        ["git", *words], cwd=folder, capture_output=True, text=True, env={**os.environ, **env}, timeout=60
+        ["git", *words], cwd=folder, capture_output=True, text=True, env={**os.environ, **env}, timeout=300
     )
     assert done.returncode == 0, f"git {words}: {done.stderr}"
     return done.stdout
@@ -76,7 +76,7 @@ def fsck(git_dir: Path) -> None:
         ["git", f"--git-dir={git_dir}", "fsck", "--strict", "--full", "--no-dangling", "--no-progress"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     said = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("notice: ")]
     assert (done.returncode, said) == (0, []), said
@@ -171,7 +171,7 @@ def python(script: str, *words: str | Path, **env: str) -> subprocess.Popen[str]
 
 def output(script: str, *words: str | Path, **env: str) -> str:
     process = python(script, *words, **env)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     return out
 
