@@ -22,6 +22,11 @@ settings.register_profile("search", STEADY)
 settings.register_profile("gate", STEADY, derandomize=True, database=None)
 settings.load_profile("gate")
 
+# Who starts the tests in the background may have them ignore signals, which what they start then does too.
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 _FOREIGN = re.compile(

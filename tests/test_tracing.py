@@ -466,7 +466,7 @@ def test_without_the_package(demo: Workspace) -> None:
     def run(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-c", WITHOUT, "run", "demo", "hi", "-o", "reply", *words]
         return subprocess.run(
-            line, cwd=demo.root, env={**os.environ, **env}, capture_output=True, text=True, timeout=60
+            line, cwd=demo.root, env={**os.environ, **env}, capture_output=True, text=True, timeout=300
         )
 
     asked = run("--trace")
@@ -490,7 +490,7 @@ def test_nothing_of_it_is_loaded_when_it_is_off(demo: Workspace) -> None:
         "from promptchain.cli import main\n"
         "main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=demo.root, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=demo.root, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "[]\n")
 
 
@@ -539,7 +539,7 @@ def test_without_a_provider_code_sends_to_the_collector(demo: Workspace) -> None
     with Collector() as collector:
         env = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
         line = [sys.executable, "-c", code]
-        done = subprocess.run(line, cwd=demo.root, env=env, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(line, cwd=demo.root, env=env, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     assert collector.named("chain demo").status == 0
     assert len(collector.spans) == 7

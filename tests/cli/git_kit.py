@@ -19,7 +19,7 @@ _IDENTITY = {
 def git(folder: Path, *words: str) -> str:
     """What git prints in a folder."""
     environment = {**os.environ, **_IDENTITY}
-    done = subprocess.run(["git", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["git", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

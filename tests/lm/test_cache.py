@@ -397,7 +397,7 @@ def script(code: str, *arguments: object) -> subprocess.Popen[str]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 def test_a_full_disk_switches_the_cache_off(path: Path) -> None:
-    out, err = script(FULL_DISK, path).communicate(timeout=60)
+    out, err = script(FULL_DISK, path).communicate(timeout=300)
     assert err == ""
     assert out.splitlines()[-1] == "done"
     assert len([line for line in out.splitlines() if line.startswith("warning: ")]) == 1
@@ -452,7 +452,7 @@ def test_eight_processes_find_a_broken_file_at_once(path: Path) -> None:
     path.write_bytes(b"broken" * 5000)
     writers = [script(WRITER, path, name, 20) for name in "abcdefgh"]
     for writer in writers:
-        out, err = writer.communicate(timeout=120)
+        out, err = writer.communicate(timeout=300)
         assert err == ""
         assert out.endswith("done\n")
     entries, whole = stored(path)
@@ -467,7 +467,7 @@ def test_kill_9_at_any_instant_loses_nothing_that_was_answered(path: Path) -> No
         answered = [writer.stdout.readline() for _ in range(3 + 7 * round_)]
         time.sleep(0.003 * round_)
         writer.send_signal(signal.SIGKILL)
-        rest, _ = writer.communicate(timeout=30)
+        rest, _ = writer.communicate(timeout=300)
         answered += rest.splitlines()
         lm = CachedLM(ScriptedLM([]), path)
         for line in answered:

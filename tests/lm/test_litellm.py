@@ -491,7 +491,7 @@ def run_python(code: str, **environment: str) -> tuple[str, float]:
     started = time.perf_counter()
     command = [sys.executable, "-W", "error", "-c", code]
     env = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"} | environment
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout, time.perf_counter() - started
 
