@@ -106,7 +106,7 @@ class Together(ScriptedLM):
 def test_all_are_drawn_side_by_side_and_not_streamed(folder: Folder) -> None:
     events: list[Any] = []
     lm = Together("x y z")
-    run = folder.once({"prompt": "go", "samples": 20}, lm, stream=True, observe=events.append)
+    folder.once({"prompt": "go", "samples": 20}, lm, stream=True, observe=events.append)
     assert lm.met == 20
     assert not [event for event in events if isinstance(event, StepText)]
     assert sorted(request.sample for request in lm.requests) == [*range(20)]
