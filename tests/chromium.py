@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE
+
 FOUND = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 WHY_NOT = "there is no Chromium: apt-get install chromium"
 
@@ -64,7 +66,7 @@ class Browser:
             message["sessionId"] = self._session
         self._send(json.dumps(message).encode() + b"\0")
         while True:
-            found = self._next(30)
+            found = self._next(PATIENCE)
             if found.get("id") == own:
                 assert "error" not in found, f"{method}: {found['error']}"
                 return found["result"]
@@ -113,7 +115,7 @@ class Browser:
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
-    def wait(self, script: str, patience: float = 5.0) -> None:
+    def wait(self, script: str, patience: float = PATIENCE) -> None:
         """Until an expression is true."""
         end = time.monotonic() + patience
         while not self.run(script):

@@ -10,14 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from promptchain.lm import patterns
 from tests.workspace import Workspace
 
-# A gate must say the same twice of the same code; new examples are looked for everywhere else.
-settings.register_profile("gate", derandomize=True)
-settings.load_profile("gate" if os.environ.get("CI") else "default")
+# A gate must say the same twice of the same code, however slow the machine is just then: no example may take too long,
+# and the examples are the same each time. `pytest --hypothesis-profile=search` looks for new ones.
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("search", STEADY)
+settings.register_profile("gate", STEADY, derandomize=True, database=None)
+settings.load_profile("gate")
+
+# Who starts the tests in the background may have them ignore signals, which what they start then does too.
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 

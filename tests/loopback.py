@@ -20,6 +20,8 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any
 
+from tests.patience import PATIENCE
+
 
 class Fate(Enum):
     """How an exchange ends: answered; never (until the server closes); or cut off after half of the answer."""
@@ -34,7 +36,8 @@ class Reply:
     """One scripted answer.
 
     text, finish, usage (prompt tokens, completion tokens), cached: of the completion.
-    pieces: what a stream is cut into; by default the words of the text. gap: seconds before each piece.
+    pieces: what a stream is cut into; by default the words of the text. gap: seconds before each piece. taken: the last
+    piece of the stream is sent once it is set.
     status and body: an HTTP error, or anything that is no completion (dicts go out as JSON).
     latency: seconds before the answer, in place of the server's.
     tool_calls: of the message, as OpenAI writes them; a stream has them in the pieces `deltas`, or each in three.
@@ -47,6 +50,7 @@ class Reply:
     cached: int = 0
     pieces: Sequence[str] = ()
     gap: float = 0.0
+    taken: threading.Event | None = None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str | bytes | Mapping[str, Any] | None = None
@@ -98,14 +102,14 @@ class Loopback:
         """The parsed bodies of `requests`."""
         return [asked.body for asked in self.requests]
 
-    def wait_for_request(self, count: int = 1, timeout: float = 5.0) -> bool:
+    def wait_for_request(self, count: int = 1, timeout: float = PATIENCE) -> bool:
         """Whether `count` requests arrive within `timeout` seconds."""
         until = time.monotonic() + timeout
         while len(self.requests) < count and time.monotonic() < until:
             time.sleep(0.002)
         return len(self.requests) >= count
 
-    def wait_for_abandonment(self, timeout: float = 5.0) -> bool:
+    def wait_for_abandonment(self, timeout: float = PATIENCE) -> bool:
         """Whether a client closes its connection before its answer was complete, within `timeout` seconds."""
         return self._abandoned.wait(timeout)
 
@@ -228,6 +232,8 @@ class _Connection(asyncio.Protocol):
         for event in events[: len(events) // 2] if reply.fate is Fate.CUT else events:
             if reply.gap:
                 await asyncio.sleep(reply.gap)
+            if reply.taken and event is events[-1]:
+                await asyncio.to_thread(reply.taken.wait, PATIENCE)
             data = b"data: " + _bytes(event) + b"\n\n"
             self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         if reply.fate is not Fate.CUT:

@@ -17,6 +17,7 @@ from promptchain.lm.protocol import OnText, Request, Response
 from promptchain.lm.scripted import Rule
 from promptchain.steps.workshop import Wish
 from tests import lock_kit as kit
+from tests.patience import PATIENCE, soon
 from tests.steps.kit import Folder
 from tests.steps.test_toolbox import SERVER, alive
 from tests.workspace import Workspace
@@ -77,7 +78,7 @@ def test_cancelling_the_task_stops_the_calls(demo: Workspace) -> None:
 
     async def cancelled() -> None:
         task = asyncio.create_task(promptchain.load("demo", lm=lm).arun(message="hi"))
-        await asyncio.sleep(0.05)
+        await soon(lambda: lm.requests)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -279,25 +280,22 @@ def test_a_stream_that_is_left_early_stops_the_calls(demo: Workspace, how: str) 
         stream = chain.stream(message="hi")
         if how == "cancel":
             task = asyncio.create_task(_all(stream))
-            while len(lm.requests) < 2:
-                await asyncio.sleep(0.01)
+            await soon(lambda: len(lm.requests) == 2)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
         else:
             await _left(stream)
             if how == "aclose":
-                while len(lm.requests) < 2:
-                    await asyncio.sleep(0.01)
+                await soon(lambda: len(lm.requests) == 2)
                 await stream.aclose()
                 assert stopped.is_set()
             del stream
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await stopped.wait()
-        while not demo.records():
-            await asyncio.sleep(0.01)
+        await soon(demo.records)
 
-    asyncio.run(asyncio.wait_for(scene(), 20))
+    asyncio.run(asyncio.wait_for(scene(), PATIENCE))
     [record] = demo.records()
     assert record["status"] == "interrupted"
     assert record["steps"]["intent"]["value"] == "card"
@@ -316,11 +314,10 @@ def test_a_stream_that_nobody_reads_runs_nothing_and_a_slow_reader_locks_nothing
         assert lm.requests == []
         stream = chain.stream(message="hi")
         found = [await anext(stream), await anext(stream)]
-        while len(lm.requests) < 3:
-            await asyncio.sleep(0.01)  # meanwhile the run goes on
+        await soon(lambda: len(lm.requests) == 3)  # meanwhile the run goes on
         return found + await _all(stream)
 
-    found = asyncio.run(asyncio.wait_for(scene(), 20))
+    found = asyncio.run(asyncio.wait_for(scene(), PATIENCE))
     text = "".join(event.text for event in found if isinstance(event, events.StepText) and event.step == "draft")
     assert text == "word " * 5_000
     assert len(found) < 1_000

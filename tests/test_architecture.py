@@ -330,7 +330,7 @@ def test_the_start_is_light(
         }
     done = subprocess.run(
         [sys.executable, "-c", SHOW_IMPORTS, *words],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert "exit 0" in done.stderr, done.stderr
     assert answer in done.stdout

@@ -24,6 +24,7 @@ from promptchain.lm.calls import Caller
 from promptchain.lm.protocol import Request
 from promptchain.lm.scripted import Rule, ScriptedLM
 from promptchain.models import Models
+from tests.patience import PATIENCE, soon
 from tests.steps.kit import Folder
 
 
@@ -234,10 +235,10 @@ def test_a_batch_that_is_cancelled_leaves_its_first_rows(out: Path) -> None:
     async def main() -> None:
         with batch.open_output(out) as file:
             task = asyncio.create_task(batch.run_batch(bound_to(lm), numbered(20), Caller(lm), file, window=8))
-            await asyncio.sleep(0.1)
+            await soon(lambda: len(lm.requests) == 12)  # as far as the window goes while q5 is not written
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await asyncio.wait_for(task, 5)
+                await asyncio.wait_for(task, PATIENCE)
             assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(main())

@@ -21,6 +21,7 @@ from promptchain.lm.budget import Budget
 from promptchain.lm.protocol import Request
 from promptchain.lm.scripted import Rule, ScriptedLM
 from promptchain.records import StepVariant, Variant
+from tests import patience
 from tests.evaluate_kit import as_expected, asked, caller_of, chain_of, check, example, grader_of, plan_of, text
 
 THREE = chain_of({"a": "A {{ q }}", "b": "B {{ a }}", "c": "C {{ b }}"})
@@ -47,7 +48,7 @@ def on(
         bound = binding.bind(plan_of(chain), lm)
         return await work(Bench(bound, tuple(assertions), caller, grader_of(lm, caller, judge), **options))
 
-    return asyncio.run(begin())
+    return patience.run(begin())
 
 
 def trial(
@@ -252,12 +253,12 @@ def test_parameters_in_another_order_are_the_same() -> None:
 
 
 def test_what_was_cancelled_is_tried_again() -> None:
-    lm = ScriptedLM([Rule("a1", contains="e0"), Rule("a1", contains="e1", delay=0.02)])
+    lm = ScriptedLM([Rule("a1", contains="e0"), Rule("a1", contains="e1", delay=2)])
     rows = [example(f"e{n}", GOLD) for n in range(2)]
 
     async def work(bench: Bench) -> None:
         going = asyncio.create_task(bench.trials({}, rows, "a"))
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(1)
         going.cancel()
         with pytest.raises(asyncio.CancelledError):
             await going
@@ -310,7 +311,7 @@ def test_so_many_examples_are_in_flight_and_no_more() -> None:
             nonlocal flying, most
             flying += 1
             most = max(most, flying)
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(1)
             flying -= 1
             return await super().complete(request, on_text)
 

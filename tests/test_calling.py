@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +16,7 @@ from promptchain.errors import ParseError
 from promptchain.lm.protocol import Message, Request, Response, ToolCall, ToolSpec
 from promptchain.records import ToolRun
 from promptchain.types import TEXT, Type, parse_type
+from tests.patience import at_most
 
 ADD = ToolSpec("add", "Adds\n  numbers.", {"type": "object", "properties": {"a": {"type": "integer"}}})
 NODE = ToolSpec(
@@ -122,11 +122,10 @@ def test_a_reply_that_is_neither_says_what_is_wanted(kind: Type, text: str, said
     "text", ["{" * 300_000, '{"tool": "' + "x" * 3_000_000, "[" * 300_000, '{"answer": ' * 100_000]
 )
 def test_hostile_replies_are_read_in_bounded_time(text: str) -> None:
-    start = time.process_time()
-    for kind in (TEXT, INTEGER):
-        with suppress(ParseError):
-            calling.read(kind, text)
-    assert time.process_time() - start < 4
+    with at_most(4):
+        for kind in (TEXT, INTEGER):
+            with suppress(ParseError):
+                calling.read(kind, text)
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from promptchain import document
 from promptchain.errors import InvalidFileError, PromptChainError, Where
+from tests.patience import at_most
 
 
 def problems(text: str) -> str:
@@ -104,11 +104,10 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     ],
 )
 def test_bombs_are_refused_at_once(text: str, said: str) -> None:
-    start = time.process_time()
-    found = problems(text)
+    with at_most(1):
+        found = problems(text)
     assert said in found
     assert len(found.splitlines()) <= document.MAX_PROBLEMS
-    assert time.process_time() - start < 1
 
 
 def error(path: Path) -> str:
@@ -129,9 +128,9 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
     path.write_text("a: 1\n", "utf-16")
     assert error(path).startswith("f.yaml:1:1: byte 0xff is not UTF-8")
     path.write_bytes(b"x" * 10_000_000)
-    start = time.process_time()
-    assert error(path).startswith("f.yaml: the file has 9.5 MiB, more than the 1 MiB that are read; keep long texts in")
-    assert time.process_time() - start < 1
+    with at_most(1):
+        said = error(path)
+    assert said.startswith("f.yaml: the file has 9.5 MiB, more than the 1 MiB that are read; keep long texts in")
 
 
 PLACES = """\

@@ -29,6 +29,7 @@ from tests.evaluate_kit import (
     try_all,
     try_one,
 )
+from tests.patience import soon
 
 THREE = chain_of({"a": "A {{ q }}", "b": "B {{ a }}", "c": "C {{ b }}"})
 GOLD = {"a": "a1", "b": "b1", "c": "c1"}
@@ -240,8 +241,7 @@ def test_cancelled_it_keeps_what_is_done() -> None:
         task = asyncio.create_task(
             evaluate(binding.bind(plan.build(chain), lm), (), rows, caller, grader_of(lm, caller), progress, at_once=2)
         )
-        while progress.done < 4:
-            await asyncio.sleep(0.001)
+        await soon(lambda: progress.done == 4)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

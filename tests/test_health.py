@@ -85,7 +85,7 @@ def test_check_model_is_quick_and_says_what_kind_of_fault(project: Workspace) ->
     assert isinstance(missing := check_model("openai/gpt-4o"), ModelError)
     assert missing.fault is Fault.AUTH
     assert check_model(project.model("x")) is None
-    assert time.perf_counter() - began < 4
+    assert time.perf_counter() - began < 30
 
 
 def test_what_compiled_prompts_need_is_looked_at(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

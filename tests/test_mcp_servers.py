@@ -7,9 +7,8 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from promptchain.errors import McpError, PromptChainError, ToolFailed
 from promptchain.mcp_servers import Servers
 from promptchain.mcp_spec import McpServer
 from tests.loopback import Loopback, Reply
+from tests.patience import PATIENCE, soon, until
 
 OFFICIAL = '''
 import asyncio, os, sys
@@ -135,12 +135,14 @@ def address(folder: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     command = [sys.executable, "official.py", str(port)]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(1500):
-        try:
+
+    def listens() -> bool:
+        with suppress(OSError):
             socket.create_connection(("127.0.0.1", port)).close()
-            break
-        except OSError:
-            time.sleep(0.02)
+            return True
+        return False
+
+    until(listens)
     yield f"http://127.0.0.1:{port}/mcp"
     process.kill()
     process.wait()
@@ -180,7 +182,7 @@ def error_of(root: Path, server: McpServer, kind: type[PromptChainError] = McpEr
     async def fails() -> PromptChainError:
         async with opened(root) as servers:
             with pytest.raises(kind) as caught:
-                await servers.call(server, "act", {}, timeout=20)
+                await servers.call(server, "act", {}, timeout=PATIENCE)
             return caught.value
 
     return asyncio.run(fails())
@@ -194,11 +196,9 @@ def alive(pid: int) -> bool:
 
 
 def gone(pid: int) -> bool:
-    """Within a second: a signal takes its time on a busy machine."""
-    until = time.monotonic() + 1
-    while alive(pid) and time.monotonic() < until:
-        time.sleep(0.005)
-    return not alive(pid)
+    """Soon: a signal takes its time on a busy machine."""
+    until(lambda: not alive(pid))
+    return True
 
 
 # what a server is for
@@ -237,7 +237,7 @@ def test_what_a_tool_says_that_went_wrong(shared: Servers, official: McpServer, 
 
 def test_calls_are_in_flight_together(shared: Servers, official: McpServer, run: Run) -> None:
     async def both() -> list[Any]:
-        waits = [shared.call(official, "wait", {}, timeout=20) for _ in range(3)]
+        waits = [shared.call(official, "wait", {}, timeout=PATIENCE) for _ in range(3)]
         return await asyncio.gather(*waits, shared.call(official, "come", {}))
 
     assert run(both()) == ["waited", "waited", "waited", "came"]
@@ -490,8 +490,7 @@ def test_a_server_that_died_between_two_calls_is_started_again(bare: Callable[..
         async with opened(tmp_path) as servers:
             first = (await servers.call(server, "act", {}))["pid"]
             os.kill(first, 9)
-            while alive(first):
-                await asyncio.sleep(0.005)
+            await soon(lambda: not alive(first))
             await asyncio.sleep(0.05)
             return first, (await servers.call(server, "act", {}))["pid"]
 
@@ -544,7 +543,7 @@ def test_an_http_server_that_goes_away(folder: Path) -> None:
                 server = McpServer.model_validate(loopback.url)
                 assert await servers.tools(server) == ()
             with pytest.raises(McpError, match="cannot be reached"):
-                await servers.call(server, "act", {}, timeout=20)
+                await servers.call(server, "act", {}, timeout=PATIENCE)
 
     asyncio.run(story())
 
@@ -554,7 +553,7 @@ def test_an_http_server_that_goes_away(folder: Path) -> None:
 WITH_CHILD = """
 import signal, subprocess
 def act(arguments):
-    other = subprocess.Popen(['sleep', '60'])
+    other = subprocess.Popen(['sleep', '600'])
     return {'content': [], 'structuredContent': {'pids': [os.getpid(), other.pid]}}
 """
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
@@ -599,13 +598,12 @@ def test_no_process_is_left_of_a_start_that_is_broken_off(
     close: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mcp_stdio, "_GRACE", 0.1)
-    server = McpServer.model_validate(["sh", "-c", "read asked; echo $$ > pid; exec sleep 60"])
+    server = McpServer.model_validate(["sh", "-c", "read asked; echo $$ > pid; exec sleep 600"])
 
     async def story() -> None:
         servers = Servers(tmp_path)
         asking = asyncio.create_task(servers.tools(server))
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            await asyncio.sleep(0.005)
+        await soon(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
         if close:
             await servers.aclose()
             with pytest.raises(McpError, match="was stopped"):
@@ -617,7 +615,7 @@ def test_no_process_is_left_of_a_start_that_is_broken_off(
 
 def test_no_process_is_left_whenever_a_start_is_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcp_stdio, "_GRACE", 0.02)
-    server = McpServer.model_validate(["sh", "-c", "echo $$ >> pids; exec sleep 60"])
+    server = McpServer.model_validate(["sh", "-c", "echo $$ >> pids; exec sleep 600"])
 
     async def story(delay: float) -> None:
         servers = Servers(tmp_path)

@@ -29,7 +29,7 @@ def pre_commit(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PATH": path},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 

@@ -355,7 +355,7 @@ def test_a_step_without_a_model_takes_its_own_time(tmp_path: Path) -> None:
     )
     lm = ScriptedLM({"D": Response("x", latency=1.0)})
     found = try_one(chain, lm, example(), [check("latency", threshold=40, step="a")], workshop=Workshop(tmp_path))
-    assert 0.05 <= found.steps["a"].seconds < 1
+    assert 0.05 <= found.steps["a"].seconds < 60
     assert found.steps["b"].seconds > 0
     assert (found.steps["c"].seconds, found.steps["d"].seconds) == (0.0, 1.0)
     assert found.seconds == pytest.approx(1.0 + found.steps["a"].seconds)

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from promptchain.schema import KEYWORDS
 from promptchain.types import ANY, TEXT, Type, TypeSyntaxError, parse_fields, parse_type
 
 SUITE = Path(__file__).parents[1].parent / "shared" / "spec" / "dotprompt-picoschema.yaml"
@@ -599,8 +600,8 @@ def objects(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
         kinds = ["", "(array)", "(array, of some)"]
         kinds += ["(enum)"] if isinstance(spec, list) else ["(object, an object)"] if isinstance(spec, dict) else []
         fields[name + optional + draw(st.sampled_from(kinds))] = spec
-    if "type" in fields:
-        fields["kind_"] = fields.pop("type")
+    # Fields of these names alone may be meant as a JSON Schema, and are read as one.
+    fields = {f"{name}_" if name in KEYWORDS else name: spec for name, spec in fields.items()}
     if draw(st.booleans()):
         fields["(*)"] = draw(inner)
     return fields

@@ -160,7 +160,7 @@ def run_action(pull: Pull, github: GitHub | None, **given: str) -> subprocess.Co
     environment = pull.environment(github) | {name: filled(value) for name, value in step["env"].items()}
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)],
-        cwd=pull.runner.root, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120,
+        cwd=pull.runner.root, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
 
@@ -251,7 +251,7 @@ def test_the_commands_that_the_pages_show_for_other_ci_run(tmp_path: Path) -> No
         words = command.replace(" support ", " demo ")
         done = subprocess.run(
             ["bash", "-c", words], cwd=pull.runner.root, env={**os.environ, **environment},
-            capture_output=True, text=True, timeout=120,
+            capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == (0 if "compile" in words else 100), (words, done)
         if "pull-request" in words:

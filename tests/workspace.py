@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 from typer.testing import CliRunner
 
+from tests.patience import PATIENCE
+
 CHAIN = Path(sys.executable).with_name("chain")
 """The installed command."""
 
@@ -103,6 +105,6 @@ class Workspace:
             capture_output=True,
             cwd=self.root / cwd,
             env={**os.environ, **(env or {})},
-            timeout=60,
+            timeout=PATIENCE,
         )
         return Result(done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -20,6 +20,7 @@ from promptchain.lm.protocol import LM, Capabilities, Price, Request, Response, 
 from promptchain.lm.router import Router
 from promptchain.lm.scripted import Rule, ScriptedLM
 from promptchain.records import Call, Status, StepRun, total
+from tests import patience
 
 STEP = judge_prompt("Judge it.", "{{ thing }}", {"reason": "string", "good": "boolean"})
 GOOD = '{"reason": "it shines", "good": true}'
@@ -105,7 +106,7 @@ def test_a_model_that_fails_is_told_apart(kind: Fault) -> None:
 
 
 def test_a_judge_that_hangs_is_given_up() -> None:
-    error = fault(lambda: ask(grader_of(ScriptedLM([Rule(GOOD, delay=5)]), timeout=0.01)))
+    error = fault(lambda: ask(grader_of(ScriptedLM([Rule(GOOD, delay=60)]), timeout=0.01)))
     assert "no answer within 0.01 s" in error.message
     assert model_failure(error) is Fault.TIMEOUT
 
@@ -184,7 +185,7 @@ def test_calls_of_a_judge_that_fails_are_counted() -> None:
 
 
 def test_a_judges_call_that_is_cancelled_leaves_the_count_whole() -> None:
-    grader = grader_of(ScriptedLM(["nonsense", Rule(GOOD, delay=5)]))
+    grader = grader_of(ScriptedLM(["nonsense", Rule(GOOD, delay=60)]))
 
     async def cancel() -> None:
         task = asyncio.create_task(grader.ask(STEP, {"thing": "a ring"}))
@@ -193,7 +194,7 @@ def test_a_judges_call_that_is_cancelled_leaves_the_count_whole() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(cancel())
+    patience.run(cancel())
     assert grader.spent.calls == 1
 
 

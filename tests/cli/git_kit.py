@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from tests import templates
 from tests.workspace import Workspace
 
 _IDENTITY = {
@@ -19,18 +20,22 @@ _IDENTITY = {
 def git(folder: Path, *words: str) -> str:
     """What git prints in a folder."""
     environment = {**os.environ, **_IDENTITY}
-    done = subprocess.run(["git", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["git", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def make_repo(folder: Path) -> None:
     """A repository whose user is Ann, with all that lies in the folder in its first commit."""
+    templates.copy("repository of Ann", _init, folder)
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", "first")
+
+
+def _init(folder: Path) -> None:
     git(folder, "init", "--quiet", "--initial-branch", "main", ".")
     git(folder, "config", "user.name", "Ann")
     git(folder, "config", "user.email", "ann@example.org")
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--allow-empty", "--message", "first")
 
 
 def replace(workspace: Workspace, old: str, new: str, file: str = "chains/demo.yaml") -> None:

@@ -272,7 +272,7 @@ def test_two_at_once_for_different_models_lose_nothing(learning: Workspace) -> N
         subprocess.Popen([COMMAND, *words, model], cwd=learning.root, stderr=subprocess.PIPE) for model in models
     ]
     for process in running:
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
     assert sorted(lock(learning)) == sorted(models)
     assert all(found["steps"] for found in lock(learning).values())

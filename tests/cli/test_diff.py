@@ -79,7 +79,7 @@ def two(empty: Workspace) -> Workspace:
 def git(workspace: Workspace, *words: str) -> str:
     done = subprocess.run(
         ["git", "-c", "user.name=n", "-c", "user.email=n@example.com", *words],
-        cwd=workspace.root, capture_output=True, text=True, check=True, timeout=60,
+        cwd=workspace.root, capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     return done.stdout
 
@@ -100,7 +100,7 @@ def on_terminal(workspace: Workspace, columns: int, *words: str, **env: str) -> 
     except OSError:  # Linux, when the other side is closed
         pass
     os.close(main)
-    process.wait(timeout=60)
+    process.wait(timeout=300)
     return shown.decode().replace("\r\n", "\n")
 
 

@@ -258,7 +258,7 @@ def test_a_replay_that_is_stopped_is_recorded(demo: Workspace) -> None:
     assert process.stderr is not None
     assert process.stderr.readline().startswith("step 'draft': ")  # it falls back: the first step is done
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     row = listed(demo)[0]
     assert f"what was done is recorded: chain runs show {row['id']}\n" in err

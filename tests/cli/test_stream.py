@@ -71,7 +71,7 @@ def test_each_line_is_there_at_once(demo: Workspace) -> None:
     found = [json.loads(process.stdout.readline()) for _ in range(5)]
     assert names(found)[-1] == "step_started draft"  # though the reply is a minute away
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130
     [last] = [json.loads(line) for line in out.splitlines()]
     [record] = demo.records()
@@ -83,7 +83,7 @@ def test_each_line_is_there_at_once(demo: Workspace) -> None:
 def test_a_reader_that_goes_away_ends_the_run_and_leaves_a_record(demo: Workspace) -> None:
     demo.chain(replies=[REPLIES[0], REPLIES[1], {"contains": "Check", "reply": "late", "delay": 60}])
     script = f"set -o pipefail; {CHAIN} run demo hi --stream | head -n 3"
-    done = subprocess.run(["bash", "-c", script], cwd=demo.root, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["bash", "-c", script], cwd=demo.root, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (1, "")
     assert len(done.stdout.splitlines()) == 3
     [record] = demo.records()
@@ -96,14 +96,14 @@ def test_a_reader_that_never_was_costs_nothing(demo: Workspace) -> None:
     done = demo.run("run", "demo", "hi", "--stream")
     assert done.code == 0
     script = f"exec 3> >(exit); sleep 0.2; {CHAIN} run demo hi --stream >&3"
-    gone = subprocess.run(["bash", "-c", script], cwd=demo.root, capture_output=True, text=True, timeout=30)
+    gone = subprocess.run(["bash", "-c", script], cwd=demo.root, capture_output=True, text=True, timeout=300)
     assert (gone.returncode, gone.stderr) == (1, "")
     assert len(demo.records()) == 1  # nothing ran
 
 
 def test_a_full_disk_is_told(demo: Workspace) -> None:
     script = f"{CHAIN} run demo hi --stream > /dev/full"
-    done = subprocess.run(["bash", "-c", script], cwd=demo.root, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["bash", "-c", script], cwd=demo.root, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (1, "error: No space left on device: standard output\n")
 
 

@@ -85,7 +85,7 @@ def test_the_whole_story(clones: Clones) -> None:
     assert clones.labels(bob) == {"production": "v1"}
     assert clones.at(bob, "runs").out == ""
     script = "import promptchain; print(promptchain.load('demo@production').run(message='hi').outputs['intent'])"
-    said = subprocess.run([sys.executable, "-c", script], cwd=bob.root, capture_output=True, text=True, timeout=60)
+    said = subprocess.run([sys.executable, "-c", script], cwd=bob.root, capture_output=True, text=True, timeout=300)
     assert (said.stdout, said.returncode) == ("card\n", 0), said.stderr
     assert clones.at(bob, "run", "demo@v2", "hi", "-o", "intent").out == "refund\n"
     assert own_state(bob.root) == before

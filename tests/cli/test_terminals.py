@@ -77,7 +77,7 @@ def on_terminal(workspace: Workspace, line: str, columns: int, **env: str) -> Re
         pass
     finally:
         os.close(ours)
-    return Result(process.wait(60), said.decode().replace("\r\n", "\n"), "")
+    return Result(process.wait(300), said.decode().replace("\r\n", "\n"), "")
 
 
 def lines(text: str) -> list[str]:
@@ -139,7 +139,7 @@ def test_a_pipe_stays_utf8_in_the_locale_c_and_an_encoding_is_heeded(project: Wo
 def test_without_any_stream_it_works_as_well(project: Workspace) -> None:
     for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
         done = subprocess.run(
-            ["sh", "-c", f"{CHAIN} run comp easy {closed}"], cwd=project.root, capture_output=True, timeout=60
+            ["sh", "-c", f"{CHAIN} run comp easy {closed}"], cwd=project.root, capture_output=True, timeout=300
         )
         assert done.returncode == 0, (closed, done)
 

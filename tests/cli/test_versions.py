@@ -174,7 +174,7 @@ def on_terminal(workspace: Workspace, columns: int, *words: str) -> str:
     except OSError:  # Linux, when the other side is closed
         pass
     os.close(main)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     return shown.decode().replace("\r\n", "\n")
 
 

@@ -19,7 +19,7 @@ def shell(workspace: Workspace, line: str, **env: str) -> subprocess.CompletedPr
         env={**os.environ, "PATH": path, **env},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -146,5 +146,5 @@ def test_two_at_once_do_not_get_in_each_others_way(demo: Workspace, tmp_path: Pa
         subprocess.Popen([CHAIN, "run", "demo", "hi", "--cache"], cwd=demo.root, stdout=subprocess.PIPE)
         for _ in range(3)
     ]
-    assert {process.communicate(timeout=60)[0] for process in running} == {b"intent: card\nreply: All is well.\n"}
+    assert {process.communicate(timeout=300)[0] for process in running} == {b"intent: card\nreply: All is well.\n"}
     assert len(demo.records()) == 3

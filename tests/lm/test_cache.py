@@ -18,6 +18,7 @@ from promptchain.errors import Fault, ModelError
 from promptchain.lm.cache import CachedLM, CacheStats, default_cache_path
 from promptchain.lm.protocol import Capabilities, Finish, Media, Message, Request, Response, ToolCall, ToolSpec, Usage
 from promptchain.lm.scripted import Rule, ScriptedLM
+from tests.patience import soon
 
 FULL = Response("Paris", Finish.STOP, Usage(5, 2, 1), cost=0.25, latency=1.5)
 
@@ -233,11 +234,17 @@ def test_identical_requests_in_flight_are_made_once(path: Path) -> None:
 
 
 def test_different_requests_do_not_wait_for_each_other(path: Path) -> None:
-    lm = CachedLM(ScriptedLM("x", delay=0.1), path)
-    started = time.perf_counter()
+    class Together(ScriptedLM):
+        """Answers once it has been asked for all."""
+
+        async def complete(self, request: Request, on_text: Any = None) -> Response:
+            self._kept.append(request)
+            await soon(lambda: len(self.requests) == 20)
+            return Response("x")
+
+    lm = CachedLM(Together("x"), path)
     ask(lm, *(str(i) for i in range(20)))
     lm.close()
-    assert time.perf_counter() - started < 1
 
 
 def test_where_the_first_fails_another_takes_over(path: Path) -> None:
@@ -390,7 +397,7 @@ def script(code: str, *arguments: object) -> subprocess.Popen[str]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 def test_a_full_disk_switches_the_cache_off(path: Path) -> None:
-    out, err = script(FULL_DISK, path).communicate(timeout=60)
+    out, err = script(FULL_DISK, path).communicate(timeout=300)
     assert err == ""
     assert out.splitlines()[-1] == "done"
     assert len([line for line in out.splitlines() if line.startswith("warning: ")]) == 1
@@ -433,7 +440,7 @@ def stored(path: Path) -> tuple[int, int]:
 def test_eight_processes_write_at_once(path: Path) -> None:
     writers = [script(WRITER, path, name, 100) for name in "abcdefgh"]
     for writer in writers:
-        out, err = writer.communicate(timeout=120)
+        out, err = writer.communicate(timeout=600)
         assert err == ""
         assert "warning" not in out
         assert out.endswith("done\n")
@@ -445,7 +452,7 @@ def test_eight_processes_find_a_broken_file_at_once(path: Path) -> None:
     path.write_bytes(b"broken" * 5000)
     writers = [script(WRITER, path, name, 20) for name in "abcdefgh"]
     for writer in writers:
-        out, err = writer.communicate(timeout=120)
+        out, err = writer.communicate(timeout=300)
         assert err == ""
         assert out.endswith("done\n")
     entries, whole = stored(path)
@@ -460,7 +467,7 @@ def test_kill_9_at_any_instant_loses_nothing_that_was_answered(path: Path) -> No
         answered = [writer.stdout.readline() for _ in range(3 + 7 * round_)]
         time.sleep(0.003 * round_)
         writer.send_signal(signal.SIGKILL)
-        rest, _ = writer.communicate(timeout=30)
+        rest, _ = writer.communicate(timeout=300)
         answered += rest.splitlines()
         lm = CachedLM(ScriptedLM([]), path)
         for line in answered:
@@ -493,9 +500,8 @@ def test_a_call_goes_on_while_another_process_holds_the_file(
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     lm = CachedLM(ScriptedLM("x"), path)
-    started = time.perf_counter()
+    lm._file._patience = 300
     assert [ask(lm, text)[0].text for text in ("new", "newer")] == ["x", "x"]
-    assert time.perf_counter() - started < 2
     holder.execute("COMMIT")
     holder.close()
     lm.close()
@@ -509,20 +515,19 @@ def test_the_event_loop_does_not_wait_for_another_process(path: Path) -> None:
     holder.execute("BEGIN IMMEDIATE")
     lm = CachedLM(ScriptedLM("x"), path)
 
-    async def story() -> float:
+    lm._file._patience = 300
+
+    async def story() -> None:
         task = asyncio.create_task(lm.complete(request("new")))
-        longest, last = 0.0, time.perf_counter()
         for _ in range(30):
             await asyncio.sleep(0.01)
-            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
-        holder.execute("COMMIT")
+        holder.execute("COMMIT")  # for which the loop must have come round
         assert (await task).text == "x"
-        return longest
 
-    longest = asyncio.run(story())
+    asyncio.run(story())
     lm.close()
     holder.close()
-    assert longest < 0.2
+    assert stored(path)[0] == 3
 
 
 # size
@@ -562,10 +567,10 @@ def test_hits_and_misses_cost_little_time(path: Path) -> None:
     lm = CachedLM(ScriptedLM("ok", keep=0), path)
 
     async def seconds_each() -> float:
-        started = time.perf_counter()
+        started = time.process_time()
         for i in range(500):
             await lm.complete(request(str(i)))
-        return (time.perf_counter() - started) / 500
+        return (time.process_time() - started) / 500
 
     miss, hit = asyncio.run(seconds_each()), asyncio.run(seconds_each())
     stats = lm.stats()
@@ -573,4 +578,4 @@ def test_hits_and_misses_cost_little_time(path: Path) -> None:
     assert isinstance(stats, CacheStats)
     assert (stats.hits, stats.misses) == (500, 500)
     print(f"miss {miss * 1e6:.0f} µs, hit {hit * 1e6:.0f} µs")
-    assert max(miss, hit) < 0.01, "measured: below 0.3 ms; this leaves room for a busy machine"
+    assert max(miss, hit) < 0.01, "measured: below 0.3 ms of the processor"

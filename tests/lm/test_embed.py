@@ -312,7 +312,7 @@ except ModelError:
     pass
 print(json.dumps([name for name in ("litellm", "numpy", "wordllama") if name in sys.modules]))
 """
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300).stdout
 
 
 def test_retrieval_means_the_same_local_model() -> None:

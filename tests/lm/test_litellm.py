@@ -4,11 +4,13 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,6 +34,7 @@ from promptchain.lm.protocol import (
     Usage,
 )
 from tests.loopback import Fate, Loopback, Reply
+from tests.patience import PATIENCE
 
 KEY = "sk-test-5ecr3t-0123456789"
 MODEL = "openai/test-model"
@@ -92,7 +95,7 @@ def test_answers() -> None:
     assert (response.text, response.finish, response.usage) == ("Paris", Finish.STOP, Usage(12, 3, 5))
     assert response.cost is None
     assert not response.cached
-    assert 0.05 < response.latency < 5
+    assert 0.05 < response.latency < 60
     (asked,) = server.requests
     assert asked.path == "/v1/chat/completions"
     assert asked.headers["authorization"] == f"Bearer {KEY}"
@@ -105,19 +108,19 @@ def test_answers() -> None:
 
 
 def test_streams_pieces_as_they_come() -> None:
-    times: list[float] = []
     pieces: list[str] = []
+    taken = threading.Event()
 
     def take(piece: str) -> None:
         pieces.append(piece)
-        times.append(time.perf_counter())
+        if len(pieces) == 3:
+            taken.set()  # only then comes the end of the stream
 
-    with Loopback(["ok", Reply("one two three", usage=(12, 3), cached=5, gap=0.05)]) as server:
-        complete(ask(server), lambda _: None)  # litellm's first stream loads modules while the pieces come in
+    with Loopback([Reply("one two three", usage=(12, 3), cached=5, taken=taken)]) as server:
         response = complete(ask(server), take)
+        assert taken.is_set()
     assert pieces == ["one", " two", " three"]
     assert (response.text, response.finish, response.usage) == ("one two three", Finish.STOP, Usage(12, 3, 5))
-    assert times[2] - times[0] > 0.08
     assert server.bodies[0]["stream_options"] == {"include_usage": True}
 
 
@@ -488,7 +491,7 @@ def run_python(code: str, **environment: str) -> tuple[str, float]:
     started = time.perf_counter()
     command = [sys.executable, "-W", "error", "-c", code]
     env = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"} | environment
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout, time.perf_counter() - started
 
@@ -523,7 +526,7 @@ async def main():
     request = Request("openai/m", (Message("user", "hi"),), {"api_base": sys.argv[-1] if len(sys.argv) > 1 else URL})
     answers = await asyncio.gather(*(lm.complete(request, on) for on in (None, lambda _: None) for _ in range(4)))
     heart.cancel()
-    assert beats > 50, beats
+    assert beats > 10, beats
     print({answer.text for answer in answers})
 lm = LiteLLM()
 lm.warm("openai/m")
@@ -574,10 +577,11 @@ asyncio.run(main())
     assert printed == "ok\n"
 
 
-def test_a_command_that_ends_early_does_not_wait_for_the_import() -> None:
+def test_a_command_that_ends_early_does_not_wait_for_the_import(tmp_path: Path) -> None:
+    (tmp_path / "litellm.py").write_text("import time\ntime.sleep(300)\n")
     code = "from promptchain.lm.litellm import LiteLLM; LiteLLM().warm(); import time; time.sleep(0.3)"
-    _, seconds = run_python(code)
-    assert seconds < 3
+    _, seconds = run_python(code, PYTHONPATH=str(tmp_path))
+    assert seconds < 100
 
 
 def test_identity(monkeypatch: pytest.MonkeyPatch, lm: LiteLLM) -> None:
@@ -618,7 +622,7 @@ def test_check(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("on_text", [None, lambda _: None], ids=["whole", "stream"])
-@pytest.mark.parametrize("reply", [Reply(fate=Fate.HANG), Reply("a b c d", gap=30)], ids=["hang", "slow stream"])
+@pytest.mark.parametrize("reply", [Reply(fate=Fate.HANG), Reply("a b c d", gap=300)], ids=["hang", "slow stream"])
 def test_cancelling_closes_the_connection(reply: Reply, on_text: OnText | None, lm: LiteLLM) -> None:
     async def main(server: Loopback) -> float:
         await lm.complete(ask(server))
@@ -636,7 +640,7 @@ def test_cancelling_closes_the_connection(reply: Reply, on_text: OnText | None, 
 
     slow = Reply(fate=Fate.HANG) if on_text is None else reply
     with Loopback(["ok", slow, "ok"]) as server:
-        assert asyncio.run(asyncio.wait_for(main(server), 60)) < 1
+        assert asyncio.run(asyncio.wait_for(main(server), 2 * PATIENCE)) < 60
 
 
 def test_a_time_limit_of_the_callers_cuts_the_call(lm: LiteLLM) -> None:

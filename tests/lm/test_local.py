@@ -26,6 +26,7 @@ from promptchain.errors import Fault, ModelError
 from promptchain.lm.local import LocalLM
 from promptchain.lm.protocol import Finish, Media, Message, OnText, Request, Response, ToolSpec, Usage
 from promptchain.lm.weights import find_weights, fingerprint
+from tests.patience import PATIENCE, soon
 
 SMOLLM = "local/smollm2"
 
@@ -232,7 +233,7 @@ def test_a_cancelled_request_frees_its_slot(lm: LocalLM) -> None:
 
     seconds, per_token = asyncio.run(scenario())
     print(f"answered {seconds:.2f} s after the cancellation; a token took {per_token:.3f} s")
-    assert seconds < 1 + 50 * per_token  # had a story to be waited for, it would be 388 tokens
+    assert seconds < 1 + 150 * per_token  # had a story to be waited for, it would be 388 tokens
 
 
 @pytest.mark.model
@@ -315,11 +316,11 @@ def test_ctrl_c_ends_the_process_at_once(end: str, code: int, lm: LocalLM) -> No
     assert process.stdout.readline() == "started\n"
     process.send_signal(signal.SIGINT)
     since = time.perf_counter()
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=PATIENCE)
     seconds = time.perf_counter() - since
     print(f"exit {seconds:.2f} s after SIGINT")
     assert process.returncode == code
-    assert seconds < 5  # 0.2 s on an idle machine; the stories would take minutes
+    assert seconds < 30  # 0.2 s on an idle machine; the stories would take minutes
     assert "llama" not in errors.replace("promptchain/lm/local.py", "")
     assert "terminate" not in errors
 
@@ -582,7 +583,7 @@ def test_a_dropped_grammar_is_noticed(local: LocalLM, fake: FakeLlama, tiny: str
 
 
 def test_an_exception_of_on_text_stops_the_call_and_comes_out(local: LocalLM, fake: FakeLlama, tiny: str) -> None:
-    fake.script = say(*"abcdefgh" * 100, gap=0.01)
+    fake.script = say(*"abcdefgh" * 5000, gap=0.01)
 
     def burst(text: str) -> None:
         raise KeyError(text)
@@ -591,18 +592,27 @@ def test_an_exception_of_on_text_stops_the_call_and_comes_out(local: LocalLM, fa
     with pytest.raises(KeyError):
         answer(local, ask(model=tiny), burst)
     local.close()
-    assert time.perf_counter() - since < 2
+    assert time.perf_counter() - since < 60  # to its end it would go on for 400 s
 
 
 def test_a_request_cancelled_while_it_waits_is_never_run(fake: FakeLlama, tiny: str) -> None:
     model = LocalLM(slots=1)
-    fake.script = say(*"abcdefgh", gap=0.02)
+    go, tell = threading.Event(), say("ok")
+
+    def script(body: Any, callback: Callable[[Any], bool]) -> None:
+        assert go.wait(PATIENCE)
+        tell(body, callback)
+
+    fake.script = script
 
     async def scenario() -> None:
         first = asyncio.create_task(model.complete(ask(model=tiny)))
+        await soon(lambda: fake.running)
         second = asyncio.create_task(model.complete(ask(model=tiny)))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)
         second.cancel()
+        await asyncio.sleep(0.05)
+        go.set()
         await first
 
     asyncio.run(scenario())
@@ -617,7 +627,7 @@ def test_close_stops_what_runs_and_what_waits(fake: FakeLlama, tiny: str) -> Non
 
     async def scenario() -> list[Any]:
         tasks = [asyncio.create_task(model.complete(ask(model=tiny))) for _ in range(3)]
-        await asyncio.sleep(0.2)
+        await soon(lambda: fake.running)
         await asyncio.to_thread(model.close)
         return await asyncio.gather(*tasks, return_exceptions=True)
 

@@ -27,6 +27,7 @@ from promptchain.optimizers.protocol import Candidate, Found, Task
 from promptchain.records import Nearest, Variant
 from promptchain.tuning import Tuning
 from tests.evaluate_kit import as_expected, caller_of, chain_of, check, example, grader_of, plan_of
+from tests.patience import PATIENCE
 
 GOOD = "Say odd or even."
 BETTER = "Divide the number by two, and say odd where something is left."
@@ -454,13 +455,13 @@ def test_a_proposer_that_fails_once_is_asked_again() -> None:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.01)
 
 
 def test_cancelling_during_trials_ends_thread_and_calls() -> None:
-    lm = ScriptedLM(tell, delay=60)
+    lm = ScriptedLM(tell, delay=600)
     _, ask = says(tagged(BETTER))
     before = threading.active_count()
 
@@ -469,7 +470,7 @@ def test_cancelling_during_trials_ends_thread_and_calls() -> None:
         await _until(lambda: len(lm.requests) == DEV)
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await run
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -485,7 +486,7 @@ def test_cancelling_during_a_question_ends_it() -> None:
         nonlocal asked, ended
         asked = True
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         finally:
             ended = True
         return ""
@@ -495,7 +496,7 @@ def test_cancelling_during_a_question_ends_it() -> None:
         await _until(lambda: asked)
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await run
         assert ended
         assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -507,7 +508,7 @@ def test_what_was_tried_before_a_cancellation_is_not_tried_again() -> None:
     lm = ScriptedLM(tell)
 
     async def never(text: str) -> str:
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
         return ""
 
     async def work() -> Found:
@@ -536,7 +537,7 @@ assert "litellm" not in sys.modules
 def test_it_prints_nothing_writes_nothing_and_needs_no_litellm(tmp_path: Path) -> None:
     script = textwrap.dedent(SCRIPT.format(tests=str(Path(__file__).parents[2])))
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []

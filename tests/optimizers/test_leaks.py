@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from promptchain.optimizers.leaks import quoted
 from tests.evaluate_kit import example
+from tests.patience import at_most
 
 ROW = example("e", {"a": "send it back to the sender at once"}, inputs={"q": "My card has not arrived yet, what now?"})
 
@@ -43,6 +42,5 @@ def test_texts_are_found_however_deep_and_told_once() -> None:
 
 def test_it_takes_little_time() -> None:
     rows = [example(str(n), None, inputs={"q": f"{n} " + "and then " * 300}) for n in range(200)]
-    began = time.perf_counter()
-    assert quoted("and then " * 200, rows)
-    assert time.perf_counter() - began < 20
+    with at_most(20):
+        assert quoted("and then " * 200, rows)

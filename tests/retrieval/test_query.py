@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptchain.retrieval.query import MAX_TERMS, indexed, match
+from tests.patience import at_most
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +73,8 @@ def test_no_text_is_an_error(query: str) -> None:
 def test_a_query_of_100000_words_is_cut_to_what_it_repeats(db: sqlite3.Connection) -> None:
     words = [f"w{number}" for number in range(100_000)]
     words[10_000:10_000] = ["refund"] * 3
-    start = time.perf_counter()
-    found = match(" ".join(words)) or ""
-    assert time.perf_counter() - start < 5
+    with at_most(5):
+        found = match(" ".join(words)) or ""
     assert found.startswith('"refund" OR "w0"')
     assert found.count(" OR ") == MAX_TERMS - 1
     db.execute("select * from fts where fts match ?", (found,)).fetchall()

@@ -68,5 +68,5 @@ def _run(pull: Pull, github: GitHub | None, step: dict[str, Any]) -> subprocess.
     known = {name: value for name, value in given.items() if "${{" not in value}
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]], cwd=pull.runner.root,
-        env={**os.environ, **pull.environment(github), **known}, capture_output=True, text=True, timeout=120,
+        env={**os.environ, **pull.environment(github), **known}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip

@@ -34,7 +34,7 @@ CODE = """
         import asyncio
         await asyncio.sleep(0)
         return n + 1
-    def hang(): time.sleep(20)
+    def hang(): time.sleep(60)
     def leave(): sys.exit("bye")
     def boom(): return {}["key"]
     def chat(): print("printed"); sys.stdout.write("more\\n"); return "value"
@@ -181,7 +181,7 @@ def test_a_function_that_fails_names_its_line(project: Folder, name: str, said: 
 
 def test_a_function_that_hangs_is_given_up(project: Folder) -> None:
     step = done(project, {"python": "code:hang", "timeout": 0.05})
-    assert (step.error, step.seconds < 5) == ("code:hang took longer than 0.05 s", True)
+    assert (step.error, step.seconds < 30) == ("code:hang took longer than 0.05 s", True)
 
 
 @pytest.mark.parametrize(

@@ -72,13 +72,15 @@ def test_searches_of_code_are_at_most_so_many_at_once(folder: Folder, monkeypatc
     monkeypatch.setattr("promptchain.steps.workshop.MAX_CALLS", 3)
     folder.code("""
         import threading, time
-        now, most, lock = 0, 0, threading.Lock()
+        now, most, lock, until = 0, 0, threading.Lock(), time.monotonic() + 60
         def f(query):
             global now, most
             with lock:
                 now += 1
                 most = max(most, now)
             time.sleep(0.01)
+            while most < 3 and time.monotonic() < until:
+                time.sleep(0.01)
             with lock:
                 now -= 1
             return [str(most)]

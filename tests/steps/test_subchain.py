@@ -135,10 +135,10 @@ def test_a_ceiling_that_is_reached_within(two: Folder) -> None:
 
 def test_a_chain_that_takes_too_long(two: Folder) -> None:
     two.chain("outer", {"a": {"chain": "inner", "timeout": 0.05, "inputs": {"message": "hi"}}}, model="m")
-    lm = ScriptedLM([Rule("X", contains="x hi"), Rule("Y", contains="y X", delay=30)])
+    lm = ScriptedLM([Rule("X", contains="x hi"), Rule("Y", contains="y X", delay=60)])
     run = two.run("outer", lm)
     step = run.steps["a"]
-    assert (step.error, step.seconds < 5) == ("the chain 'inner' took longer than 0.05 s", True)
+    assert (step.error, step.seconds < 30) == ("the chain 'inner' took longer than 0.05 s", True)
     assert step.run is not None
     assert (step.run.steps["x"].value, step.run.steps["y"].status) == ("X", Status.INTERRUPTED)
     assert run.totals.calls == 1

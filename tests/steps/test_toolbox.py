@@ -36,7 +36,7 @@ CODE = '''
         return a + b
 
     def boom(): raise ValueError("no such row")
-    def hang(): time.sleep(30)
+    def hang(): time.sleep(60)
     def huge(): return "x" * 10_000_000
     def odd(): return object()
     def leave(): sys.exit(3)
@@ -272,7 +272,7 @@ def test_a_tool_that_hangs_is_given_up(project: Folder) -> None:
     lm = native(asks(("hang", {})), "ok")
     run = project.once({"prompt": "go", "tools": [{"python": "code:hang", "timeout": 0.05}]}, lm)
     (tool,) = step_of(run).tools
-    assert (tool.error, run.seconds < 5) == ("code:hang took longer than 0.05 s", True)
+    assert (tool.error, run.seconds < 30) == ("code:hang took longer than 0.05 s", True)
 
 
 def test_what_a_tool_prints_is_no_output(project: Folder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,7 +79,16 @@ def test_who_stops_waiting_does_not_stop_the_making(tmp_path: Path) -> None:
 
 
 def test_a_long_list_does_not_start_a_thread_for_each_item(folder: Folder) -> None:
-    folder.code("import threading, time\ndef f(n):\n    time.sleep(0.01)\n    return threading.active_count()\n")
+    folder.code("""
+        import threading, time
+        many = threading.Event()
+        def f(n):
+            time.sleep(0.01)
+            if threading.active_count() > 20:
+                many.set()
+            many.wait(60)
+            return threading.active_count()
+    """)
     before = threading.active_count()
     step = {"python": "code:f", "inputs": {"n": "{{ item }}"}, "for_each": "{{ range(300) | list }}"}
     value = folder.once(step, ScriptedLM([])).steps["a"].value

@@ -19,6 +19,7 @@ from promptchain.store.spool import Spool
 from promptchain.store.stream import NewCommit
 from promptchain.store.sync import Report, sync
 from promptchain.store.versions import Versions
+from tests import templates
 
 STRESS = int(os.environ.get("PROMPTCHAIN_STRESS", "1"))
 """How many times as long the tests that kill and race go on."""
@@ -30,7 +31,7 @@ _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 def git(folder: Path, *words: str | Path, **env: str) -> str:
     """What git prints in a folder. Its own hooks and settings hold, as they do for the user."""
     done = subprocess.run(
-        ["git", *words], cwd=folder, capture_output=True, text=True, env={**os.environ, **env}, timeout=60
+        ["git", *words], cwd=folder, capture_output=True, text=True, env={**os.environ, **env}, timeout=300
     )
     assert done.returncode == 0, f"git {words}: {done.stderr}"
     return done.stdout
@@ -38,7 +39,12 @@ def git(folder: Path, *words: str | Path, **env: str) -> str:
 
 def work_tree(folder: Path) -> Repository:
     """A repository with commits, a branch, something staged, something changed and something untracked in it."""
-    git(folder.parent, "init", "-q", "-b", "main", str(folder))
+    templates.copy("work_tree", _work_tree, folder)
+    return Repository(folder / ".git")
+
+
+def _work_tree(folder: Path) -> None:
+    git(folder, "init", "-q", "-b", "main")
     who = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"]
     for name in ("committed", "changed", "staged"):
         (folder / name).write_text(name)
@@ -49,7 +55,6 @@ def work_tree(folder: Path) -> Repository:
     (folder / "staged").write_text("otherwise")
     git(folder, "add", "staged")
     (folder / "untracked").write_text("new")
-    return Repository(folder / ".git")
 
 
 def fingerprint(folder: Path) -> dict[str, Any]:
@@ -76,7 +81,7 @@ def fsck(git_dir: Path) -> None:
         ["git", f"--git-dir={git_dir}", "fsck", "--strict", "--full", "--no-dangling", "--no-progress"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     said = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("notice: ")]
     assert (done.returncode, said) == (0, []), said
@@ -171,7 +176,7 @@ def python(script: str, *words: str | Path, **env: str) -> subprocess.Popen[str]
 
 def output(script: str, *words: str | Path, **env: str) -> str:
     process = python(script, *words, **env)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     return out
 
@@ -182,21 +187,34 @@ def put(repo: Repository, changes: dict[str, bytes | str | None], chain: str = "
     repo.write([NewCommit(f"chains/{chain}", "by hand", (tip,) if tip else (), changes)])
 
 
+def _team(folder: Path) -> None:
+    git(folder, "init", "-q", "--bare", "remote.git")
+    work_tree(folder / "seed")
+    git(folder / "seed", "push", "-q", folder / "remote.git", "main")
+
+
+def _clone(folder: Path) -> None:
+    """Of the remote as a team begins with it; clones take only its branches, which stay as they are."""
+    origin = folder.with_name("for-clones")
+    origin.mkdir()
+    _team(origin)
+    git(folder, "clone", "-q", f"file://{origin}/remote.git", ".")
+
+
 class Team:
     """A bare remote and clones of it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.remote = Repository(folder / "remote.git")
-        git(folder, "init", "-q", "--bare", "remote.git")
-        self._seed()
-
-    def _seed(self) -> None:
-        work_tree(self.folder / "seed")
-        git(self.folder / "seed", "push", "-q", self.remote.git_dir, "main")
+        templates.copy("team", _team, folder)
 
     def clone(self, name: str, *options: str, prefix: str = "refs/promptchain") -> Repository:
-        git(self.folder, "clone", "-q", *options, f"file://{self.remote.git_dir}", name)
+        if options:
+            git(self.folder, "clone", "-q", *options, f"file://{self.remote.git_dir}", name)
+        else:
+            templates.copy("clone", _clone, self.folder / name)
+            git(self.folder / name, "remote", "set-url", "origin", f"file://{self.remote.git_dir}")
         own = self.folder / name / ".git"
         return Repository(own if own.exists() else self.folder / name, prefix)
 

@@ -6,9 +6,9 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +17,7 @@ from promptchain.store import collection
 from promptchain.store import repo as repo_module
 from promptchain.store.collection import MARK, is_running, kept_out
 from promptchain.store.repo import Repository
+from tests.patience import PATIENCE
 from tests.store import kit
 from tests.store.kit import commit, fsck, git, texts
 
@@ -79,16 +80,20 @@ def test_git_begins_no_collection_while_it_is_kept_out(repo: Repository) -> None
     assert not (repo.git_dir / MARK).exists()
 
 
-def test_the_end_of_a_collection_is_waited_for(repo: Repository) -> None:
+def test_the_end_of_a_collection_is_waited_for(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = repo.git_dir / MARK
     mark.write_text(f"{os.getppid()} {HERE}")
-    timer = threading.Timer(0.2, mark.unlink)
-    timer.start()
-    began = time.monotonic()
-    with kept_out(repo.git_dir, 30) as alone:
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 50:
+            mark.unlink()
+
+    monkeypatch.setattr(collection, "time", SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=wait))
+    with kept_out(repo.git_dir, PATIENCE) as alone:
         assert alone
-        assert 0.15 < time.monotonic() - began < 20
-    timer.join()
+    assert len(waits) == 50
 
 
 def test_a_collection_that_does_not_end_is_not_waited_for_forever(repo: Repository) -> None:
@@ -99,15 +104,22 @@ def test_a_collection_that_does_not_end_is_not_waited_for_forever(repo: Reposito
     assert mark.read_text() == "1 elsewhere"
 
 
-def test_a_collection_that_was_just_beginning_is_not_taken_for_kept_out(repo: Repository) -> None:
+def test_a_collection_that_was_just_beginning_is_not_taken_for_kept_out(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It had looked for a mark before ours was made, and replaces ours by its own."""
     mark, lock = repo.git_dir / MARK, repo.git_dir / f"{MARK}.lock"
     lock.write_text(f"{os.getppid()} {HERE}")
-    timer = threading.Timer(0.1, lock.replace, [mark])
-    timer.start()
-    with kept_out(repo.git_dir, 0.5) as alone:
+    clock = iter(range(1000))
+
+    def wait(seconds: float) -> None:
+        if lock.exists():
+            lock.replace(mark)
+
+    now = SimpleNamespace(monotonic=lambda: next(clock), time=time.time, sleep=wait)
+    monkeypatch.setattr(collection, "time", now)
+    with kept_out(repo.git_dir, 20) as alone:
         assert not alone
-    timer.join()
     assert mark.read_text() == f"{os.getppid()} {HERE}"
 
 

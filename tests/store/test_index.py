@@ -108,7 +108,7 @@ for _ in range(20):
 """
     processes = [kit.python(script, repo.git_dir) for _ in range(3)]
     for process in processes:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         assert (process.returncode, set(out.split())) == (0, {"200"}), err
 
 

@@ -246,7 +246,7 @@ print(kit.commit(Repository(Path(sys.argv[1])), sys.argv[2]))
         where = tmp_path / str(attempt) / ".promptchain/store.git"
         processes = [kit.python(script, where, f"text {number}") for number in range(4)]
         for process in processes:
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=300)
             assert process.returncode == 0, err
         assert set(texts(Repository(where)).values()) == {f"text {number}" for number in range(4)}
 

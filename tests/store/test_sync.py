@@ -282,7 +282,7 @@ def test_a_dead_host_is_told_at_once_and_asks_nothing(team: Team, monkeypatch: p
             with pytest.raises(StoreError, match="nothing could be fetched") as caught:
                 sync(a, url)
             assert "secret" not in str(caught.value)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert remotes(a) == ["origin"]
 
 
