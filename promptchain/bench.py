@@ -157,7 +157,7 @@ class Bench:
         if scored.state is State.ERROR:
             self._lose(example, scored.problem or "", run.hint)
         told = any(check.counts and check.verdict for check in scored.checks) or run.status is not Status.DONE
-        passed = None if scored.state is State.ERROR or not told else scored.state is State.PASSED
+        passed = scored.state is State.PASSED if told and scored.state is not State.ERROR else None
         return Trial(example, passed, run, scored.checks)
 
     def calls_of(self, examples: Sequence[Example], step: str | None = None) -> int:

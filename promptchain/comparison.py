@@ -47,7 +47,7 @@ class Comparison:
 def compare(names: tuple[str, str], before: Sequence[ExampleResult], after: Sequence[ExampleResult]) -> Comparison:
     """Pair two evaluations by example. With repeats an example counts by its share of passes, and has flipped where
     the side on which it passes more often than not is another."""
-    sides = [by_example([r for r in side if r.state is not State.ERROR], _passes) for side in (before, after)]
+    sides = [by_example([r for r in side if r.scored], _passes) for side in (before, after)]
     both = [id for id in sides[0] if id in sides[1]]
     everything = {result.id for result in (*before, *after)}
     firsts = [{result.id: result for result in reversed(side)} for side in (before, after)]
@@ -84,7 +84,7 @@ def _steps(before: Sequence[ExampleResult], after: Sequence[ExampleResult]) -> d
 
 
 def _retrieval(before: Sequence[ExampleResult], after: Sequence[ExampleResult]) -> dict[str, Difference]:
-    was, now = (found_well(result for result in side if result.state is not State.ERROR) for side in (before, after))
+    was, now = (found_well(result for result in side if result.scored) for side in (before, after))
     found = {}
     for name in (name for name in was if name in now):
         difference = paired([now[name][id] - value for id, value in was[name].items() if id in now[name]])
@@ -100,7 +100,7 @@ def _step_passes(side: Sequence[ExampleResult], name: str) -> dict[str, float]:
 
 def _told(result: ExampleResult, name: str) -> bool:
     step: StepResult = result.steps[name]
-    return result.state is not State.ERROR and step.passed is not None
+    return result.scored and step.passed is not None
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:

@@ -36,12 +36,13 @@ class Progress:
     passed: int = 0
     failed: int = 0
     errors: int = 0
+    unchecked: int = 0
     stopped: str | None = None
     hint: str | None = None
 
     @property
     def done(self) -> int:
-        return self.passed + self.failed + self.errors
+        return self.passed + self.failed + self.errors + self.unchecked
 
     def add(self, result: ExampleResult) -> None:
         self.results.append(result)
@@ -56,6 +57,7 @@ class Progress:
         self.passed += state is State.PASSED
         self.failed += state is State.FAILED
         self.errors += state is State.ERROR
+        self.unchecked += state is State.UNCHECKED
 
 
 Watch = Callable[[Progress], None]
@@ -118,7 +120,7 @@ async def evaluate(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         progress.results.sort(key=lambda result: order[id(result)])
-    if progress.errors and progress.errors == progress.done:
+    if progress.done and not progress.passed + progress.failed:
         last = progress.results[-1]
         progress.stop(f"none of the examples could be scored; the last: {last.problem}", last.hint)
     return progress
@@ -244,7 +246,7 @@ class _Tested:
         given = blame.as_expected(self._plan, run, name, value, scorer.looked_at(self._plan, assertions))
         other = await self._run(example, given=given)
         scored = await scorer.score(self._plan, other, example, assertions, self._grader)
-        return None if scored.state is State.ERROR else scored.state is State.PASSED
+        return scored.state is State.PASSED if scored.state in (State.PASSED, State.FAILED) else None
 
 
 def _with_values(run: Run, expected: Mapping[str, Any], own: set[str]) -> dict[str, StepRun]:

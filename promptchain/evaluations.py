@@ -93,6 +93,7 @@ class EvaluationRecord(Record):
     passed: int = 0
     failed: int = 0
     errors: int = 0
+    unchecked: Annotated[int, Field(exclude_if=lambda number: not number)] = 0
     calls: int = 0
     new_calls: int = 0
     cost: float | None = None
@@ -141,6 +142,7 @@ def record_of(
         passed=summary.passed,
         failed=summary.failed,
         errors=summary.errors,
+        unchecked=summary.unchecked,
         calls=summary.calls,
         new_calls=summary.new_calls,
         cost=summary.cost,
@@ -168,7 +170,7 @@ def by_example(results: Sequence[ExampleResult]) -> list[ExampleScore]:
 
 
 def _example(name: str, tries: Sequence[ExampleResult]) -> ExampleScore:
-    scored = [result for result in tries if result.state != "error"]
+    scored = [result for result in tries if result.scored]
     first = next((result.first for result in scored if result.state == "failed"), None)
     told: dict[str, list[bool]] = {}
     for result in scored:

@@ -13,11 +13,13 @@ from promptchain.records import Status, StepRun
 
 
 class State(StrEnum):
-    """How an example ended. ERROR: it could not be scored, for a reason that is not the chain's."""
+    """How an example ended. ERROR: it could not be scored, for a reason that is not the chain's. UNCHECKED: it ran, and
+    none of the assertions had anything to look at. Without any assertions it passes when it runs through."""
 
     PASSED = "passed"
     FAILED = "failed"
     ERROR = "error"
+    UNCHECKED = "unchecked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,11 @@ class ExampleResult:
     hint: str | None = None
     seconds: float = 0.0
     description: str = ""
+
+    @property
+    def scored(self) -> bool:
+        """Whether it counts."""
+        return self.state in (State.PASSED, State.FAILED)
 
     @property
     def failures(self) -> tuple[Checked, ...]:

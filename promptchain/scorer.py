@@ -65,7 +65,15 @@ def judged(run: Run, checks: tuple[Checked, ...], threshold: float | None = None
     lost = next((check for check in counted if check.error), None)
     if lost is not None:
         return Scored(State.ERROR, None, checks, f"{lost.assertion.type}: {lost.error}")
+    if checks and all(check.missing for check in checks):
+        return Scored(State.UNCHECKED, None, checks, f"no assertion applies: {_missing(checks)}")
     return Scored(State.PASSED, 1.0 if mean is None else mean, checks, None)
+
+
+def _missing(checks: Iterable[Checked]) -> str:
+    """What each assertion would have looked at."""
+    told = dict.fromkeys(check.missing for check in checks if check.missing)
+    return ", ".join(each if each.endswith("was skipped") else f"no {each}" for each in told)
 
 
 def step_passed(step: StepRun, checks: Iterable[Checked]) -> bool | None:

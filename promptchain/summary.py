@@ -43,13 +43,15 @@ class Summary:
     several: the share of the loss that no single step is to blame for. metrics: the mean score of the assertions of
     that name; retrieval: likewise of those on passages (`Assertion.measure`), which say nothing of what models write.
     flaky: the ids of examples that passed in some tries and not in others. errors: tries that could not be scored,
-    which are in no other number. unused: assertions that applied to no example, and why."""
+    unchecked: those that no assertion applied to; both are in no other number. unused: assertions that applied to no
+    example, and why."""
 
     examples: int
     tries: int
     passed: int
     failed: int
     errors: int
+    unchecked: int
     chain: Interval | None
     product: float | None
     mean: Interval | None
@@ -85,7 +87,7 @@ class Summary:
 
 def summarise(plan: Plan, results: Sequence[ExampleResult]) -> Summary:
     """What the results come to."""
-    scored = [result for result in results if result.state is not State.ERROR]
+    scored = [result for result in results if result.scored]
     passes = by_example(scored, lambda result: float(result.state is State.PASSED))
     chain = share(list(passes.values()))
     blamed, several = blame.attributed(scored, plan.chain.steps)
@@ -98,7 +100,8 @@ def summarise(plan: Plan, results: Sequence[ExampleResult]) -> Summary:
         tries=len(results),
         passed=len(scored) - lost,
         failed=lost,
-        errors=len(results) - len(scored),
+        errors=sum(result.state is State.ERROR for result in results),
+        unchecked=sum(result.state is State.UNCHECKED for result in results),
         chain=chain,
         product=math.prod(scores) if scores else None,
         mean=share(list(weighted.values())),

@@ -333,6 +333,7 @@ _DECISIVE = (
     "passed",
     "failed",
     "errors",
+    "unchecked",
     "misses",
     "stopped",
 )

@@ -264,17 +264,27 @@ def test_an_expected_null_is_a_value() -> None:
     assert result.state is State.FAILED
 
 
+def test_an_example_that_no_assertion_applies_to_is_not_checked() -> None:
+    chain, gone = chain_of({"a": "A", "b": "B"}), check("equals", "{{ expected.c }}", step="a")
+    result = try_one(chain, ScriptedLM("x"), example(), [gone, check("equals", "{{ expected.d }}", step="b")])
+    assert (said(result), result.scored) == (("unchecked", None), False)
+    assert result.problem == "no assertion applies: no expected.c, no expected.d"
+    result = try_one(chain, ScriptedLM("x"), example(), [gone, check("equals", "x", step="b")])
+    assert (said(result), result.scored) == (("passed", 1.0), True)
+    assert said(try_one(chain, ScriptedLM("x"), example(), [])) == ("passed", 1.0)
+
+
 def test_a_step_that_was_skipped_is_not_judged() -> None:
     chain = chain_of({"a": {"prompt": "A", "when": "{{ q == 'yes' }}"}, "b": "B {{ a | default('') }}"})
     result = try_one(chain, ScriptedLM("x"), example("no"), [check("equals", "y", step="a")])
-    assert (said(result), result.checks[0].missing) == (("passed", 1.0), "step 'a' was skipped")
+    assert (said(result), result.problem) == (("unchecked", None), "no assertion applies: step 'a' was skipped")
     result = try_one(chain, ScriptedLM("x"), example("yes"), [check("equals", "y", step="a")])
     assert result.state is State.FAILED
 
 
 def test_an_assertion_on_a_step_that_a_version_lacks_does_not_apply() -> None:
     result = scored(check("equals", "x", step="gone"))
-    assert (result.state, result.checks[0].missing) == (State.PASSED, "step 'gone'")
+    assert (result.state, result.problem) == (State.UNCHECKED, "no assertion applies: no step 'gone'")
 
 
 def test_a_step_that_did_not_run_fails_its_assertions() -> None:

@@ -155,6 +155,8 @@ def _tested(chain: ChainFindings, verdict: Verdict) -> Iterator[str]:
             yield f"{told}: {points(compared.chain)}." if compared.chain else f"{told}."
         if compared.left_out:
             yield f"{count(compared.left_out, 'example')} could not be compared."
+    if unchecked := evaluation.summary.unchecked:
+        yield f"**{count(unchecked, 'example')} of {evaluation.summary.tries:,} not checked**: no assertion applies."
     for miss in verdict.misses:
         if not (compared and miss.name == compared.names[0]):
             yield f"Gate: {escaped(miss.message)}."

@@ -165,7 +165,7 @@ def _laggard(summary: Summary) -> Iterator[str]:
 def _failures(evaluation: Evaluation) -> None:
     """The examples that failed, each once however often it was tried: the worst first. Then those without a score."""
 
-    failed, lost = firsts(evaluation, State.FAILED), firsts(evaluation, State.ERROR)
+    failed = firsts(evaluation, State.FAILED)
     times = Counter(result.id for result in evaluation.results if result.state is State.FAILED)
     if failed:
         more = f", the worst {MOST}" if len(failed) > MOST else ""
@@ -173,11 +173,13 @@ def _failures(evaluation: Evaluation) -> None:
     for result in sorted(failed.values(), key=lambda result: (-times[result.id], result.score or 0.0))[:MOST]:
         tries = f"  ({times[result.id]} of {evaluation.repeat} tries)" if evaluation.repeat > 1 else ""
         say_folded(f"  {on_terminal(result.id)}  {result.where}  {_why(result)}{tries}")
-    if lost:
-        more = f", the first {MOST}" if len(lost) > MOST else ""
-        say(style(f"not scored: {len(lost)}{more}", "1", sys.stdout))
-    for result in list(lost.values())[:MOST]:
-        say_folded(f"  {on_terminal(result.id)}  {result.where}  {_one_line(result.problem or '')}")
+    for what, state in (("not scored", State.ERROR), ("not checked", State.UNCHECKED)):
+        lost = list(firsts(evaluation, state).values())
+        if lost:
+            more = f", the first {MOST}" if len(lost) > MOST else ""
+            say(style(f"{what}: {len(lost)}{more}", "1", sys.stdout))
+        for result in lost[:MOST]:
+            say_folded(f"  {on_terminal(result.id)}  {result.where}  {_one_line(result.problem or '')}")
 
 
 def _why(result: ExampleResult) -> str:

@@ -36,7 +36,7 @@ def data(verdict: Verdict) -> dict[str, Any]:
         "score": _interval(summary.chain),
         "product": summary.product,
         "mean": _interval(summary.mean),
-        "counts": {"passed": summary.passed, "failed": summary.failed, "errors": summary.errors},
+        "counts": {part: getattr(summary, part) for part in ("passed", "failed", "errors", "unchecked")},
         "steps": {step.step: _step(step) for step in summary.steps},
         "several_steps": summary.several,
         "metrics": {name: _interval(mean) for name, mean in summary.metrics.items()},

@@ -67,11 +67,12 @@ def failures(verdict: "Verdict") -> Iterator[Note]:
 
 
 def unscored(verdicts: Sequence["Verdict"]) -> list[Note]:
-    """Each example that could not be scored."""
+    """Each example that could not be scored, or in which nothing was checked."""
     return [
-        _note(verdict.evaluation, result, "could not be scored")
+        _note(verdict.evaluation, result, what)
         for verdict in verdicts
-        for result in numbers.firsts(verdict.evaluation, State.ERROR).values()
+        for state, what in ((State.ERROR, "could not be scored"), (State.UNCHECKED, "is not checked"))
+        for result in numbers.firsts(verdict.evaluation, state).values()
     ]
 
 

@@ -49,7 +49,7 @@ def _suite(verdict: Verdict, number: int, ended: datetime) -> Element:
         tests=str(len(cases)),
         failures=str(sum(case.find("failure") is not None for case in cases)),
         errors=str(sum(case.find("error") is not None for case in cases)),
-        skipped="0",
+        skipped=str(sum(case.find("skipped") is not None for case in cases)),
         time=_time(evaluation.seconds),
         timestamp=_began(ended, evaluation.seconds),
         hostname="localhost",
@@ -91,7 +91,9 @@ def _properties(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
 def _example(evaluation: Evaluation, result: ExampleResult) -> Element:
     tried = f" (try {result.sample + 1})" if evaluation.repeat > 1 else ""
     case = _case(line(result.id) + tried, evaluation.case.chain.name, result.seconds)
-    if kind := _WRONG.get(result.state):
+    if result.state is State.UNCHECKED:
+        SubElement(case, "skipped", message=line(result.problem or ""))
+    elif kind := _WRONG.get(result.state):
         reasons = numbers.failures(result)
         about = [f"{result.id} ({result.where})"]
         about += [result.description] if result.description else []

@@ -71,6 +71,8 @@ def _counts(evaluation: Evaluation, summary: Summary) -> str:
     told = [f"{count(summary.examples, 'example')}{tries}: {summary.passed:,} passed, {summary.failed:,} failed"]
     if summary.errors:
         told.append(f"{summary.errors:,} could not be scored")
+    if summary.unchecked:
+        told.append(f"{summary.unchecked:,} not checked")
     if summary.flaky:
         told.append(f"{len(summary.flaky):,} passed in some tries only")
     told.append(f"{count(summary.calls, 'call')} ({summary.new_calls:,} new)")
@@ -102,6 +104,7 @@ def _matrix(group: Sequence[Verdict]) -> Section:
         ["p50", *(seconds(summary.p50) for summary in summaries)],
         ["p95", *(seconds(summary.p95) for summary in summaries)],
         ["not scored", *(f"{summary.errors:,}" for summary in summaries)],
+        ["not checked", *(f"{summary.unchecked:,}" for summary in summaries)],
     ]
     title = f"#### {escaped(group[0].evaluation.case.chain.name)}, side by side"
     text = f"{title}\n\n{table(['measure', *_columns(group)], rows)}"
@@ -207,7 +210,7 @@ def failing(verdict: Verdict) -> Iterator[Section]:
 
 def unscored(verdict: Verdict) -> Iterator[Section]:
     evaluation = verdict.evaluation
-    errors = list(numbers.firsts(evaluation, State.ERROR).values())
+    errors = [*numbers.firsts(evaluation, State.ERROR).values(), *numbers.firsts(evaluation, State.UNCHECKED).values()]
     unused = evaluation.summary.unused
     if not errors and not unused:
         return

@@ -124,7 +124,7 @@ def test_explain_says_what_each_number_means(tested: Workspace) -> None:
 def test_as_json(tested: Workspace) -> None:
     found = evaluation(tested)
     assert (found["chain"], found["version"], found["dataset"]["examples"]) == ("demo", "demo@v1", 4)
-    assert (found["score"]["value"], found["counts"]) == (0.75, {"passed": 3, "failed": 1, "errors": 0})
+    assert (found["score"]["value"], found["counts"]) == (0.75, {"passed": 3, "failed": 1, "errors": 0, "unchecked": 0})
     intent, reply = found["steps"]["intent"], found["steps"]["reply"]
     assert (intent["blame"], intent["loss"], intent["method"]) == (0.25, 1.0, "counterfactual")
     assert (reply["score"]["value"], reply["gold"]["value"]) == (0.75, 1.0)
@@ -141,9 +141,36 @@ def test_as_json(tested: Workspace) -> None:
 def test_assertions_that_never_applied_are_told(tested: Workspace) -> None:
     rows(tested, {"message": "hi"})
     done = tested.invoke("test", "demo")
-    assert done.code == 0
+    assert done.code == 1
     assert done.err.count("warning: an assertion was never applied: ") == 2
     assert "equals on intent: no row has expected" in done.err
+    assert (
+        "error: stopped: none of the examples could be scored; the last: no assertion applies: no expected" in done.err
+    )
+
+
+def test_examples_that_nothing_is_checked_in_do_not_count(tested: Workspace, tmp_path: Path) -> None:
+    rows(tested, ROWS[0], {"message": "no expectation"}, {"message": "nor here"})
+    gated(tested, "{min: {chain: 0.9}}")
+    junit, page = tmp_path / "r.xml", tmp_path / "r.md"
+    found = evaluation(tested, "--junit", str(junit), "--markdown", str(page), code=0)
+    assert (found["score"]["value"], found["score"]["n"]) == (1.0, 1)
+    assert found["counts"] == {"passed": 1, "failed": 0, "errors": 0, "unchecked": 2}
+    done = tested.invoke("test", "demo")
+    assert "not checked: 2\n" in done.out
+    assert "  chains/rows.jsonl:3  no assertion applies: no expected.intent\n" in done.out
+    assert "the gate is met" in done.out
+    assert junit.read_text().count("<skipped message=") == 2
+    assert 'skipped="2"' in junit.read_text()
+    assert "1 passed, 0 failed, 2 not checked" in page.read_text()
+
+
+def test_a_gate_is_not_met_by_what_was_not_checked(tested: Workspace) -> None:
+    rows(tested, {"message": "hi"}, {"message": "ho"})
+    gated(tested, "{min: {chain: 0.1}}")
+    found = evaluation(tested, code=1)
+    assert (found["score"], found["counts"]["unchecked"]) == (None, 2)
+    assert found["gate"] == ["chain has no score; the gate asks for at least 0.1"]
 
 
 def test_an_assertion_that_raises_is_told_where_another_failed_the_example(tested: Workspace) -> None:
@@ -503,10 +530,13 @@ def test_too_many_errors_end_it_with_1(tested: Workspace) -> None:
     assert "error: stopped: 2 examples could not be scored; the last: " in done.err
     assert "authentication" in done.err
     none = evaluation(tested, "--max-errors", "4", code=1)
-    assert (none["counts"], none["score"]) == ({"passed": 0, "failed": 0, "errors": 4}, None)
+    assert (none["counts"], none["score"]) == ({"passed": 0, "failed": 0, "errors": 4, "unchecked": 0}, None)
     tested.chain(TESTED, replies=[{"contains": "Classify: return", "error": "authentication"}, *ANSWERS])
     tolerated = evaluation(tested, code=0)
-    assert (tolerated["counts"], tolerated["score"]["n"]) == ({"passed": 3, "failed": 0, "errors": 1}, 3)
+    assert (tolerated["counts"], tolerated["score"]["n"]) == (
+        {"passed": 3, "failed": 0, "errors": 1, "unchecked": 0},
+        3,
+    )
 
 
 def test_a_key_that_is_missing_ends_it_with_what_to_do(tested: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_WORD_DIFFS = 200
 """Flipped examples whose answers are compared word by word; each may take some tenths of a second."""
 
-_FIRST = {"failed": 0, "error": 1, "passed": 2}
+_FIRST = {"failed": 0, "error": 1, "unchecked": 2, "passed": 3}
 
 
 def section(verdict: Verdict) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def kept_section(record: EvaluationRecord, version: str, plan: Plan | None) -> d
         "version": version,
         "passed": not record.misses and not record.stopped and not (record.failed and not record.misses),
         "gate": list(record.misses),
-        "counts": {"passed": record.passed, "failed": record.failed, "errors": record.errors},
+        "counts": {part: getattr(record, part) for part in ("passed", "failed", "errors", "unchecked")},
         "several_steps": 0.0,
         "metrics": {},
         "flaky": [example.id for example in record.examples if example.passed is not None and 0 < example.passed < 1],

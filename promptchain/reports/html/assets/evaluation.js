@@ -19,7 +19,7 @@ function evaluationSection(one) {
       el('p', {}, badge(one.passed ? 'passed' : 'failed', one.passed ? (one.counts.failed ? 'the gate is met' : 'passed') : one.gate.length ? 'the gate is not met' : one.stopped ? 'stopped' : 'examples failed'))),
     facts([
       ['passed', el('span', { class: 'good-text' }, one.counts.passed.toLocaleString('en'))], ['failed', el('span', { class: one.counts.failed ? 'bad-text' : '' }, one.counts.failed.toLocaleString('en'))],
-      ['not scored', one.counts.errors ? one.counts.errors.toLocaleString('en') : null], ['version', one.version], ['models', modelNames(one.models)], ['started', when(one.started)],
+      ['not scored', one.counts.errors ? one.counts.errors.toLocaleString('en') : null], ['not checked', one.counts.unchecked ? one.counts.unchecked.toLocaleString('en') : null], ['version', one.version], ['models', modelNames(one.models)], ['started', when(one.started)],
       ['took', seconds(one.seconds)], ['calls', `${one.calls.toLocaleString('en')} (${one.new_calls.toLocaleString('en')} new)`], ['cost', dollars(one.cost)],
       ['tries each', one.repeat > 1 ? one.repeat : null], ['filter', (one.words || []).join(' ')], ['dataset', one.dataset.files.join(', ')],
     ]),
@@ -100,10 +100,10 @@ const LONG_ID = 60; // which the table may have cut
 
 function examplesTable(one) {
   const count = (state) => one.examples.filter((row) => row[STATE] === state).length;
-  const choices = [['', 'All', one.examples.length], ['failed', 'Failed', count('failed')], ['error', 'Not scored', count('error')], ['passed', 'Passed', count('passed')]].filter(([value, , number]) => !value || number);
+  const choices = [['', 'All', one.examples.length], ['failed', 'Failed', count('failed')], ['error', 'Not scored', count('error')], ['unchecked', 'Not checked', count('unchecked')], ['passed', 'Passed', count('passed')]].filter(([value, , number]) => !value || number);
   const why = (row) => reasons(one, row)[0] || '';
   const columns = [
-    { name: 'state', kind: 'state', cell: (row) => badge(row[STATE]), sort: (row) => ({ failed: 0, error: 1, passed: 2 })[row[STATE]] },
+    { name: 'state', kind: 'state', cell: (row) => badge(row[STATE]), sort: (row) => ({ failed: 0, error: 1, unchecked: 2, passed: 3 })[row[STATE]] },
     { name: 'example', kind: 'id', cell: (row) => [el('span', { class: 'clamped' }, row[ID]), one.repeat > 1 && one.whole ? el('span', { class: 'muted' }, ` try ${row[TRY] + 1}`) : null], sort: (row) => row[ID] },
     ...(one.step_names.length <= 8 ? one.step_names.map((name, index) => ({
       name, kind: 'verdict wide', tip: `whether ${name} passed`, cell: (row) => (stateOf(row[STEPS][index][PASSED]) ? mark(stateOf(row[STEPS][index][PASSED])) : el('span', { class: 'muted' }, '·')),

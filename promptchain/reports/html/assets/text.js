@@ -88,10 +88,10 @@ function values(given, empty) {
 }
 
 const MARKS = {
-  done: ['✓', 'good'], passed: ['✓', 'good'], failed: ['✗', 'bad'], error: ['!', 'warn'], interrupted: ['!', 'warn'],
+  done: ['✓', 'good'], passed: ['✓', 'good'], failed: ['✗', 'bad'], error: ['!', 'warn'], unchecked: ['!', 'warn'], interrupted: ['!', 'warn'],
   blocked: ['–', 'muted'], skipped: ['–', 'muted'], kept: ['=', 'muted'],
 };
-const SAID = { error: 'not scored' };
+const SAID = { error: 'not scored', unchecked: 'not checked' };
 
 function badge(state, text) {
   const [mark, tone] = MARKS[state] || ['·', 'muted'];
