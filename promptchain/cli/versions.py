@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptchain.cli import complete, options
-from promptchain.cli.output import note, plural, print_json, printable, say, style, table, takes_unicode, warn, when
+from promptchain.cli.output import (
+    SHORT_ID,
+    note,
+    plural,
+    print_json,
+    printable,
+    say,
+    style,
+    table,
+    takes_unicode,
+    warn,
+    when,
+)
 
 if TYPE_CHECKING:
     from promptchain.diff_uses import UsesDiff
@@ -24,7 +36,9 @@ _LOOKED_AT = 20
 
 def commit(
     name: options.ChainName,
-    message: Annotated[str | None, typer.Option("-m", "--message", help="What this version is about.")] = None,
+    message: Annotated[
+        str | None, typer.Option("-m", "--message", metavar="TEXT", help="What this version is about.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Keep a chain as a version. Runs do that by themselves; a message gives the version a meaning.
@@ -55,13 +69,15 @@ def log(
     name: Annotated[
         str | None, typer.Argument(help="A chain; all of them without.", autocompletion=complete.chains)
     ] = None,
-    limit: Annotated[int | None, typer.Option("-n", "--limit", min=0, help="At most so many versions.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("-n", "--limit", metavar="N", min=0, help="At most so many versions.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """List the versions of a chain, the newest first: when, labels, what changed, the message, and its scores.
 
     A score is the share of examples in which everything held, with its 95 % interval, as `chain test` found it last;
-    behind it the mean scores of retrieval.
+    behind it the mean scores of retrieval, and the id of the evaluation, which `chain report` takes.
 
     Example: chain log support -n 5
     """
@@ -114,15 +130,16 @@ def _scores(evaluations: Sequence[Mapping[str, Any]], version: Version) -> list[
     whole: set[str] = set()
     for evaluation in evaluations:
         score, models = evaluation.get("score"), evaluation.get("models")
-        if not isinstance(models, dict) or not (told := _score(score if isinstance(score, dict) else {})):
+        if not isinstance(models, dict) or not (known := _score(score if isinstance(score, dict) else {})):
             continue  # nothing could be scored; or a remote sent it, and it is no evaluation
         name = _cell(" + ".join(dict.fromkeys(map(str, models.values()))))  # empty where no step asks one
         name += " (source)" * bool(version.compiled and not evaluation.get("compiled"))
         part = bool(evaluation.get("words") or evaluation.get("stopped"))
         if name not in found or not (part or name in whole):
-            share, examples = told
+            share, examples = known
             of = f"{share} {name}" if name else share
-            found[name] = f"{of}, {examples}" + " (a part)" * part + _retrieval(evaluation)
+            told = f"{of}, {examples}" + " (a part)" * part + _retrieval(evaluation)
+            found[name] = f"{told}, {str(evaluation['id'])[:SHORT_ID]}"
             whole |= set() if part else {name}
     return list(found.values())
 
@@ -248,9 +265,11 @@ def rollback(
     ] = None,
     label: Annotated[
         str | None,
-        typer.Option("--label", help="Only move this label; the files stay.", autocompletion=complete.labels),
+        typer.Option(
+            "--label", metavar="LABEL", help="Only move this label; the files stay.", autocompletion=complete.labels
+        ),
     ] = None,
-    message: Annotated[str | None, typer.Option("-m", "--message", help="Why.")] = None,
+    message: Annotated[str | None, typer.Option("-m", "--message", metavar="TEXT", help="Why.")] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite files that no version has; move a protected label.")
     ] = False,

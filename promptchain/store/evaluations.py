@@ -84,7 +84,7 @@ class Evaluations:
         found = {match[3]: path for path in paths if (match := _PATH.fullmatch(path)) and not match[4]}
         ids = sorted(each for each in found if reference and each.startswith(reference.lower()))
         if not ids:
-            hint = f"chain log {chain} --json lists them" if found else f"chain test {chain} makes one"
+            hint = f"chain log {chain} lists them" if found else f"chain test {chain} makes one"
             raise UsageError(f"the chain '{chain}' has no evaluation '{reference}'", hint=hint)
         if len(ids) > 1:
             hint = f"give more of it: {', '.join(ids[:5])}"
