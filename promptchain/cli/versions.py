@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -77,7 +78,8 @@ def log(
     """List the versions of a chain, the newest first: when, labels, what changed, the message, and its scores.
 
     A score is the share of examples in which everything held, with its 95 % interval, as `chain test` found it last;
-    behind it the mean scores of retrieval, and the id of the evaluation, which `chain report` takes.
+    behind it the mean scores of retrieval. What ends a score, or the message of a compile, is its id: `chain report`
+    takes it.
 
     Example: chain log support -n 5
     """
@@ -91,13 +93,15 @@ def log(
         found.sort(key=lambda version: (version.created, version.number), reverse=True)
         found = found[:limit]
         evaluations = _evaluations(history, found, None if json else _LOOKED_AT)
+        compiles = _compiles(history, found)
     if json:
-        print_json([{**version.to_json(), "evaluations": own} for version, own in zip(found, evaluations, strict=True)])
+        rows_of = zip(found, evaluations, compiles, strict=True)
+        print_json([{**version.to_json(), "evaluations": own, "compiles": made} for version, own, made in rows_of])
         return
     if not found and limit != 0:
         note("no versions yet; a run keeps one, and so does `chain commit NAME`")
     if found:
-        rows = [_row(version, with_chain=name is None) for version in found]
+        rows = [_row(version, made, name is None) for version, made in zip(found, compiles, strict=True)]
         header: tuple[str, ...] = ("version", "when", "labels", "changes", "message")
         scores = [_scores(own, version) for own, version in zip(evaluations, found, strict=True)]
         if any(scores):
@@ -121,6 +125,17 @@ def _evaluations(history: History, versions: Sequence[Version], limit: int | Non
             continue
         found |= {(chain, content): summaries for content, summaries in own.items()}
     return [found.get((version.chain, version.content), []) for version in versions]
+
+
+def _compiles(history: History, versions: Sequence[Version]) -> list[list[str]]:
+    """The ids of the compiles that made each version, the newest first; of a store that is damaged, none."""
+    from promptchain.errors import StoreError
+
+    found: dict[str, dict[str, list[str]]] = {}
+    for chain in {version.chain for version in versions if version.compiled}:
+        with suppress(StoreError):  # which is told of the evaluations
+            found[chain] = history.evaluations.compile_ids(chain)
+    return [found.get(version.chain, {}).get(version.content, []) for version in versions]
 
 
 def _scores(evaluations: Sequence[Mapping[str, Any]], version: Version) -> list[str]:
@@ -169,10 +184,11 @@ def _retrieval(evaluation: Mapping[str, Any]) -> str:
     return told
 
 
-def _row(version: Version, *, with_chain: bool) -> tuple[str, ...]:
+def _row(version: Version, compiles: Sequence[str], with_chain: bool) -> tuple[str, ...]:
     name = version.name if with_chain else f"v{version.number}"
     labels = ", ".join((*version.labels, *version.aliases))
-    return tuple(map(_cell, (name, when(version.created), labels, version.changes, version.message or "auto")))
+    message = ", ".join((version.message or "auto", *(made[:SHORT_ID] for made in compiles[:1])))
+    return tuple(map(_cell, (name, when(version.created), labels, version.changes, message)))
 
 
 def _cell(text: str) -> str:

@@ -116,6 +116,16 @@ class Evaluations:
                 found.append(own)
         return found
 
+    def compile_ids(self, chain: str) -> dict[str, list[str]]:
+        """By the content of the version that they made the ids of the compiles of a chain, the newest first. None of
+        them is read. Raises StoreError."""
+        found: dict[str, list[str]] = {}
+        paths = (path for path in entries(self._repo, self._tip(chain)) if path.endswith(COMPILE))
+        for path in sorted(paths, reverse=True):
+            _, content, name = path.split("/")
+            found.setdefault(content, []).append(name.removesuffix(COMPILE))
+        return found
+
     def write_compile(self, chain: str, content: str, compile_id: str, data: Mapping[str, Any]) -> None:
         """Keep what a compile did on its way to a version; as `write`."""
         self._write(chain, content, compile_id, {COMPILE: _encode(data)})

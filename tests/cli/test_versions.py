@@ -244,6 +244,13 @@ def test_log_names_the_evaluations_as_a_report_takes_them(empty: Workspace) -> N
     [told] = re.findall(r", 52 examples, (\w{12})$", empty.invoke("log", "demo").out.strip())
     [section] = empty.invoke("report", told, "--json").json["sections"]
     assert (section["kind"], section["id"][:12]) == ("evaluation", told)
+    compile_kit.compiled(empty)
+    newest = empty.invoke("log", "demo").out.splitlines()[0].split("\t")
+    told = newest[4].rpartition(", ")[2]
+    [section] = empty.invoke("report", told, "--json").json["sections"]
+    assert (section["kind"], section["course"]["id"][:12]) == ("compile", told)
+    found = empty.invoke("log", "demo", "--json").json
+    assert [version["compiles"] for version in found] == [[section["course"]["id"]], []]
 
 
 def test_log_takes_a_score_of_all_examples_before_one_of_some(three: Workspace) -> None:
