@@ -122,6 +122,7 @@ def test_lines_that_would_lie_upon_each_other_are_both_seen(tmp_path: Path, brow
     assert min(height for _, height in found) > 4
     lines = "[...document.querySelectorAll('.curve-line')].map((one) => one.getAttribute('d'))"
     assert len(set(browser.run(lines))) == 4
+    assert "Lines of the same score are drawn a little apart." in text(browser, "figcaption")
 
 
 # --- an evaluation ----------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ function curve(points) {
     const width = frame.clientWidth;
     if (width && width !== before) { before = width; frame.replaceChildren(plot(points, names, all, width)); }
   }).observe(frame);
-  return el('figure', {}, frame, el('figcaption', {}, legend, el('p', { class: 'muted small' }, 'Share of the dev examples that pass, when so many distinct calls had been made.')),
+  return el('figure', {}, frame, el('figcaption', {}, legend, el('p', { class: 'muted small' }, 'Share of the dev examples that pass, when so many distinct calls had been made.', Math.max(...lanesOf(points, names).values()) ? ' Lines of the same score are drawn a little apart.' : null)),
     lazy({ class: 'extra' }, 'As a table', () => dataTable('Score against calls', [['calls', 'num'], ['step', ''], ['score', 'num'], ['examples', 'num'], ['what', 'why']],
       points.map(([calls, step, score, what, rows]) => [calls.toLocaleString('en'), step || 'whole chain', share(score), rows, what]))));
 }
