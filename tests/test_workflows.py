@@ -144,6 +144,33 @@ def test_every_script_is_bash() -> None:
             assert done.returncode == 0, (place, done.stderr)
 
 
+@pytest.mark.parametrize(
+    ("install", "extras", "wanted"),
+    [
+        ("", "", "HERE/../../.."),
+        ("", "rag", "HERE/../../..[rag]"),
+        ("", " local, rag\r\nmcp\n", "HERE/../../..[local,rag,mcp]"),
+        ("promptchain[local]==1.0", "", "promptchain[local]==1.0"),
+        ("promptchain==1.0", "rag", None),
+    ],
+)
+def test_the_action_installs_what_it_is_told_to(tmp_path: Path, install: str, extras: str, wanted: str | None) -> None:
+    [step] = [step for step in read(ACTION)["runs"]["steps"] if step["name"] == "Install promptchain"]
+    python = tmp_path / "python3"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    given = {"${{ inputs.install }}": install, "${{ inputs.extras }}": extras, "${{ github.action_path }}": "HERE"}
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+        env={**{name: given[value] for name, value in step["env"].items()}, "PATH": f"{tmp_path}{os.pathsep}/bin"},
+        capture_output=True, text=True, timeout=20,
+    )  # fmt: skip
+    if wanted is None:
+        assert (done.returncode, done.stdout.startswith("::error::extras are")) == (2, True), done
+    else:
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, wanted), done
+
+
 def run_action(pull: Pull, github: GitHub | None, **given: str) -> subprocess.CompletedProcess[str]:
     """The action's main step, with the inputs `given`, as the runner starts it."""
     action = read(ACTION)

@@ -54,9 +54,8 @@ class Job:
     warnings: tuple[str, ...] = ()
 
     def folder(self, root: Path) -> str:
-        """The project's folder in the repository that the job checked out; annotations count from there."""
-        workspace = (self.workspace or root).resolve()
-        return root.resolve().relative_to(workspace).as_posix() if root.resolve().is_relative_to(workspace) else ""
+        """See `folder`."""
+        return _below(self.workspace or root, root)
 
 
 def job(environment: Mapping[str, str]) -> Job:
@@ -85,6 +84,16 @@ def job(environment: Mapping[str, str]) -> Job:
         output=paths["OUTPUT"],
         warnings=tuple(warnings),
     )
+
+
+def folder(root: Path, environment: Mapping[str, str]) -> str:
+    """The project's folder in the repository that the job checked out; annotations count from there."""
+    return _below(_path(environment, "WORKSPACE") or root, root)
+
+
+def _below(workspace: Path, root: Path) -> str:
+    place, top = root.resolve(), workspace.resolve()
+    return place.relative_to(top).as_posix() if place.is_relative_to(top) else ""
 
 
 def _event(environment: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:

@@ -145,11 +145,13 @@ def _tested(chain: ChainFindings, verdict: Verdict) -> Iterator[str]:
         yield f"It ended early: {escaped(evaluation.stopped, 500)}{hint}"
     if compared:
         worse, better = len(compared.worse), len(compared.better)
-        at = f", most at step **{escaped(chain.suspect)}**" if worse and chain.suspect else ""
-        said = [f"**{count(worse, 'example')} that passed on {escaped(compared.names[0])} "]
-        said[0] += f"{'fail' if worse != 1 else 'fails'} now**{at}" if worse else ""
-        said = said if worse else []
-        said += [f"{count(better, 'example')} that failed pass{'es' if better == 1 else ''} now"] if better else []
+        said = []
+        if worse:
+            at = f", most at step **{escaped(chain.suspect)}**" if chain.suspect else ""
+            fail = "fails" if worse == 1 else "fail"
+            said.append(f"**{count(worse, 'example')} that passed on {escaped(compared.names[0])} {fail} now**{at}")
+        if better:
+            said.append(f"{count(better, 'example')} that failed pass{'es' if better == 1 else ''} now")
         told = "; ".join(said) or "No example came out differently"
         if said or compared.chain:
             yield f"{told}: {points(compared.chain)}." if compared.chain else f"{told}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
@@ -41,11 +42,36 @@ COMMANDS = {
 """Where each command is: the module in this room, and the function or the group of commands in it."""
 
 
+_NARROW = 52
+"""Columns below which click's own help, which is 50 wide at least, is too wide."""
+
+
+_TYPE = re.compile(r" <[\w\[\] ]+>$")
+
+
+class Context(typer.Context):
+    """Whose help fits narrow terminals too, down to 20 columns: there a text stands below what it explains. It has no
+    Python types, which typer puts behind arguments."""
+
+    def make_formatter(self) -> Any:
+        from shutil import get_terminal_size
+
+        formatter: Any = super().make_formatter()
+        write, more = formatter.write_dl, {}
+        columns = get_terminal_size().columns
+        if columns < _NARROW:
+            formatter.width, more = max(20, columns), {"col_max": 4}
+        formatter.write_dl = lambda rows: write([(_TYPE.sub("", name), text) for name, text in rows], **more)
+        return formatter
+
+
 class Group(TyperGroup):
     """Turns errors into messages; no traceback for what a user can cause, unless --debug asks for it.
 
     A command is imported and built when it is asked for: to build all of them takes longer than most of them run.
     """
+
+    context_class = Context
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return [*COMMANDS]
@@ -61,8 +87,10 @@ class Group(TyperGroup):
             if not isinstance(found, typer.Typer):
                 single = typer.Typer(rich_markup_mode=None, add_completion=False)
                 found = single.command(cmd_name)(found) and single
-            self.commands[cmd_name] = typer.main.get_command(found)
-            self.commands[cmd_name].name = cmd_name
+            command = self.commands[cmd_name] = typer.main.get_command(found)
+            command.name = cmd_name
+            for one in (command, *getattr(command, "commands", {}).values()):
+                one.context_class = Context
         return self.commands[cmd_name]
 
     def invoke(self, ctx: Any) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from promptchain.cli import complete, options
+from promptchain.cli import options
 from promptchain.cli.output import note, plural, print_json, say, style
 
 if TYPE_CHECKING:
@@ -22,10 +22,7 @@ _MOST_STEPS = 20
 
 
 def check(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(help="Chains by name or file; all of chains/ without any.", autocompletion=complete.chains),
-    ] = None,
+    names: options.ChainNames = None,
     json: options.Json = False,
 ) -> None:
     """Check chain files, and the locks beside them, without running them: no model, no tokens.
@@ -64,7 +61,7 @@ def all_files(project: Project) -> dict[Path, str]:
 def check_one(project: Project, path: Path, reference: str) -> dict[str, Any]:
     """The result for one chain, as `--json` prints it; `found` holds the problems as objects."""
     from promptchain import told
-    from promptchain.errors import InvalidFileError, UsageError
+    from promptchain.errors import InvalidFileError, Problem, PromptChainError, Where
 
     file = path.relative_to(project.root).as_posix()
     problems: tuple[Problem, ...] = ()
@@ -74,10 +71,8 @@ def check_one(project: Project, path: Path, reference: str) -> dict[str, Any]:
         project.lock(reference)
     except InvalidFileError as exc:
         problems = exc.problems
-    except UsageError as exc:
-        from promptchain.errors import Problem, Where
-
-        problems = (Problem(exc.message, Where(file), exc.hint),)
+    except PromptChainError as exc:  # its name, or that it cannot be read: the others are checked all the same
+        problems = (Problem(exc.message, exc.where or Where(file), exc.hint),)
     return {
         "chain": path.stem,
         "file": file,
@@ -107,9 +102,9 @@ def _print(project: Project, results: list[dict[str, Any]], bad: int) -> None:
             say(f"{mark} {result['file']}: {plural(result['steps'], 'step')}{_kinds(result['kinds'])}")
     sys.stdout.flush()  # the summary comes last, also where both go to one place
     count = sum(len(result["problems"]) for result in results)
-    chains = f"{len(results)} chain{'s' * (len(results) != 1)}"
+    chains = plural(len(results), "chain")
     if bad:
-        note(f"{chains} checked: {count} problem{'s' * (count != 1)} in {bad} file{'s' * (bad != 1)}")
+        note(f"{chains} checked: {plural(count, 'problem')} in {plural(bad, 'file')}")
     else:
         note(f"{chains} checked: no problems")
 

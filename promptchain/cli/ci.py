@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from promptchain.cli import complete, options
+from promptchain.cli import options
 from promptchain.cli.output import print_json
 
 app = typer.Typer(
@@ -19,9 +19,6 @@ app = typer.Typer(
     Example: chain ci pull-request --base origin/main""",
 )
 
-Names = Annotated[
-    list[str] | None, typer.Argument(help="Chains; without any, all of them.", autocompletion=complete.chains)
-]
 Base = Annotated[
     str | None,
     typer.Option("--base", metavar="REV", help="What to compare with.  [default: where the pull request begins]"),
@@ -30,27 +27,24 @@ Output = Annotated[
     Path | None, typer.Option("--output", metavar="FOLDER", help="Write comment.md, junit.xml and report.html there.")
 ]
 Name = Annotated[
-    str, typer.Option("--name", help="Tells this comment from others, where several jobs comment on a pull request.")
-]
-Filter = Annotated[
-    list[str] | None,
-    typer.Option("--filter", metavar="ID|NAME=VALUE", help="Only these examples; * stands for anything."),
+    str,
+    typer.Option(
+        "--name", metavar="NAME", help="Tells this comment from others, where several jobs comment on a pull request."
+    ),
 ]
 
 
 @app.command("pull-request")
 def pull_request(
-    names: Names = None,
+    names: options.ChainNames = None,
     base: Base = None,
     model: options.Models = None,
-    filter: Filter = None,
+    filter: options.Filter = None,
     no_test: Annotated[bool, typer.Option("--no-test", help="Check the files and the locks only.")] = False,
     no_comment: Annotated[bool, typer.Option("--no-comment", help="Do not comment on the pull request.")] = False,
     name: Name = "",
     output: Output = None,
-    max_errors: Annotated[
-        int, typer.Option("--max-errors", min=0, help="Stop a test when more examples than this cannot be scored.")
-    ] = 10,
+    max_errors: options.MaxErrors = 10,
     yes: options.Yes = False,
     no_cache: options.NoCache = False,
     concurrency: options.Concurrency = None,
@@ -99,12 +93,13 @@ def pull_request(
 
 @app.command("compile")
 def compile(
-    names: Names = None,
+    names: options.ChainNames = None,
     branch: Annotated[
-        str | None, typer.Option("--branch", help="Where to push.  [default: the branch that is worked on]")
+        str | None,
+        typer.Option("--branch", metavar="BRANCH", help="Where to push.  [default: the branch that is worked on]"),
     ] = None,
     no_push: Annotated[bool, typer.Option("--no-push", help="Commit only.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also what is fresh.")] = False,
+    force: options.Force = False,
     yes: options.Yes = False,
     no_cache: options.NoCache = False,
     concurrency: options.Concurrency = None,
@@ -138,6 +133,8 @@ def compile(
         quiet=json,
     )
     with ci_report.ended(quiet=json):
-        data = ci_compile.run(Project.find(), asked)
-    if json:
-        print_json(data)
+        data, error = ci_compile.run(Project.find(), asked)
+        if json:
+            print_json(data)
+        if error is not None:
+            raise error

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from promptchain.ci.checkout import Checkout
     from promptchain.ci.github import Job
+    from promptchain.errors import PromptChainError
     from promptchain.project import Ceilings, Project
 
 
@@ -32,9 +33,9 @@ class Options:
     quiet: bool
 
 
-def run(project: Project, asked: Options) -> dict[str, Any]:
-    """What was compiled, and the commit. What keeps it from being pushed is found before anything is spent, so far as
-    it can be. Raises UsageError, PromptChainError."""
+def run(project: Project, asked: Options) -> tuple[dict[str, Any], PromptChainError | None]:
+    """What was compiled, and the commit; and what kept the rest from being compiled, such as a ceiling. What keeps it
+    from being pushed is found before anything is spent, so far as it can be. Raises UsageError, PromptChainError."""
     from promptchain.ci import github
     from promptchain.ci.checkout import Checkout
 
@@ -43,7 +44,7 @@ def run(project: Project, asked: Options) -> dict[str, Any]:
         checkout = Checkout(history.repo, project.root)
         branch = _branch(checkout, asked, job)
         with ci_report.guarded(job, quiet=asked.quiet):
-            results = _compiled(project, asked)
+            results, error = _compiled(project, asked)
         names = list(dict.fromkeys(result.done.job.chain.name for result in results))
         files = [project.lock_path(name).relative_to(project.root).as_posix() for name in names]
         commit = checkout.commit_locks(files, _message(results)) if files else None
@@ -55,12 +56,13 @@ def run(project: Project, asked: Options) -> dict[str, Any]:
     if not asked.quiet:
         say(told)
     ci_report.compiled(job, results, told, commit)
-    return {
+    data = {
         "commit": commit,
         "branch": branch if commit else None,
         "files": files if commit else [],
         "compiled": [compile_view.as_json(result) for result in results],
     }
+    return data, error
 
 
 def _branch(checkout: Checkout, asked: Options, job: Job) -> str | None:
@@ -90,10 +92,12 @@ def _branch(checkout: Checkout, asked: Options, job: Job) -> str | None:
     return branch
 
 
-def _compiled(project: Project, asked: Options) -> list[compile_jobs.Result]:
+def _compiled(project: Project, asked: Options) -> tuple[list[compile_jobs.Result], PromptChainError | None]:
+    """What was compiled, and what kept the rest from it. Raises what keeps all of it."""
     from promptchain.cli.consent import Consent
+    from promptchain.errors import PromptChainError
 
-    consent = Consent(yes=asked.yes)
+    done: list[compile_jobs.Result] = []
     options = compile_jobs.Options(
         names=asked.names,
         models=(),
@@ -103,12 +107,19 @@ def _compiled(project: Project, asked: Options) -> list[compile_jobs.Result]:
         ceilings=asked.ceilings,
         at_once=asked.concurrency or project.settings.concurrency,
         cached=asked.cached,
-        consent=consent,
+        consent=Consent(yes=asked.yes),
     )
-    with compile_jobs.models(project, cache=asked.cached) as lm, consent:
+    with compile_jobs.models(project, cache=asked.cached) as lm, options.consent:
         work = compile_jobs.prepare(project, lm, options)
         compile_view.nothing_to_do(work.fresh, nothing=not work.jobs and not work.fresh)
-        return compile_jobs.run(project, lm, work, options, quiet=asked.quiet)
+        try:
+            for result in compile_jobs.run(project, lm, work, options, quiet=asked.quiet):
+                done.append(result)
+        except PromptChainError as exc:
+            if not done:
+                raise
+            return done, exc  # what is paid for is committed all the same
+    return done, None
 
 
 def _message(results: Sequence[compile_jobs.Result]) -> str:

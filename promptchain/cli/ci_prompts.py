@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from promptchain.cli import diff_view
-from promptchain.cli.diff_lines import GONE, NEW, PARTLY, Line
+from promptchain.cli.diff_lines import ARROW, GONE, NEW, PARTLY, Line
 from promptchain.location import CHAINS
 from promptchain.words import Op
 
@@ -51,8 +51,6 @@ def _unified(found: Iterable[Line]) -> Iterator[str]:
 
 def _old_or_new(text: str, sign: str, line: Line) -> str:
     """`old → new` has lost one of its sides, and keeps no arrow to it."""
-    from promptchain.cli.diff_lines import ARROW
-
     if not any(piece.op is Op.EQUAL and piece.text == ARROW for piece in line.pieces):
         return text
     return text.replace(ARROW, "", 1) if sign == NEW else text.removesuffix(ARROW)

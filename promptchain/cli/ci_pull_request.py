@@ -52,6 +52,7 @@ def run(project: Project, asked: Options) -> tuple[int, dict[str, Any]]:
 
     if len([word for word in asked.models if not is_of_step(word)]) > 1:
         raise UsageError("a pull request is judged on one model", hint="chain test compares several")
+    ci_report.check_files(asked.output)
     job = github.job(os.environ)
     with ci_report.guarded(job, quiet=asked.quiet):
         found = _findings(project, asked, job)
@@ -73,8 +74,8 @@ def _findings(project: Project, asked: Options, job: Job) -> Findings:
             base, told = _base(checkout, asked.base, job)
             notes += [told] if told else []
         except PromptChainError as exc:
-            if exc.exit_code == 2 and (asked.base is not None or not job.actions):
-                raise
+            if asked.base is not None or (exc.exit_code == 2 and not job.actions):
+                raise  # before anything is spent: who named it can name another
             error = exc  # the checks that need no base are made all the same
         notes += checkout.warnings
         chains, removed = _looked_at(project, asked, checkout, base)
@@ -148,7 +149,9 @@ def _looked_at(
     return found, () if asked.names else tuple(sorted(there - here))
 
 
-def _one(project: Project, checkout: Checkout, base: Base | None, result: Mapping[str, Any], was: str | None) -> Any:
+def _one(
+    project: Project, checkout: Checkout, base: Base | None, result: Mapping[str, Any], was: str | None
+) -> ChainFindings:
     from promptchain.ci.findings import ChainFindings
     from promptchain.errors import PromptChainError
     from promptchain.freshness import freshness
@@ -243,10 +246,7 @@ def _tested(
     lm = project.lm(cache=asked.cached)
     with closing(lm), consent:
         planned = [_plan(project, lm, found, options, base) for found in chains]
-        jobs = [one.job for one in planned if one.job is not None]
-        budget = None
-        if jobs:
-            budget = test_jobs.caller_for(project, lm, jobs, asked.ceilings, asked.concurrency).budget
+        budget = _budget(project, lm, planned, asked)
         for one in planned:
             if one.job is None or budget is None:
                 continue
@@ -258,7 +258,23 @@ def _tested(
     return [one.found for one in planned]
 
 
+def _budget(project: Project, lm: LM, planned: Sequence[_Planned], asked: Options) -> Budget | None:
+    """The ceilings over all tests. A chain for which they cannot be held, as a model has no price, is not tested."""
+    from promptchain.errors import PromptChainError
+
+    budget = None
+    for one in planned:
+        if one.job is None:
+            continue
+        try:
+            budget = test_jobs.caller_for(project, lm, [one.job], asked.ceilings, asked.concurrency).budget
+        except PromptChainError as exc:
+            one.found, one.job = replace(one.found, error=exc), None
+    return budget
+
+
 def _plan(project: Project, lm: LM, found: ChainFindings, options: test_jobs.Options, base: Base | None) -> _Planned:
+    from promptchain import testing
     from promptchain.errors import PromptChainError
 
     if found.problems or found.error is not None:
@@ -273,7 +289,7 @@ def _plan(project: Project, lm: LM, found: ChainFindings, options: test_jobs.Opt
         try:
             job = test_jobs.job_for(project, lm, found.name, replace(options, compare=compare))
             for case in job.before:
-                _check_suited(case, job)
+                testing.check_suited(case, job.cases[0].chain, job.data)
         except PromptChainError as exc:
             job = test_jobs.job_for(project, lm, found.name, options)  # tells what is wrong with this side
             return _Planned(
@@ -283,12 +299,6 @@ def _plan(project: Project, lm: LM, found: ChainFindings, options: test_jobs.Opt
         return _Planned(found, replace(job, before=before))
     except PromptChainError as exc:
         return _Planned(replace(found, error=exc))
-
-
-def _check_suited(case: Any, job: test_jobs.Job) -> None:
-    from promptchain import testing
-
-    testing.check_suited(case, job.cases[0].chain, job.data)
 
 
 def _run(

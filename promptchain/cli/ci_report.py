@@ -151,19 +151,31 @@ def _comment(found: Findings, asked: Options, job: Job, text: str) -> tuple[str 
         return None, f"the comment could not be written: {exc.message}" + (f"; {exc.hint}" if exc.hint else "")
 
 
+_NAMES = {"markdown": "comment.md", "junit": "junit.xml", "html": "report.html"}
+"""The files of --output, by what they are called in GITHUB_OUTPUT."""
+
+
+def check_files(folder: Path | None) -> None:
+    """Before anything is spent. Raises UsageError where a report cannot stand in the folder."""
+    from promptchain.cli import report_files
+
+    if folder is not None:
+        report_files.check(*(folder / name for name in _NAMES.values()))
+        report_files.check_html(folder / _NAMES["html"])
+
+
 def _files(found: Findings, folder: Path, text: str) -> dict[str, str]:
     """Write the reports; their paths by what they are called in GITHUB_OUTPUT."""
-    from promptchain.cli import test
+    from promptchain.cli import report_files
     from promptchain.reports.junit import junit
 
-    written = {"markdown": folder / "comment.md"}
-    _write(written["markdown"], text)
-    if found.verdicts:
-        written["junit"] = folder / "junit.xml"
-        _write(written["junit"], junit(found.verdicts))
-        written["html"] = folder / "report.html"
-        test.write_html(written["html"], found.verdicts)
-    return {name: str(path) for name, path in written.items()}
+    paths = {kind: folder / name for kind, name in _NAMES.items()}
+    report_files.write(paths["markdown"], text)
+    if not found.verdicts:
+        return {"markdown": str(paths["markdown"])}
+    report_files.write(paths["junit"], junit(found.verdicts))
+    report_files.write_html(paths["html"], found.verdicts)
+    return {kind: str(path) for kind, path in paths.items()}
 
 
 def _plain(found: Findings) -> None:
@@ -212,16 +224,6 @@ def _append(path: Path, text: str) -> None:
             file.write(text)
     except OSError as exc:
         warn(f"{path} cannot be written: {exc.strerror or exc}")
-
-
-def _write(path: Path, text: str) -> None:
-    from promptchain.errors import PromptChainError, Where
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-    except OSError as exc:
-        raise PromptChainError(f"cannot be written: {exc.strerror or exc}", where=Where(str(path))) from exc
 
 
 def compiled(job: Job, results: Sequence[Result], told: str, commit: str | None) -> None:

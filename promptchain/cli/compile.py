@@ -11,6 +11,7 @@ from promptchain.cli import complete, options
 from promptchain.cli.output import print_json
 
 if TYPE_CHECKING:
+    from promptchain.cli.compile_jobs import Options
     from promptchain.freshness import Freshness
     from promptchain.project import Project
 
@@ -40,7 +41,10 @@ Optimizer = Annotated[
 Calls = Annotated[
     int | None,
     typer.Option(
-        "--calls", min=0, help="Model calls to plan for, held-out rows included.  [default: 400 a step, and those]"
+        "--calls",
+        metavar="N",
+        min=0,
+        help="Model calls to plan for, held-out rows included.  [default: 400 a step, and those]",
     ),
 ]
 Steps = Annotated[
@@ -71,7 +75,7 @@ def command(
     optimizer: Optimizer = None,
     step: Steps = None,
     calls: Calls = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of all chance.  [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Of all chance.  [default: 0]")] = None,
     proposer: Proposer = None,
     teacher: Teacher = None,
     check: Annotated[
@@ -81,7 +85,7 @@ def command(
         bool, typer.Option("--dry-run", help="Only say what would be done, and what it costs at most.")
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="All that is stale, of every chain and model.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also what is fresh.")] = False,
+    force: options.Force = False,
     yes: options.Yes = False,
     no_cache: options.NoCache = False,
     concurrency: options.Concurrency = None,
@@ -105,7 +109,7 @@ def command(
 
       chain compile --check
     """
-    from promptchain.cli import compile_jobs, compile_view
+    from promptchain.cli import compile_jobs
     from promptchain.cli.consent import Consent
     from promptchain.errors import UsageError
     from promptchain.project import Ceilings, Project
@@ -133,8 +137,15 @@ def command(
         ceilings=Ceilings(max_cost, max_calls, max_tokens),
         at_once=concurrency or project.settings.concurrency,
         cached=not no_cache,
-        consent=(consent := Consent(yes=yes)),
+        consent=Consent(yes=yes),
     )
+    _compile(project, asked, dry_run=dry_run, json=json)
+
+
+def _compile(project: Project, asked: Options, *, dry_run: bool, json: bool) -> None:
+    """Do it, or say what would be done, and print what came of it."""
+    from promptchain.cli import compile_jobs, compile_view
+
     with compile_jobs.models(project, cache=asked.cached) as lm:
         work = compile_jobs.prepare(project, lm, asked)
         compile_view.nothing_to_do(work.fresh, nothing=not work.jobs and not work.fresh)
@@ -142,8 +153,8 @@ def command(
             estimates = compile_jobs.estimates(project, lm, work, asked)
             print_json([one.to_json() for one in estimates]) if json else compile_view.estimates(estimates)
             return
-        with consent:
-            done = compile_jobs.run(project, lm, work, asked, quiet=json)
+        with asked.consent:
+            done = [*compile_jobs.run(project, lm, work, asked, quiet=json)]
     if json:
         print_json([compile_view.as_json(one) for one in done])
     else:

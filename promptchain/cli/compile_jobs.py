@@ -33,8 +33,8 @@ class Options:
     force: bool
     ceilings: Ceilings
     at_once: int
+    consent: Consent
     cached: bool = True
-    consent: Consent | None = None
 
 
 @dataclass(frozen=True)
@@ -136,27 +136,25 @@ def _most_calls(project: Project, work: Work, ceilings: Ceilings) -> int | None:
     return None if most is None else most // max(1, len(work.jobs))
 
 
-def run(project: Project, lm: LM, work: Work, asked: Options, *, quiet: bool) -> list[Result]:
-    """Do the jobs, one after the other; each is written before the next begins."""
+def run(project: Project, lm: LM, work: Work, asked: Options, *, quiet: bool) -> Iterator[Result]:
+    """Do the jobs, one after the other; each is written before the next begins, whatever becomes of that one."""
     from promptchain import compiling
     from promptchain.cli import compile_view
 
     if not work.jobs:
-        return []
+        return
     for job in work.jobs:
         compiling.check_writable(project, job)
     budget = [_budget(project, lm, job, asked.ceilings) for job in work.jobs][-1]  # of all, but each may have no price
     most = _most_calls(project, work, asked.ceilings)
-    found: list[Result] = []
     others: dict[str, dict[str, Mapping[str, StepVariant]]] = {}
     for job in work.jobs:
         result = _run_one(project, lm, job, asked, budget, most, others.setdefault(job.name, {}))
-        found.append(result)
         if result.done.compiled.variants:
             others[job.name][f"compiled for {job.model}"] = result.done.compiled.variants
         if not quiet:
             compile_view.show(result)
-    return found
+        yield result
 
 
 def _run_one(

@@ -42,7 +42,7 @@ def diff(
     pairs: options.RenderedInputs = None,
     input: options.InputFile = None,
     model: options.Models = None,
-    step: Annotated[str | None, typer.Option("--step", help="Only this step.", autocompletion=complete.steps)] = None,
+    step: options.Step = None,
     stat: Annotated[bool, typer.Option("--stat", help="Count the words added and removed, field by field.")] = False,
     json: options.Json = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 when they differ.")] = False,

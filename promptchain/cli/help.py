@@ -26,7 +26,7 @@ def help(
     ctx: typer.Context,
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TOPIC | COMMAND]", help="None: a list.", autocompletion=complete.help),
+        typer.Argument(metavar="TOPIC|COMMAND", help="None: a list.", autocompletion=complete.help),
     ] = None,
 ) -> None:
     """Explain a topic, or a command.

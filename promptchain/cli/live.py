@@ -19,7 +19,7 @@ from rich.text import Text
 from promptchain import told
 from promptchain.batch import Tally
 from promptchain.cli.dag import draw
-from promptchain.cli.output import console, dollars, next_try, printable, seconds, takes_unicode
+from promptchain.cli.output import console, dollars, next_try, plural, printable, seconds, takes_unicode
 from promptchain.events import (
     Event,
     ItemEnded,
@@ -194,7 +194,7 @@ class LiveSteps:
             style = "yellow" if row.status is None else "red" if row.status is Status.FAILED else "dim"
             return Text(printable(_line(row.note)), style=style)
         if row.status is None:
-            return Text(f"{row.pieces} token{'s' * (row.pieces != 1)}" if row.pieces else "", style="dim")
+            return Text(plural(row.pieces, "token") if row.pieces else "", style="dim")
         return Text(row.text)
 
 

@@ -21,7 +21,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def models(
     ctx: typer.Context,
     all: Annotated[bool, typer.Option("--all", help="Also list the providers that cannot be used, and why.")] = False,
-    search: Annotated[str | None, typer.Option("--search", help="List known models whose name has this in it.")] = None,
+    search: Annotated[
+        str | None, typer.Option("--search", metavar="TEXT", help="List known models whose name has this in it.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """List the models that can be used here, and why the others can't; fetch weights.

@@ -12,6 +12,16 @@ from promptchain.cli import complete
 ChainName = Annotated[
     str, typer.Argument(help="A chain, by name, file or version: NAME@v7.", autocompletion=complete.versions)
 ]
+ChainNames = Annotated[
+    list[str] | None,
+    typer.Argument(help="Chains by name or file; without any, all of them.", autocompletion=complete.chains),
+]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or last.", autocompletion=complete.runs)
+]
+Step = Annotated[
+    str | None, typer.Option("--step", metavar="STEP", help="Only this step.", autocompletion=complete.steps)
+]
 Text = Annotated[str | None, typer.Argument(help="The chain's only input, or the only one it requires.")]
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
@@ -66,6 +76,20 @@ Source = Annotated[bool, typer.Option("--source", help="Ignore compiled prompts:
 Locked = Annotated[
     bool, typer.Option("--locked", help="Only on compiled prompts that are fresh; exit 101 where there are none.")
 ]
+Force = Annotated[bool, typer.Option("--force", help="Also what is fresh.")]
+Filter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="ID|NAME=VALUE",
+        help="Only these examples; * stands for anything.",
+        autocompletion=complete.inputs,
+    ),
+]
+MaxErrors = Annotated[
+    int,
+    typer.Option("--max-errors", metavar="N", min=0, help="Stop a test when more examples than this cannot be scored."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Consent to every call of a tool that is marked `confirm`.")]
 Cache = Annotated[bool, typer.Option("--cache", help="Take answers from the response cache, and keep new ones there.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Ask the models again for what was asked before.")]
@@ -75,11 +99,16 @@ Trace = Annotated[
         "--trace", help="Send OpenTelemetry spans.  [default: where OTEL_EXPORTER_OTLP_ENDPOINT names a collector]"
     ),
 ]
-Concurrency = Annotated[int | None, typer.Option("--concurrency", min=1, help="Model calls in flight.  [default: 16]")]
-MaxCost = Annotated[
-    float | None, typer.Option("--max-cost", min=0, help="Stop before more US dollars are spent than this.")
+Concurrency = Annotated[
+    int | None, typer.Option("--concurrency", metavar="N", min=1, help="Model calls in flight.  [default: 16]")
 ]
-MaxCalls = Annotated[int | None, typer.Option("--max-calls", min=0, help="Stop before more model calls than this.")]
+MaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost", metavar="USD", min=0, help="Stop before more US dollars are spent than this."),
+]
+MaxCalls = Annotated[
+    int | None, typer.Option("--max-calls", metavar="N", min=0, help="Stop before more model calls than this.")
+]
 MaxTokens = Annotated[
-    int | None, typer.Option("--max-tokens", min=0, help="Stop before more tokens than this are used.")
+    int | None, typer.Option("--max-tokens", metavar="N", min=0, help="Stop before more tokens than this are used.")
 ]

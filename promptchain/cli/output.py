@@ -77,6 +77,9 @@ def width() -> int:
 PIPE = 120
 """Columns of what is drawn where there is no terminal."""
 
+SHORT_ID = 12
+"""Characters of an id that people are shown: its time, and two of chance, are enough to name it by."""
+
 
 def style(text: str, code: str, stream: TextIO) -> str:
     """`text` in an ANSI style ("1" bold, "31" red …) where the stream takes it; a key in it is masked before, since no

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,10 +27,7 @@ if TYPE_CHECKING:
 
 
 def replay(
-    run: Annotated[
-        str,
-        typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or last.", autocompletion=complete.runs),
-    ],
+    run: options.RunName,
     start: Annotated[
         str | None,
         typer.Option(
@@ -79,18 +77,17 @@ def replay(
     from promptchain.recording import Recorder
 
     project = Project.find()
-    before = _find(project, run)
-    reference = _reference(project, before, at)
-    chain = _load(project, before, reference, at)
+    old = _Recorded.of(project, _find(project, run), at)
     consent = Consent(yes=yes)
     with traces(trace) as traced, closing(project.lm(cache=cache)) as lm, consent:
-        bound = _bind(project, before, chain, reference, lm, model or [], at, consent)
-        given = replay.given(bound.plan, before, start)
-        values = _inputs(chain, before)
-        inputs.check(chain, values)
+        bound = old.bind(lm, model or [], consent)
+        given = replay.given(bound.plan, old.run, start)
+        values = old.inputs()
+        inputs.check(old.chain, values)
         caller = project.caller(lm, bound, Ceilings(max_cost, max_calls, max_tokens))
-        recorder = Recorder(project, reference, chain)
-        after = _run_again(recorder, bound, values, caller, given, before, traced, consent)
+        kept = _Kept(Recorder(project, old.reference, old.chain), old.run.id, traced)
+        after = _run_again(kept, bound, values, caller, given, consent)
+    before = old.run
     difference = compare_runs(before, after).without(given)
     if json:
         print_json({"run": after.model_dump(mode="json"), "taken_over": sorted(given), "diff": difference.to_json()})
@@ -104,47 +101,81 @@ def replay(
 def as_recorded(project: Project, run: Run, lm: LM) -> tuple[Chain, BoundPlan]:
     """The version that a run cites, on the prompts and models that it ran on. Nothing of it may be started: it may name
     MCP servers that the work tree does not. Raises PromptChainError."""
-    reference = _reference(project, run, None)
-    chain = _load(project, run, reference, None)
-    return chain, _bound(project, run, chain, reference, lm, _models(project, run, [], chain, None))
+    old = _Recorded.of(project, run, None)
+    return old.chain, old.bound(lm, old.models([]))
 
 
-def _bind(
-    project: Project,
-    run: Run,
-    chain: Chain,
-    reference: str,
-    lm: LM,
-    wanted: list[str],
-    at: str | None,
-    consent: Consent,
-) -> BoundPlan:
-    """The chain on the prompts of the record, compiled or not; on another version, or on another model than they were
-    compiled for, on those that a run would take."""
-    from promptchain import trust
-    from promptchain.cli import adopted
+@dataclass(frozen=True)
+class _Recorded:
+    """A recorded run, and the version on which it is run again. at: as --at has it; None for the one that it ran on."""
 
-    models = _models(project, run, wanted, chain, at)
-    if at is not None or (wanted and run.compiled):
-        return adopted.bind(project, reference, chain, lm, models, approve=consent)
-    trust.check(project, reference, chain)
-    return _bound(project, run, chain, reference, lm, models, consent)
+    project: Project
+    run: Run
+    at: str | None
+    reference: str
+    chain: Chain
 
+    @classmethod
+    def of(cls, project: Project, run: Run, at: str | None) -> _Recorded:
+        """Raises PromptChainError where the version is not to be had."""
+        reference = _reference(project, run, at)
+        return cls(project, run, at, reference, _load(project, run, reference, at))
 
-def _bound(
-    project: Project,
-    run: Run,
-    chain: Chain,
-    reference: str,
-    lm: LM,
-    models: list[str],
-    consent: Consent | None = None,
-) -> BoundPlan:
-    from promptchain.cli import adopted
+    def bind(self, lm: LM, wanted: list[str], consent: Consent) -> BoundPlan:
+        """The chain on the prompts of the record, compiled or not; on another version, or on another model than they
+        were compiled for, on those that a run would take."""
+        from promptchain import trust
+        from promptchain.cli import adopted
 
-    lock = adopted.lock_of(project, reference) if run.compiled else None
-    locks = project.inner_locks(reference, chain)
-    return project.bind(chain, lm, models, lock=lock, used=run.compiled, locks=locks, approve=consent)
+        models = self.models(wanted)
+        if self.at is not None or (wanted and self.run.compiled):
+            return adopted.bind(self.project, self.reference, self.chain, lm, models, approve=consent)
+        trust.check(self.project, self.reference, self.chain)
+        return self.bound(lm, models, consent)
+
+    def bound(self, lm: LM, models: list[str], consent: Consent | None = None) -> BoundPlan:
+        from promptchain.cli import adopted
+
+        project, used = self.project, self.run.compiled
+        lock = adopted.lock_of(project, self.reference) if used else None
+        locks = project.inner_locks(self.reference, self.chain)
+        return project.bind(self.chain, lm, models, lock=lock, used=used, locks=locks, approve=consent)
+
+    def inputs(self) -> dict[str, Any]:
+        """The inputs of the record; an optional one that was not given need not be one of the chain any more."""
+        from promptchain.lm.secrets import MASK
+
+        declared = self.chain.input_type.fields()
+        values = {name: value for name, value in self.run.inputs.items() if value is not None or name in declared}
+        if MASK in str(values):
+            warn(f"the inputs hold {MASK} where the record leaves out a secret; the models see that")
+        return values
+
+    def models(self, wanted: list[str]) -> list[str]:
+        """The models of the record, step by step, where the user names no other. On another version, only those that
+        the version which ran did not name itself: else a new model in it would not be seen."""
+        from promptchain import replay
+        from promptchain.chain import PromptStep
+
+        run, chain, project = self.run, self.chain, self.project
+        steps = {step for step, sign, _ in (word.partition("=") for word in wanted) if sign and "/" not in step}
+        if len(steps) < len(wanted):  # one is for the whole chain
+            return wanted
+        recorded, whole = _recorded(project, run), run.model
+        if whole == chain.model and any(chain.used_chains()):
+            whole = None  # named, it would stand above the models of the chains in it
+        if self.at is not None:
+            with suppress(PromptChainError):  # gone: then all of them
+                cited = project.load(_reference(project, run, None))
+                recorded = {step: name for step, name in recorded.items() if name not in replay.own_models(cited, step)}
+                whole = None if whole == cited.model else whole
+        prompts = {name: step for name, step in chain.steps.items() if isinstance(step, PromptStep)}
+        if self.at is None and chain.chains and whole and (whole == chain.model or replay.inner_models(run) - {whole}):
+            # It was not given for all of it: the chains in it ran on models of their own.
+            recorded = {**{name: whole for name, step in prompts.items() if step.model is None}, **recorded}
+            whole = None
+        kept = prompts.keys() - steps
+        return [*wanted, *filter(None, [whole]), *(f"{step}={name}" for step, name in recorded.items() if step in kept)]
 
 
 def _find(project: Project, run: str) -> Run:
@@ -177,43 +208,6 @@ def _load(project: Project, run: Run, reference: str, at: str | None) -> Chain:
         raise UsageError(f"the version that run {run.id} ran on is not in the store", hint=hint) from exc
 
 
-def _inputs(chain: Chain, run: Run) -> dict[str, Any]:
-    """The inputs of the record; an optional one that was not given need not be one of the chain any more."""
-    from promptchain.lm.secrets import MASK
-
-    declared = chain.input_type.fields()
-    values = {name: value for name, value in run.inputs.items() if value is not None or name in declared}
-    if MASK in str(values):
-        warn(f"the inputs hold {MASK} where the record leaves out a secret; the models see that")
-    return values
-
-
-def _models(project: Project, run: Run, wanted: list[str], chain: Chain, at: str | None) -> list[str]:
-    """The models of the record, step by step, where the user names no other. On another version, only those that the
-    version which ran did not name itself: else a new model in it would not be seen."""
-    from promptchain import replay
-    from promptchain.chain import PromptStep
-
-    steps = {step for step, sign, _ in (word.partition("=") for word in wanted) if sign and "/" not in step}
-    if len(steps) < len(wanted):  # one is for the whole chain
-        return wanted
-    recorded, whole = _recorded(project, run), run.model
-    if whole == chain.model and any(chain.used_chains()):
-        whole = None  # named, it would stand above the models of the chains in it
-    if at is not None:
-        with suppress(PromptChainError):  # gone: then all of them
-            cited = project.load(_reference(project, run, None))
-            recorded = {step: name for step, name in recorded.items() if name not in replay.own_models(cited, step)}
-            whole = None if whole == cited.model else whole
-    prompts = {name: step for name, step in chain.steps.items() if isinstance(step, PromptStep)}
-    if at is None and chain.chains and whole and (whole == chain.model or replay.inner_models(run) - {whole}):
-        # It was not given for all of it: the chains in it ran on models of their own.
-        recorded = {**{name: whole for name, step in prompts.items() if step.model is None}, **recorded}
-        whole = None
-    kept = prompts.keys() - steps
-    return [*wanted, *filter(None, [whole]), *(f"{step}={name}" for step, name in recorded.items() if step in kept)]
-
-
 def _recorded(project: Project, run: Run) -> dict[str, str]:
     """The model of each step; of one whose value was taken over, from the run that it was taken from."""
     from promptchain import replay
@@ -227,14 +221,27 @@ def _recorded(project: Project, run: Run) -> dict[str, str]:
     return found
 
 
+class _Kept:
+    """Keeps the run anew, and a trace of it. of: the id of the run before. last: the record."""
+
+    def __init__(self, recorder: Recorder, of: str, traced: Traces | None) -> None:
+        self.recorder = recorder
+        self._of = of
+        self._traced = traced
+        self.last: Run | None = None
+
+    def keep(self, result: Run) -> None:
+        self.last = self.recorder.keep(result.model_copy(update={"replay_of": self._of}))
+        if self._traced is not None:
+            self._traced.add(self.last, self.recorder.chain)
+
+
 def _run_again(
-    recorder: Recorder,
+    kept: _Kept,
     bound: BoundPlan,
     values: dict[str, Any],
     caller: Caller,
     given: Mapping[str, StepRun],
-    before: Run,
-    traced: Traces | None,
     consent: Consent,
 ) -> Run:
     """The run anew, as it is recorded: without secrets, as the record that it is compared with."""
@@ -244,25 +251,19 @@ def _run_again(
     from promptchain.record_file import to_json
     from promptchain.records import Run
 
-    kept: list[Run] = []
-
-    def keep(result: Run) -> None:
-        kept.append(recorder.keep(result.model_copy(update={"replay_of": before.id})))
-        if traced is not None:
-            traced.add(kept[-1], recorder.chain)
-
     try:
         with step_progress(bound, consent) as (observe, stream):
-            work = runner.run(bound, values, caller, observe=observe, record=keep, stream=stream, given=given)
+            work = runner.run(bound, values, caller, observe=observe, record=kept.keep, stream=stream, given=given)
             interrupt.run(work)
     except KeyboardInterrupt:
-        if kept and not recorder.problems:
-            note(f"what was done is recorded: chain runs show {kept[0].id}")
+        if kept.last and not kept.recorder.problems:
+            note(f"what was done is recorded: chain runs show {kept.last.id}")
         raise
     finally:
-        for problem in recorder.problems:
+        for problem in kept.recorder.problems:
             warn(str(problem))
-    return Run.model_validate_json(to_json(kept[0]))
+    assert kept.last is not None
+    return Run.model_validate_json(to_json(kept.last))
 
 
 def _print(difference: Any, before: Run, after: Run, given: Any, at: str | None) -> None:

@@ -15,7 +15,7 @@ DEFAULT = Path("report.html")
 References = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RUN|EVALUATION|COMPILE|NAME[@REF]]...",
+        metavar="RUN|EVALUATION|COMPILE|NAME[@REF]",
         help="A run (id, the beginning of one, or last), an evaluation or a compile (id), a chain or a version;"
         " without any, all chains.",
         autocompletion=complete.reported,

@@ -85,7 +85,7 @@ class _Finder:
         if word in self._history.versions.chains():
             return self._chain(f"{word}@latest")
         nearest = known_or_nearest(word, self._names, "chains")
-        hint = f"{nearest}; chain runs lists runs, chain log NAME --json evaluations"
+        hint = f"{nearest}; chain runs lists runs, chain log evaluations and compiles"
         raise UsageError(f"there is no chain, run, evaluation or compile '{word}'", hint=hint)
 
     def all(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,7 @@ from promptchain.cli.output import (
     dollars,
     next_try,
     note,
+    plural,
     print_json,
     print_outputs,
     seconds,
@@ -76,7 +77,6 @@ def run(
     from promptchain.cli import adopted
     from promptchain.cli.consent import Consent
     from promptchain.cli.traced import traces
-    from promptchain.errors import UsageError
     from promptchain.project import Ceilings, Project
     from promptchain.recording import Recorder
 
@@ -91,24 +91,12 @@ def run(
             from promptchain.cli.run_batch import run_batch
 
             _refuse(text=text, pairs=pairs, input=input, json=json, stream=stream, save_run=save_run)
-            if output is None:
-                raise UsageError(
-                    "--batch needs a file to write to",
-                    hint="add -o out.jsonl; for example: chain run support --batch rows.jsonl -o out.jsonl",
-                )
+            target, at_once = _batch_output(output), concurrency or project.settings.concurrency
             recorder = Recorder(project, name, chain, any_lock=source)
-            at_once = concurrency or project.settings.concurrency
-            run_batch(recorder, bound, caller, batch, Path(output), resume, at_once, traced)
+            run_batch(recorder, bound, caller, batch, target, resume, at_once, traced)
             return
-        if resume:
-            raise UsageError(
-                "--resume goes with --batch",
-                hint="for example: chain run support --batch rows.jsonl -o out.jsonl --resume",
-            )
         values = _inputs(chain, text, pairs or [], input)
-        _check_printed(chain, output, bound.plan.outputs, json=json, stream=stream)
-        if save_run is not None and save_run.is_dir():
-            raise UsageError(f"--save-run {save_run} is a folder", hint=f"name a file: {save_run / 'run.json'}")
+        _check_one(chain, output, bound.plan.outputs, save_run, json=json, stream=stream, resume=resume)
         kept = _Kept(Recorder(project, name, chain, any_lock=source), save_run, traced)
         if not cache:
             project.warm(lm, bound)
@@ -116,6 +104,15 @@ def run(
             _run_streamed(kept, bound, caller, values)
         else:
             _run_once(kept, bound, caller, values, consent, json=json, only=output)
+
+
+def _batch_output(name: str | None) -> Path:
+    from promptchain.errors import UsageError
+
+    if name is None:
+        hint = "add -o out.jsonl; for example: chain run support --batch rows.jsonl -o out.jsonl"
+        raise UsageError("--batch needs a file to write to", hint=hint)
+    return Path(name)
 
 
 def _refuse(**given: Any) -> None:
@@ -128,18 +125,33 @@ def _refuse(**given: Any) -> None:
             raise UsageError(f"{names[key]} does not go with --batch", hint="the inputs are the rows of the file")
 
 
-def _check_printed(chain: Chain, name: str | None, known: Iterable[str], *, json: bool, stream: bool) -> None:
-    """Raises UsageError where stdout cannot have all that is asked for, or an output is none of the chain's."""
+def _check_one(
+    chain: Chain,
+    only: str | None,
+    known: Iterable[str],
+    save_run: Path | None,
+    *,
+    json: bool,
+    stream: bool,
+    resume: bool,
+) -> None:
+    """Raises UsageError for what is only for a batch, where stdout cannot have all that is asked for, for an output
+    that is none of the chain's, and for a record that cannot stand where it is to."""
     from promptchain.errors import UsageError, known_or_nearest
 
-    if name is not None and name not in known:
-        hint = known_or_nearest(name, known, "outputs")
-        raise UsageError(f"the chain '{chain.name}' has no output '{name}'", hint=hint)
-    if stream and (json or name is not None):
+    if resume:
+        hint = "for example: chain run support --batch rows.jsonl -o out.jsonl --resume"
+        raise UsageError("--resume goes with --batch", hint=hint)
+    if only is not None and only not in known:
+        hint = known_or_nearest(only, known, "outputs")
+        raise UsageError(f"the chain '{chain.name}' has no output '{only}'", hint=hint)
+    if stream and (json or only is not None):
         other = "--json" if json else "-o"
         raise UsageError(f"--stream prints events, so {other} does not go with it", hint="leave one of them out")
-    if json and name is not None:
+    if json and only is not None:
         raise UsageError("--json prints the whole record, so -o does not go with it", hint="leave one of them out")
+    if save_run is not None and save_run.is_dir():
+        raise UsageError(f"--save-run {save_run} is a folder", hint=f"name a file: {save_run / 'run.json'}")
 
 
 def _inputs(chain: Chain, text: str | None, pairs: list[str], source: str | None) -> dict[str, Any]:
@@ -215,8 +227,7 @@ def _run_once(
         print_outputs(result.outputs if only is None else {only: result.outputs[only]})
         if animated(sys.stderr):
             totals = result.totals
-            calls = f"{totals.calls} call{'s' * (totals.calls != 1)}"
-            spent = f"{calls}, {totals.tokens} tokens, {dollars(totals.cost)}"
+            spent = f"{plural(totals.calls, 'call')}, {totals.tokens} tokens, {dollars(totals.cost)}"
             note(style(f"{seconds(result.seconds)}, {spent}", "2", sys.stderr))
             _cite(kept.recorder, result)
     if kept.error:

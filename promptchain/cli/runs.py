@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptchain.cli import complete, options
-from promptchain.cli.output import dollars, note, print_json, printable, say, seconds, table, when, width
+from promptchain.cli.output import SHORT_ID, dollars, note, print_json, printable, say, seconds, table, when, width
 
 if TYPE_CHECKING:
     from promptchain.history import History
@@ -31,18 +31,25 @@ def runs(
         ),
     ] = None,
     status: Annotated[
-        str | None, typer.Option("--status", help="done, failed or interrupted.", autocompletion=lambda: [*STATES])
+        str | None,
+        typer.Option(
+            "--status", metavar="STATE", help="done, failed or interrupted.", autocompletion=lambda: [*STATES]
+        ),
     ] = None,
     label: Annotated[
         str | None,
-        typer.Option("--label", help="Of the versions that have this label.", autocompletion=complete.labels),
+        typer.Option(
+            "--label", metavar="LABEL", help="Of the versions that have this label.", autocompletion=complete.labels
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="On this model.", autocompletion=complete.models)] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="On this model.", autocompletion=complete.models)
+    ] = None,
     since: Annotated[
         str | None,
         typer.Option("--since", metavar="TIME", help="Not before: 2026-11-24, 2026-11-24T10:30, 90m, 12h, 7d."),
     ] = None,
-    limit: Annotated[int, typer.Option("-n", "--limit", min=0, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option("-n", "--limit", metavar="N", min=0, help="At most so many.")] = 20,
     json: options.Json = False,
 ) -> None:
     """List recorded runs, the newest first.
@@ -162,8 +169,7 @@ def _since(text: str) -> str:
 
 def _row(row: RunRow, version: str) -> tuple[str, ...]:
     used = (seconds(row.seconds), str(row.tokens), dollars(row.cost))
-    # On a terminal the beginning, which is the time and two characters of chance: enough to name it by.
-    name = row.id[:12] if sys.stdout.isatty() else row.id
+    name = row.id[:SHORT_ID] if sys.stdout.isatty() else row.id
     cells = (name, when(row.started), version, row.status, *used, row.model or "")
     return tuple(printable(" ".join(cell.split())) for cell in cells)  # others may have written them
 
@@ -175,10 +181,7 @@ def _as_json(row: RunRow, version: str) -> dict[str, Any]:
 
 @app.command("show")
 def show(
-    run: Annotated[
-        str,
-        typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or last.", autocompletion=complete.runs),
-    ],
+    run: options.RunName,
     full: Annotated[
         bool, typer.Option("--full", help="Cut nothing: passages, what tools gave, replies that did not do.")
     ] = False,

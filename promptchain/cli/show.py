@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from promptchain.cli import complete, options
+from promptchain.cli import options
 from promptchain.cli.output import console, on_terminal, print_json, printable, say, stacked, style, too_narrow
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def show(
     name: options.ChainName,
     text: options.Text = None,
-    step: Annotated[str | None, typer.Option("--step", help="Only this step.", autocompletion=complete.steps)] = None,
+    step: options.Step = None,
     rendered: Annotated[
         bool, typer.Option("--rendered", help="Print what would be sent, searched and called, without doing it.")
     ] = False,

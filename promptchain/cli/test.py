@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,15 +28,6 @@ Names = Annotated[
 Dataset = Annotated[
     list[Path] | None, typer.Option("--dataset", metavar="FILE", help="Rows in place of those the chain names.")
 ]
-Filter = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--filter",
-        metavar="ID|NAME=VALUE",
-        help="Only these examples; * stands for anything.",
-        autocompletion=complete.inputs,
-    ),
-]
 Compare = Annotated[
     str | None,
     typer.Option(
@@ -55,14 +46,14 @@ def command(
     names: Names = None,
     model: options.Models = None,
     dataset: Dataset = None,
-    filter: Filter = None,
-    repeat: Annotated[int | None, typer.Option("--repeat", min=1, max=1000, help="Try each example N times.")] = None,
+    filter: options.Filter = None,
+    repeat: Annotated[
+        int | None, typer.Option("--repeat", metavar="N", min=1, max=1000, help="Try each example N times.")
+    ] = None,
     compare: Compare = None,
     source: options.Source = False,
     locked: options.Locked = False,
-    max_errors: Annotated[
-        int, typer.Option("--max-errors", min=0, help="Stop when more examples than this cannot be scored.")
-    ] = 10,
+    max_errors: options.MaxErrors = 10,
     yes: options.Yes = False,
     no_cache: options.NoCache = False,
     concurrency: options.Concurrency = None,
@@ -95,15 +86,14 @@ def command(
 
       chain test support --model openai/gpt-5-mini --model local/smollm2
     """
-    from promptchain.cli import test_jobs, test_view
+    from promptchain.cli import report_files, test_jobs
     from promptchain.cli.consent import Consent
     from promptchain.cli.traced import traces
     from promptchain.project import Ceilings, Project
 
-    if html is not None:
-        from promptchain.reports.html.file import check
-
-        check(html)  # before anything is spent
+    told = _Told(json=json, explain=explain, junit=junit, markdown=markdown, html=html, github=github)
+    report_files.check(junit, markdown)
+    report_files.check_html(html)
     project = Project.find()
     consent = Consent(yes=yes)
     asked = test_jobs.Options(
@@ -125,66 +115,57 @@ def command(
         jobs = [test_jobs.job_for(project, lm, name, asked) for name in test_jobs.names(project, names or [])]
         caller = test_jobs.caller_for(project, lm, jobs, Ceilings(max_cost, max_calls, max_tokens), concurrency)
         verdicts = test_jobs.run_jobs(project, lm, caller, jobs, asked)
-    if json:
-        from promptchain.reports.data import data
-
-        passed = all(verdict.passed for verdict in verdicts)
-        print_json({"passed": passed, "evaluations": [data(verdict) for verdict in verdicts]})
-    else:
-        test_view.show(verdicts, explain=explain)
-    if html is not None:
-        write_html(html, verdicts)
-    _write(project, verdicts, junit, markdown, github=github)
+    _tell(project, verdicts, told)
     if any(verdict.evaluation.stopped for verdict in verdicts):
         raise typer.Exit(1)
     if not all(verdict.passed for verdict in verdicts):
         raise typer.Exit(FAILED)
 
 
-def _write(
-    project: Project, verdicts: Sequence[Verdict], junit: Path | None, markdown: Path | None, *, github: bool
-) -> None:
-    """The reports that were asked for. Raises PromptChainError for a file that cannot be written."""
-    if junit is not None:
-        from promptchain.reports.junit import junit as as_junit
+@dataclass(frozen=True)
+class _Told:
+    """In which forms what came of it is told. junit, markdown, html: files, besides what is printed."""
 
-        _to_file(junit, as_junit(verdicts))
-    if markdown is not None:
-        from promptchain.reports.markdown import markdown as as_markdown
-
-        _to_file(markdown, as_markdown(verdicts))
-    if github:
-        from promptchain.reports.github import annotations
-        from promptchain.reports.markdown import markdown as as_markdown
-
-        for line in annotations(verdicts, folder=_folder(project.root)):
-            say(line)
-        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            _to_file(Path(summary), as_markdown(verdicts, limit=900_000), append=True)
+    json: bool
+    explain: bool
+    junit: Path | None
+    markdown: Path | None
+    html: Path | None
+    github: bool
 
 
-def write_html(path: Path, verdicts: Sequence[Verdict]) -> None:
-    """The tests as one page. Raises UsageError, PromptChainError where it cannot be written."""
-    from promptchain.reports.html import evaluation, file, page
+def _tell(project: Project, verdicts: Sequence[Verdict], told: _Told) -> None:
+    """Print what came of it, and write the reports. Raises PromptChainError for a file that cannot be written."""
+    from promptchain.cli import report_files, test_view
 
-    sections = [evaluation.section(verdict) for verdict in verdicts]
-    title = sections[0]["title"] if len(sections) == 1 else "Chains tested"
-    file.write(path, page.page(page.content(title, sections)))
+    if told.json:
+        from promptchain.reports.data import data
+
+        passed = all(verdict.passed for verdict in verdicts)
+        print_json({"passed": passed, "evaluations": [data(verdict) for verdict in verdicts]})
+    else:
+        test_view.show(verdicts, explain=told.explain)
+    if told.html is not None:
+        report_files.write_html(told.html, verdicts)
+    if told.junit is not None:
+        from promptchain.reports.junit import junit
+
+        report_files.write(told.junit, junit(verdicts))
+    if told.markdown is not None:
+        from promptchain.reports.markdown import markdown
+
+        report_files.write(told.markdown, markdown(verdicts))
+    if told.github:
+        _tell_github(project, verdicts)
 
 
-def _folder(root: Path) -> str:
-    """The project's folder in the repository that a workflow checked out."""
-    workspace = Path(os.environ.get("GITHUB_WORKSPACE") or root).resolve()
-    return root.resolve().relative_to(workspace).as_posix() if root.resolve().is_relative_to(workspace) else ""
+def _tell_github(project: Project, verdicts: Sequence[Verdict]) -> None:
+    from promptchain.ci import github
+    from promptchain.cli import report_files
+    from promptchain.reports.github import annotations
+    from promptchain.reports.markdown import markdown
 
-
-def _to_file(path: Path, text: str, *, append: bool = False) -> None:
-    from promptchain.errors import PromptChainError, Where
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a" if append else "w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(text)
-    except OSError as exc:
-        hint = "name another file"
-        raise PromptChainError(f"cannot be written: {exc.strerror or exc}", where=Where(str(path)), hint=hint) from exc
+    for line in annotations(verdicts, folder=github.folder(project.root, os.environ)):
+        say(line)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        report_files.write(Path(summary), markdown(verdicts, limit=900_000), append=True)

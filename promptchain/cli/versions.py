@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from promptchain.cli import complete, options
-from promptchain.cli.output import note, plural, print_json, printable, say, style, table, takes_unicode, warn, when
+from promptchain.cli.output import (
+    SHORT_ID,
+    note,
+    plural,
+    print_json,
+    printable,
+    say,
+    style,
+    table,
+    takes_unicode,
+    warn,
+    when,
+)
 
 if TYPE_CHECKING:
     from promptchain.diff_uses import UsesDiff
@@ -24,7 +37,9 @@ _LOOKED_AT = 20
 
 def commit(
     name: options.ChainName,
-    message: Annotated[str | None, typer.Option("-m", "--message", help="What this version is about.")] = None,
+    message: Annotated[
+        str | None, typer.Option("-m", "--message", metavar="TEXT", help="What this version is about.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Keep a chain as a version. Runs do that by themselves; a message gives the version a meaning.
@@ -55,13 +70,16 @@ def log(
     name: Annotated[
         str | None, typer.Argument(help="A chain; all of them without.", autocompletion=complete.chains)
     ] = None,
-    limit: Annotated[int | None, typer.Option("-n", "--limit", min=0, help="At most so many versions.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("-n", "--limit", metavar="N", min=0, help="At most so many versions.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """List the versions of a chain, the newest first: when, labels, what changed, the message, and its scores.
 
     A score is the share of examples in which everything held, with its 95 % interval, as `chain test` found it last;
-    behind it the mean scores of retrieval.
+    behind it the mean scores of retrieval. What ends a score, or the message of a compile, is its id: `chain report`
+    takes it.
 
     Example: chain log support -n 5
     """
@@ -75,13 +93,15 @@ def log(
         found.sort(key=lambda version: (version.created, version.number), reverse=True)
         found = found[:limit]
         evaluations = _evaluations(history, found, None if json else _LOOKED_AT)
+        compiles = _compiles(history, found)
     if json:
-        print_json([{**version.to_json(), "evaluations": own} for version, own in zip(found, evaluations, strict=True)])
+        rows_of = zip(found, evaluations, compiles, strict=True)
+        print_json([{**version.to_json(), "evaluations": own, "compiles": made} for version, own, made in rows_of])
         return
     if not found and limit != 0:
         note("no versions yet; a run keeps one, and so does `chain commit NAME`")
     if found:
-        rows = [_row(version, with_chain=name is None) for version in found]
+        rows = [_row(version, made, name is None) for version, made in zip(found, compiles, strict=True)]
         header: tuple[str, ...] = ("version", "when", "labels", "changes", "message")
         scores = [_scores(own, version) for own, version in zip(evaluations, found, strict=True)]
         if any(scores):
@@ -107,6 +127,17 @@ def _evaluations(history: History, versions: Sequence[Version], limit: int | Non
     return [found.get((version.chain, version.content), []) for version in versions]
 
 
+def _compiles(history: History, versions: Sequence[Version]) -> list[list[str]]:
+    """The ids of the compiles that made each version, the newest first; of a store that is damaged, none."""
+    from promptchain.errors import StoreError
+
+    found: dict[str, dict[str, list[str]]] = {}
+    for chain in {version.chain for version in versions if version.compiled}:
+        with suppress(StoreError):  # which is told of the evaluations
+            found[chain] = history.evaluations.compile_ids(chain)
+    return [found.get(version.chain, {}).get(version.content, []) for version in versions]
+
+
 def _scores(evaluations: Sequence[Mapping[str, Any]], version: Version) -> list[str]:
     """The newest score on each choice of models, in words; the newest of a part of the examples only where there is
     none of them all. Of a version that is compiled, those of the chain file's own words are told apart."""
@@ -114,15 +145,16 @@ def _scores(evaluations: Sequence[Mapping[str, Any]], version: Version) -> list[
     whole: set[str] = set()
     for evaluation in evaluations:
         score, models = evaluation.get("score"), evaluation.get("models")
-        if not isinstance(models, dict) or not (told := _score(score if isinstance(score, dict) else {})):
+        if not isinstance(models, dict) or not (known := _score(score if isinstance(score, dict) else {})):
             continue  # nothing could be scored; or a remote sent it, and it is no evaluation
         name = _cell(" + ".join(dict.fromkeys(map(str, models.values()))))  # empty where no step asks one
         name += " (source)" * bool(version.compiled and not evaluation.get("compiled"))
         part = bool(evaluation.get("words") or evaluation.get("stopped"))
         if name not in found or not (part or name in whole):
-            share, examples = told
+            share, examples = known
             of = f"{share} {name}" if name else share
-            found[name] = f"{of}, {examples}" + " (a part)" * part + _retrieval(evaluation)
+            told = f"{of}, {examples}" + " (a part)" * part + _retrieval(evaluation)
+            found[name] = f"{told}, {str(evaluation['id'])[:SHORT_ID]}"
             whole |= set() if part else {name}
     return list(found.values())
 
@@ -152,10 +184,11 @@ def _retrieval(evaluation: Mapping[str, Any]) -> str:
     return told
 
 
-def _row(version: Version, *, with_chain: bool) -> tuple[str, ...]:
+def _row(version: Version, compiles: Sequence[str], with_chain: bool) -> tuple[str, ...]:
     name = version.name if with_chain else f"v{version.number}"
     labels = ", ".join((*version.labels, *version.aliases))
-    return tuple(map(_cell, (name, when(version.created), labels, version.changes, version.message or "auto")))
+    message = ", ".join((version.message or "auto", *(made[:SHORT_ID] for made in compiles[:1])))
+    return tuple(map(_cell, (name, when(version.created), labels, version.changes, message)))
 
 
 def _cell(text: str) -> str:
@@ -248,9 +281,11 @@ def rollback(
     ] = None,
     label: Annotated[
         str | None,
-        typer.Option("--label", help="Only move this label; the files stay.", autocompletion=complete.labels),
+        typer.Option(
+            "--label", metavar="LABEL", help="Only move this label; the files stay.", autocompletion=complete.labels
+        ),
     ] = None,
-    message: Annotated[str | None, typer.Option("-m", "--message", help="Why.")] = None,
+    message: Annotated[str | None, typer.Option("-m", "--message", metavar="TEXT", help="Why.")] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite files that no version has; move a protected label.")
     ] = False,

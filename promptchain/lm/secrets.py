@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -44,9 +44,18 @@ _FORMATS = (
     r"pypi-AgE[A-Za-z0-9_-]{40,}",
     r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*",  # JSON web tokens
 )
+# A private key as text (RFC 7468; OpenSSH and OpenPGP write theirs alike), from its first line to its last: also with
+# its line breaks spelt out, as in JSON. Of one that is cut off the lines that are there; the first line alone is prose.
+_KEY_KIND = r"(?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
+_PEM_HEAD, _PEM_FOOT, _PEM_BREAK = f"-----BEGIN {_KEY_KIND}", f"-----END {_KEY_KIND}", r"(?:\s|\\[nrt\\])"
+_PEM = (
+    rf"{_PEM_HEAD}(?:(?:(?!-----)[\s\S]){{0,32768}}?{_PEM_FOOT}"
+    rf"|(?:{_PEM_BREAK}+[A-Za-z-]{{1,40}}: [^\n\\]{{1,200}})*(?:{_PEM_BREAK}*[A-Za-z0-9+/=]{{16,}})+)"
+)
 # What stands before a secret of no format of its own: kept, to say what was there.
 _KNOWN = re.compile(
     r"(?<![A-Za-z0-9_-])(?:" + "|".join(_FORMATS) + ")"
+    rf"|{_PEM}"
     r"|(?<![A-Za-z0-9])(?P<scheme>[Bb]earer\s{1,4})(?=[A-Za-z0-9._~+/=-]{0,4096}\d)[A-Za-z0-9._~+/=-]{8,4096}"
     r"|(?P<user>://[^\s/:@'\"<>*]{0,256}:)[^\s/@'\"<>]{1,256}(?=@)"
 )
@@ -56,8 +65,9 @@ def redact(text: str) -> str:
     """`text` with every secret replaced by ***.
 
     Secrets are the values of environment variables whose names say so (KEY, TOKEN, SECRET, PASSWORD, CREDENTIAL), and
-    what has the form of a well-known key, of a bearer token or of a password in an address; and what the patterns of
-    the setting `redact` match. Applying it twice changes nothing more, as far as those patterns allow.
+    what has the form of a well-known key, of a private key in PEM, of a bearer token or of a password in an address;
+    and what the patterns of the setting `redact` match. Applying it twice changes nothing more, as far as those
+    patterns allow.
     """
     text = patterns.masked(text, MASK)
     values = _secret_values(os.environ.items())
@@ -92,6 +102,8 @@ def _settled_by_form(text: str) -> int:
     end = len(text.rstrip(_KEY_CHARACTERS))
     if scheme := _SCHEME.search(text, max(0, end - 16), end):
         end = scheme.start()
+    if (pem := _PEM_BEGUN.search(text)) is not None:
+        end = min(end, pem.start())
     address = text.rfind("://")
     if address >= 0 and _PASSWORD.fullmatch(text, address):
         end = min(end, address)
@@ -107,14 +119,17 @@ def _begun(value: str, text: str) -> int:
 _KEY_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="
 _SCHEME = re.compile(r"(?<![A-Za-z0-9])[Bb]earer\s{1,4}\Z")
 _PASSWORD = re.compile(r"://[^\s/:@'\"<>*]{0,256}(?::[^\s/@'\"<>]{0,256})?")
+_PEM_BEGUN = re.compile(rf"(?:{_PEM_HEAD}(?:(?!{_PEM_FOOT})[\s\S])*|-----BEGIN [A-Z0-9 ]{{0,100}}-{{0,4}})\Z")
 _LONGEST = 8192
 
 
-def redact_data(value: Any) -> Any:
-    """JSON data with each of its texts redacted, keys too: JSON's escapes would hide a password with a quote in it."""
+def redact_data(value: Any, names: Container[str] = ()) -> Any:
+    """JSON data with each of its texts redacted, keys too: JSON's escapes would hide a password with a quote in it.
+
+    names: keys that stay whatever a pattern says of them, for who reads the data looks for them."""
     # All at once first, which is far cheaper, and finds nothing nearly always.
     text = "\n".join(_texts(value))
-    return _redacted(value) if redact(text) != text else value
+    return _redacted(value, names) if redact(text) != text else value
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -125,12 +140,13 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(part)
 
 
-def _redacted(value: Any) -> Any:
+def _redacted(value: Any, names: Container[str]) -> Any:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):
-        return {redact(str(name)): _redacted(part) for name, part in value.items()}
-    return [_redacted(part) for part in value] if isinstance(value, list | tuple) else value
+        keys = (name if name in names else redact(str(name)) for name in value)
+        return {key: _redacted(part, names) for key, part in zip(keys, value.values(), strict=True)}
+    return [_redacted(part, names) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _masked(match: re.Match[str]) -> str:

@@ -64,13 +64,8 @@ def points(difference: Difference | None) -> str:
     if difference is None or not math.isfinite(difference.value):
         return UNKNOWN
     digits = _digits(difference.n)
-
-    def signed(value: float) -> str:
-        text = f"{100 * value:+.{digits}f}"
-        return text[1:] if not float(text) else text.replace("-", "−")
-
-    p = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.2g}"
-    return f"{signed(difference.value)} points [{signed(difference.low)} to {signed(difference.high)}], {p}"
+    value, low, high = (_signed(100 * own, digits) for own in (difference.value, difference.low, difference.high))
+    return f"{value} points [{low} to {high}], {_chance(difference)}"
 
 
 def mean(interval: Interval | None) -> str:
@@ -94,13 +89,17 @@ def change(difference: Difference | None) -> str:
     """
     if difference is None or not math.isfinite(difference.value):
         return UNKNOWN
+    low, high = (_signed(own, 2) for own in (difference.low, difference.high))
+    return f"{_signed(difference.value, 3)} [{low} to {high}], {_chance(difference)}"
 
-    def signed(value: float, digits: int) -> str:
-        text = f"{value:+.{digits}f}"
-        return text[1:] if not float(text) else text.replace("-", "−")
 
-    p = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.2g}"
-    return f"{signed(difference.value, 3)} [{signed(difference.low, 2)} to {signed(difference.high, 2)}], {p}"
+def _signed(value: float, digits: int) -> str:
+    text = f"{value:+.{digits}f}"
+    return text[1:] if not float(text) else text.replace("-", "−")
+
+
+def _chance(difference: Difference) -> str:
+    return "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.2g}"
 
 
 def dollars(cost: float | None) -> str:

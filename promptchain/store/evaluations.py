@@ -84,7 +84,7 @@ class Evaluations:
         found = {match[3]: path for path in paths if (match := _PATH.fullmatch(path)) and not match[4]}
         ids = sorted(each for each in found if reference and each.startswith(reference.lower()))
         if not ids:
-            hint = f"chain log {chain} --json lists them" if found else f"chain test {chain} makes one"
+            hint = f"chain log {chain} lists them" if found else f"chain test {chain} makes one"
             raise UsageError(f"the chain '{chain}' has no evaluation '{reference}'", hint=hint)
         if len(ids) > 1:
             hint = f"give more of it: {', '.join(ids[:5])}"
@@ -114,6 +114,16 @@ class Evaluations:
             _, content, name = path.split("/")
             if own := self._summary(content, name.removesuffix(COMPILE), Entry(paths[path], is_tree=False)):
                 found.append(own)
+        return found
+
+    def compile_ids(self, chain: str) -> dict[str, list[str]]:
+        """By the content of the version that they made the ids of the compiles of a chain, the newest first. None of
+        them is read. Raises StoreError."""
+        found: dict[str, list[str]] = {}
+        paths = (path for path in entries(self._repo, self._tip(chain)) if path.endswith(COMPILE))
+        for path in sorted(paths, reverse=True):
+            _, content, name = path.split("/")
+            found.setdefault(content, []).append(name.removesuffix(COMPILE))
         return found
 
     def write_compile(self, chain: str, content: str, compile_id: str, data: Mapping[str, Any]) -> None:

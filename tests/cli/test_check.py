@@ -79,6 +79,15 @@ def test_a_name_that_cannot_be_is_a_problem_of_its_file(demo: Workspace) -> None
     assert "ok chains/demo.yaml: 3 steps" in done.out
 
 
+def test_a_file_that_cannot_be_read_keeps_no_other_from_being_checked(demo: Workspace) -> None:
+    (demo.root / "chains/away.yaml").symlink_to("nowhere.yaml")
+    (demo.root / "chains/odd.yaml").write_bytes(b"\xff\xfe")
+    (demo.root / "chains/pipe.yaml").symlink_to("/dev/null")
+    done = demo.invoke("check")
+    assert (done.code, done.err) == (1, "4 chains checked: 3 problems in 3 files\n"), done
+    assert "ok chains/demo.yaml: 3 steps" in done.out
+
+
 def test_an_empty_chains_folder_is_said(empty: Workspace) -> None:
     (empty.root / "chains").mkdir()
     done = empty.invoke("check")

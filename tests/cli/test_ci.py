@@ -246,6 +246,32 @@ def test_a_repository_without_commits_and_a_folder_without_git(empty: Workspace)
     assert "there is no commit here to put a lock on" in done.err
 
 
+def test_a_base_that_is_named_and_is_not_there_is_told_before_anything_is_spent(pull: Pull, github: GitHub) -> None:
+    worse(pull)
+    for word in ("nope", "0" * 40):
+        done = pull.run("pull-request", "--base", word, "--output", "reports", github=github)
+        assert done.code != 0, done
+        assert f"the commit to compare with, {word}, is not in this clone" in done.err
+        assert "::error title=chain ci::the commit to compare with" in done.out
+        assert not (pull.folder / "cache/responses.db").exists()
+    assert not github.requests
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_spent(pull: Pull, github: GitHub) -> None:
+    worse(pull)
+    reports = pull.runner.root / "reports"
+    pull.runner.write("reports/report.html", "<p>mine</p>")
+    (reports / "junit.xml").mkdir()
+    for folder, said in (("reports", "junit.xml: this is a folder"), ("chains/demo.yaml/x", "demo.yaml is no folder")):
+        done = pull.run("pull-request", "--output", folder, github=github)
+        assert (done.code, said in done.err) == (2, True), done
+    (reports / "junit.xml").rmdir()
+    done = pull.run("pull-request", "--output", "reports", github=github)
+    assert (done.code, "a file that is no report" in done.err) == (2, True), done
+    assert not (pull.folder / "cache/responses.db").exists()
+    assert not github.requests
+
+
 def test_outside_of_github_a_base_has_to_be_named(empty: Workspace) -> None:
     compile_kit.project(empty)
     make_repo(empty.root)
@@ -324,8 +350,6 @@ def test_files_of_github_that_cannot_be_written(pull: Pull, github: GitHub) -> N
     done = pull.run(github=github, env={"GITHUB_STEP_SUMMARY": away, "GITHUB_OUTPUT": away})
     assert done.code == 100
     assert done.err.count("summary.md cannot be written") == 2
-    done = pull.run("pull-request", "--output", str(pull.runner.root / "chains/demo.yaml/x"), github=github)
-    assert (done.code, "cannot be written: Not a directory" in done.err) == (1, True)
 
 
 def test_what_a_model_says_is_no_command(pull: Pull, github: GitHub) -> None:
@@ -440,6 +464,18 @@ def test_what_keeps_it_from_beginning_is_told_where_people_look(pull: Pull, word
     assert pull.run(*words, "--json").out == ""
 
 
+def test_a_chain_whose_model_has_no_price_keeps_no_other_from_being_tested(pull: Pull, github: GitHub) -> None:
+    """A ceiling on cost cannot be held for it."""
+    pull.author.write("chains/other.yaml", compile_kit.CHAIN.replace("MODEL", "openai/nobody-knows-it"))
+    worse(pull)
+    done = pull.run("pull-request", "--max-cost", "1", github=github, env={"OPENAI_API_KEY": "sk-0123456789abcdef"})
+    assert done.code == 2, done
+    (comment,) = github.bodies()
+    assert comment.splitlines()[1] == "## ❌ 2 of 2 chains do not pass"
+    assert "- ❌ `other` could not be tested. the price of" in comment
+    assert "- ❌ `demo` got worse: 50 % → 31 %" in comment
+
+
 def test_unknown_chains_and_filters_that_match_nothing(pull: Pull, github: GitHub) -> None:
     worse(pull)
     assert pull.run("pull-request", "dmo", github=github).code == 2
@@ -518,6 +554,39 @@ def test_a_lock_that_is_as_it_was_is_not_committed(pull: Pull) -> None:
     assert (done.code, done.out.splitlines()[-1]) == (0, "nothing to commit: every lock is as it was")
     assert git(pull.remote, "rev-parse", pull.branch) == before
     assert "Nothing was stale" in pull.summary.read_text()
+
+
+def test_what_was_compiled_is_committed_also_where_the_next_chain_is_not(pull: Pull) -> None:
+    """Its calls are paid for."""
+    text = compile_kit.CHAIN.replace("MODEL", "scripted/other.script.yaml")
+    pull.author.chain(text, name="other", replies=[{"always": True, "error": "authentication"}])
+    pull.commit()
+    pull.checkout(merge=False)
+    done = pull.run("compile", "demo", "other", env=manual(pull))
+    assert done.code == 1, done
+    assert "error: " in done.err
+    commit = git(pull.remote, "rev-parse", pull.branch)
+    assert f"committed chains/demo.lock.yaml: {commit[:12]}" in done.out
+    assert git(pull.remote, "log", "-1", "--format=%s", pull.branch) == "Compile demo"
+    assert done.out.splitlines()[-1].startswith("::error title=chain ci::")
+    assert pull.outputs["commit"] == commit
+    summary = pull.summary.read_text()
+    assert summary.index("## ✅ Compiled") < summary.index("## ❌ ")
+    done = pull.run("compile", "other", "--json", env=manual(pull))
+    assert (done.code, done.out) == (1, "")
+
+
+def test_a_ceiling_that_is_reached_at_the_second_chain(pull: Pull) -> None:
+    text = compile_kit.CHAIN.replace("MODEL", "scripted/demo.script.yaml").replace("Classify", "Classify this")
+    pull.author.write("chains/other.yaml", text)
+    pull.commit()
+    pull.checkout(merge=False)
+    done = pull.run("compile", "demo", "other", "--max-tokens", "9000", "--json", env=manual(pull))
+    assert done.code == 1, done
+    assert "--max-tokens" in done.err
+    assert done.json["files"] == ["chains/demo.lock.yaml"]
+    assert [one["chain"] for one in done.json["compiled"]] == ["demo"]
+    assert git(pull.remote, "rev-parse", pull.branch) == done.json["commit"]
 
 
 def test_a_detached_head_needs_a_branch(pull: Pull, empty: Workspace) -> None:

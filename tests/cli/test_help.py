@@ -59,6 +59,22 @@ def test_help_is_for_every_terminal() -> None:
         assert "".join(told).isascii(), words
 
 
+@pytest.mark.parametrize("columns", [40, 51])
+def test_every_help_fits_a_narrow_terminal(columns: int, empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for words in ("", *commands()):
+        done = empty.invoke(*words.split(), "--help")
+        assert done.code == 0, done
+        assert not [line for line in done.out.splitlines() if cell_len(line) > columns], (words, done)
+        assert not re.search(r"<(?:int|float|str|list|path)\b", done.out), (words, done)
+        told = re.sub(r"\W", "", done.out)
+        assert all(re.sub(r"\W", "", param.help or "") in told for param in _params(words)), (words, done)
+
+
+def _params(words: str) -> list[Any]:
+    return [param for param in commands()[words].params if getattr(param, "help", None)] if words else []
+
+
 @pytest.mark.parametrize("topic", TOPICS)
 @pytest.mark.parametrize("width", [40, 80])
 def test_topics_fit(topic: str, width: int) -> None:

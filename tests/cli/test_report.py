@@ -317,6 +317,16 @@ def test_what_cannot_be_reported_is_told(demo: Workspace, words: tuple[str, ...]
     assert not (demo.root / "report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("gate", "passed"), [("", False), ("  gate: {min: 0.4}\n", True), ("  gate: {min: 0.6}\n", False)]
+)
+def test_what_is_kept_of_a_test_passed_where_the_test_did(empty: Workspace, gate: str, passed: bool) -> None:
+    project(empty, text=compile_kit.CHAIN + gate)
+    assert (empty.invoke("test", "demo").code == 0) is passed
+    [section] = sections(empty, empty.invoke("log", "demo", "--json").json[0]["evaluations"][0]["id"])
+    assert section["passed"] is passed
+
+
 def test_a_beginning_of_several_is_told(demo: Workspace) -> None:
     run(demo)
     run(demo)

@@ -92,7 +92,7 @@ def test_forty_columns(project: Workspace) -> None:
         # A word that is torn apart, as narrow columns tear it.
         assert not re.search(r"^\s*(?:[a-z]{1,2}|\d)\s*$", done.out, re.MULTILINE), (command, done.out)
     assert re.search(r"^intent\n  score: \d+ % ", on_terminal(project, "test comp", 40, CI="1").out, re.MULTILINE)
-    for command in ("show comp", "log comp", "runs", "help exit-codes", "help"):
+    for command in ("show comp", "log comp", "runs", "help exit-codes", "help", "test --help", "ci compile --help"):
         found = lines(on_terminal(project, command, 40, CI="1").out)
         wide = [line for line in found if cell_len(line) > 40 and not line.startswith("    ")]
         assert not [line for line in wide if "scripted/" not in line], command

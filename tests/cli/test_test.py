@@ -345,9 +345,28 @@ def test_rows_that_do_not_fit_are_named_by_file_and_line(tested: Workspace) -> N
     assert "chains/rows.jsonl:3: expected.intent: " in done.err
 
 
+@pytest.mark.parametrize("kind", ["--junit", "--markdown", "--html"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("chains/demo.yaml/x", "demo.yaml is no folder"),
+        ("chains", "this is a folder"),
+        ("x" * 300, "cannot be written"),
+    ],
+)
+def test_a_report_that_can_have_no_such_place_is_told_before_anything_is_spent(
+    tested: Workspace, kind: str, name: str, said: str
+) -> None:
+    done = tested.invoke("test", "demo", kind, name)
+    assert (done.code, done.out) == (2, ""), done
+    assert said in done.err
+    assert "9 new calls" in tested.invoke("test", "demo").err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to try")
 def test_a_report_that_cannot_be_written_is_an_error_and_the_table_is_there(tested: Workspace) -> None:
-    done = tested.invoke("test", "demo", "--junit", "chains/demo.yaml/x.xml")
-    assert (done.code, "error: chains/demo.yaml/x.xml: cannot be written: " in done.err) == (1, True)
+    done = tested.invoke("test", "demo", "--junit", "/dev/full")
+    assert (done.code, "error: /dev/full: cannot be written: No space left on device" in done.err) == (1, True)
     assert "The laggard is intent" in done.out
 
 

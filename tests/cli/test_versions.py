@@ -14,6 +14,7 @@ import pytest
 from promptchain.history import History
 from promptchain.records import StepVariant, new_run_id
 from tests import lock_kit as kit
+from tests.cli import compile_kit
 from tests.cli.git_kit import git, own_state, replace
 from tests.cli.version_kit import intent
 from tests.workspace import CHAIN, Workspace
@@ -210,8 +211,9 @@ def evaluated(workspace: Workspace, ref: str, value: float = 0.72, model: str = 
 
 
 def scores(workspace: Workspace, *words: str) -> list[str]:
-    """The column behind the messages, by line."""
-    return ["\t".join(line.split("\t")[5:]) for line in workspace.invoke("log", *words).out.splitlines()]
+    """The column behind the messages, by line, without the ids of the evaluations."""
+    shown = ["\t".join(line.split("\t")[5:]) for line in workspace.invoke("log", *words).out.splitlines()]
+    return [re.sub(r", 01[0-9a-z]{10}(?=;|$)", "", column) for column in shown]
 
 
 def test_log_shows_the_newest_score_on_each_model(three: Workspace) -> None:
@@ -234,6 +236,21 @@ def test_log_shows_the_newest_score_on_each_model(three: Workspace) -> None:
     newest = re.sub(r"\x1b\[[0-9;]*m", "", on_terminal(three, 200, "log", "demo")).splitlines()
     assert newest[0].endswith("score") or "score" in newest[0]
     assert "72 % [65–78] local/smollm2, 168 examples" in newest[2]
+
+
+def test_log_names_the_evaluations_as_a_report_takes_them(empty: Workspace) -> None:
+    compile_kit.project(empty)
+    assert empty.invoke("test", "demo").code == 100
+    [told] = re.findall(r", 52 examples, (\w{12})$", empty.invoke("log", "demo").out.strip())
+    [section] = empty.invoke("report", told, "--json").json["sections"]
+    assert (section["kind"], section["id"][:12]) == ("evaluation", told)
+    compile_kit.compiled(empty)
+    newest = empty.invoke("log", "demo").out.splitlines()[0].split("\t")
+    told = newest[4].rpartition(", ")[2]
+    [section] = empty.invoke("report", told, "--json").json["sections"]
+    assert (section["kind"], section["course"]["id"][:12]) == ("compile", told)
+    found = empty.invoke("log", "demo", "--json").json
+    assert [version["compiles"] for version in found] == [[section["course"]["id"]], []]
 
 
 def test_log_takes_a_score_of_all_examples_before_one_of_some(three: Workspace) -> None:

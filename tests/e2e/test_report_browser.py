@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from promptchain.courses import Course, CoursePoint
 from promptchain.reports.html import page
+from promptchain.reports.html.chain import course_section
 from promptchain.results import State
 from tests import chromium
 from tests.chromium import Browser
@@ -103,6 +105,24 @@ def test_a_chain_and_its_compile_are_drawn(empty: Workspace, browser: Browser) -
         browser.wait("document.querySelectorAll('.curve circle').length >= 4")
         assert browser.run("document.querySelectorAll('.edits ins').length > 0")
         assert fits(browser)
+
+
+def test_lines_that_would_lie_upon_each_other_are_both_seen(tmp_path: Path, browser: Browser) -> None:
+    """A compile of which all comes to nothing."""
+    names = (None, "first", "second", "third")
+    curve = [CoursePoint(calls, name, score, "x", 8) for name in names for calls, score in ((8, 0.0), (40, 1.0))]
+    course = Course(id="01m8b7jz45d40x2a7g1e8ya54v", chain="demo", model="m", content="0" * 64, curve=tuple(curve))
+    browser.open(written(tmp_path / "report.html", page.page(page.content("t", [course_section(course, "demo@v1")]))))
+    browser.wait("document.querySelectorAll('.curve circle').length === 8")
+    places = (
+        "[...document.querySelectorAll('.curve circle')].map((one) => [one.cx.baseVal.value, one.cy.baseVal.value])"
+    )
+    found = browser.run(places)
+    assert len({tuple(place) for place in found}) == 8
+    assert min(height for _, height in found) > 4
+    lines = "[...document.querySelectorAll('.curve-line')].map((one) => one.getAttribute('d'))"
+    assert len(set(browser.run(lines))) == 4
+    assert "Lines of the same score are drawn a little apart." in text(browser, "figcaption")
 
 
 # --- an evaluation ----------------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
+import json
 import string
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptchain.lm.secrets import redact
+from promptchain.lm.secrets import redact, settled
 from tests.patience import at_most
 
 SECRET = "q7Zk2mW9xP4vT1"
@@ -88,6 +89,63 @@ def test_what_stands_around_a_secret_stays() -> None:
     assert redact("http://me:hunter2@host:8000/v1") == "http://me:***@host:8000/v1"
 
 
+BODY = "\n".join(
+    ["MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj", "MzEfYyjiWA4R4/M2bS1GB4t7NXp9", "8A=="]
+)
+HEADED = f"Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0123456789ABCDEF\n\n{BODY}"
+
+
+def pem(kind: str = "RSA ", body: str = BODY, end: str = "") -> str:
+    return f"-----BEGIN {kind}PRIVATE KEY{end}-----\n{body}\n-----END {kind}PRIVATE KEY{end}-----"
+
+
+KEYS = [
+    *(pem(kind) for kind in ("", "RSA ", "EC ", "DSA ", "OPENSSH ", "ENCRYPTED ")),
+    pem(body=HEADED),
+    pem("PGP ", f"Version: GnuPG v2\n\n{BODY}\n=twTO", " BLOCK"),
+    pem().replace("\n", "\r\n"),
+    pem().replace("\n", "\n    "),
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("frame", ["{}", "key: {}\nnext", '{{"key": "{}"}}', "{} and {}"])
+def test_private_keys_go_from_their_first_line_to_their_last(key: str, frame: str) -> None:
+    shown = frame.count("{}") * [key]
+    masked = frame.format(*["***"] * len(shown))
+    assert redact(frame.format(*shown)) == masked
+    escaped = [json.dumps(one)[1:-1] for one in shown]
+    assert redact(frame.format(*escaped)) == masked
+    assert redact(frame.format(*[json.dumps(one)[1:-1] for one in escaped])) == masked
+
+
+@pytest.mark.parametrize("body", [BODY, HEADED])
+def test_of_a_private_key_that_is_cut_off_no_line_stays(body: str) -> None:
+    begun = pem(body=body).partition("8A==")[0]
+    for text in (begun, json.dumps(begun)):
+        assert "MII" not in redact(text)
+        assert "MzE" not in redact(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["-----BEGIN CERTIFICATE-----\n" + BODY, "it begins with -----BEGIN PRIVATE KEY-----, and"]
+)
+def test_what_is_no_private_key_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("size", [1, 3, 40])
+def test_a_private_key_in_pieces_is_held_back_until_it_ends(key: str, size: int) -> None:
+    text = f"it is {key}, see"
+    held, told = "", ""
+    for at in range(0, len(text), size):
+        held += text[at : at + size]
+        end = settled(held)
+        told, held = told + redact(held[:end]), held[end:]
+    assert told + redact(held) == "it is ***, see"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -134,8 +192,16 @@ def test_redacting_twice_changes_nothing_more_and_leaves_no_secret(text: str) ->
 
 @pytest.mark.parametrize(
     "text",
-    ["lorem ipsum dolor " * 60_000, "sk-" * 350_000, "://a:" * 200_000, "Bearer " + "a" * 1_000_000, "eyJ" * 330_000],
-    ids=["prose", "prefixes", "addresses", "bearer", "tokens"],
+    [
+        "lorem ipsum dolor " * 60_000,
+        "sk-" * 350_000,
+        "://a:" * 200_000,
+        "Bearer " + "a" * 1_000_000,
+        "eyJ" * 330_000,
+        "-----BEGIN PRIVATE KEY-----" + "A" * 1_000_000,
+        "-----BEGIN PRIVATE KEY-----\n" * 35_000,
+    ],
+    ids=["prose", "prefixes", "addresses", "bearer", "tokens", "key", "keys"],
 )
 def test_a_megabyte_takes_well_under_a_second(text: str) -> None:
     with at_most(2):  # about 0.1 s

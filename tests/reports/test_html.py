@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from promptchain import plan
 from promptchain.chain import Chain
 from promptchain.errors import PromptChainError, UsageError
-from promptchain.reports.html import file, page
+from promptchain.lm import patterns
+from promptchain.reports.html import evaluation, file, page
 from promptchain.reports.html.graph import graph
 from promptchain.results import State
 from tests.reports import html_kit, kit
@@ -61,6 +62,25 @@ def sections(*found: Any) -> dict[str, Any]:
 
 def value_of(text: str) -> Any:
     return data_of(text)["sections"][0]["value"]
+
+
+# --- secrets ---
+
+
+def test_a_pattern_masks_what_is_said_and_not_what_the_page_is_read_by() -> None:
+    """Whatever word a project calls secret, the page can be drawn; a key that is somebody's own is masked."""
+    made = {"text": "the text", "Ada Byron": 1, "of": {"kind": "evaluation"}}
+    words = [r"\btext\b", r"\bkind\b", r"\bevaluation\b", r"\bgraph\b", r"\bsections\b", r"\btitle\b", "Ada"]
+    assert not [word for word in words if patterns.fault(word)]
+    patterns.use("here", words)
+    data = page.content("the title", [evaluation.section(kit.verdict()) | {"inputs": made}])
+    assert {*data} == {*page.content("", [])}
+    [section] = data["sections"]
+    assert {*section} == {*evaluation.section(kit.verdict()), "inputs"}
+    assert section["kind"] == "evaluation"
+    assert section["inputs"] == {"text": "the ***", "*** Byron": 1, "of": {"kind": "***"}}
+    assert data["title"] == "the ***"
+    assert page.page(data)
 
 
 # --- escaping ---------------------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def kept_section(record: EvaluationRecord, version: str, plan: Plan | None) -> d
         "title": f"Test of {record.chain}: evaluation {record.id[:12]}",
         "name": record.chain,
         "version": version,
-        "passed": not record.misses and not record.stopped and not (record.failed and not record.misses),
+        "passed": not record.misses and not record.stopped and (not record.failed or _is_gated(plan)),
         "gate": list(record.misses),
         "counts": {part: getattr(record, part) for part in ("passed", "failed", "errors", "unchecked")},
         "several_steps": 0.0,
@@ -154,6 +154,12 @@ def kept_section(record: EvaluationRecord, version: str, plan: Plan | None) -> d
         "whole": False,
         "comparison": None,
     }
+
+
+def _is_gated(plan: Plan | None) -> bool:
+    """Whether a gate decides, and not whether any example failed; as far as the chain says so itself."""
+    test = plan.chain.test if plan else None
+    return bool(test and (test.gate.min or test.gate.no_worse_than))
 
 
 def _kept_examples(examples: Iterable[ExampleScore], names: Sequence[str]) -> list[list[Any]]:

@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -39,9 +40,13 @@ _WHOLE = 2**53
 
 
 def content(title: str, sections: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The data of a report, without secrets, as JSON can carry it."""
+    """The data of a report, without secrets, as JSON can carry it. By what the script goes stays whatever a pattern of
+    the project says of it: the keys that it knows, which are no secrets, and what a section is."""
     found = {"title": title, "made": now(), "release": version("promptchain"), "sections": list(sections)}
-    plain: dict[str, Any] = redact_data(_plain(found, _MAX_DEPTH))
+    whole = _plain(found, _MAX_DEPTH)
+    plain: dict[str, Any] = redact_data(whole, _words())
+    for section, own in zip(plain["sections"], whole["sections"], strict=True):
+        section["kind"] = own["kind"]
     return plain
 
 
@@ -74,6 +79,12 @@ def _text(name: str) -> str:
 @cache
 def _script() -> str:
     return "'use strict';\n(() => {\n" + "\n".join(map(_text, SCRIPTS)) + "\n})();"
+
+
+@cache
+def _words() -> frozenset[str]:
+    """The words of the script: every key that it looks for is among them."""
+    return frozenset(re.findall(r"\w+", _script()))
 
 
 def _hash(text: str) -> str:

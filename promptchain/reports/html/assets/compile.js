@@ -53,13 +53,14 @@ function curve(points) {
     const width = frame.clientWidth;
     if (width && width !== before) { before = width; frame.replaceChildren(plot(points, names, all, width)); }
   }).observe(frame);
-  return el('figure', {}, frame, el('figcaption', {}, legend, el('p', { class: 'muted small' }, 'Share of the dev examples that pass, when so many distinct calls had been made.')),
+  return el('figure', {}, frame, el('figcaption', {}, legend, el('p', { class: 'muted small' }, 'Share of the dev examples that pass, when so many distinct calls had been made.', Math.max(...lanesOf(points, names).values()) ? ' Lines of the same score are drawn a little apart.' : null)),
     lazy({ class: 'extra' }, 'As a table', () => dataTable('Score against calls', [['calls', 'num'], ['step', ''], ['score', 'num'], ['examples', 'num'], ['what', 'why']],
       points.map(([calls, step, score, what, rows]) => [calls.toLocaleString('en'), step || 'whole chain', share(score), rows, what]))));
 }
 
 function plot(points, names, all, width) {
-  const height = Math.max(180, Math.min(320, width * 0.5)), left = 52, right = 16, top = 12, bottom = 30;
+  const lanes = lanesOf(points, names);
+  const height = Math.max(180, Math.min(320, width * 0.5)), left = 52, right = 16, top = 12 + LANE * Math.max(...lanes.values()), bottom = 30;
   const most = Math.max(1, ...points.map(([calls]) => calls));
   const x = (calls) => left + ((width - left - right) * calls) / most, y = (score) => height - bottom - (height - bottom - top) * score;
   const ticks = niceTicks(most, width < 500 ? 4 : 7);
@@ -68,11 +69,26 @@ function plot(points, names, all, width) {
     ticks.map((tick) => svg('text', { class: 'tick', x: x(tick), y: height - 10, 'text-anchor': 'middle' }, tick.toLocaleString('en'))),
     names.map((name, index) => {
       const own = points.filter((point) => (point[1] || '') === name), whole = own.filter((point) => point[4] >= all);
-      const path = whole.map(([calls, , score], at) => (at ? `H${x(calls)}V${y(score)}` : `M${x(calls)},${y(score)}`)).join('');
+      const at = (score) => y(score) - LANE * lanes.get(name);
+      const path = whole.map(([calls, , score], index) => (index ? `H${x(calls)}V${at(score)}` : `M${x(calls)},${at(score)}`)).join('');
       const ink = INKS[index % INKS.length];
-      return [svg('path', { class: `curve-line ${ink} ${name ? '' : 'whole'}`, d: path }), own.map(([calls, , score, what, rows]) => svg('circle', { class: `dot ${ink} ${rows < all ? 'part' : ''}`, cx: x(calls), cy: y(score), r: rows < all ? 3 : 4 },
+      return [svg('path', { class: `curve-line ${ink} ${name ? '' : 'whole'}`, d: path }), own.map(([calls, , score, what, rows]) => svg('circle', { class: `dot ${ink} ${rows < all ? 'part' : ''}`, cx: x(calls), cy: at(score), r: rows < all ? 3 : 4 },
         svg('title', {}, `${name || 'whole chain'}: ${share(score)} of ${plural(rows, 'example')} after ${calls.toLocaleString('en')} calls (${what})`)))];
     }));
+}
+
+const LANE = 6;
+
+// How many lines below it a line would lie upon: it is drawn so many lanes higher, for both to be seen.
+function lanesOf(points, names) {
+  const scores = new Map(names.map((name) => [name, new Set(points.filter((point) => (point[1] || '') === name).map((point) => point[2]))]));
+  const meet = (one, other) => [...scores.get(one)].some((score) => scores.get(other).has(score));
+  const lanes = new Map();
+  for (const name of names) {
+    const taken = new Set([...lanes.keys()].filter((other) => meet(name, other)).map((other) => lanes.get(other)));
+    lanes.set(name, [...Array(names.length).keys()].find((lane) => !taken.has(lane)));
+  }
+  return lanes;
 }
 
 function niceTicks(most, count) {
