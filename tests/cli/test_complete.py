@@ -101,8 +101,8 @@ def test_what_a_report_is_of_is_offered(empty: Workspace) -> None:
     compile_kit.dataset(empty, compile_kit.rows())
     empty.chain(compile_kit.CHAIN.replace("MODEL", "scripted/comp.script.yaml"), name="comp", replies=compile_kit.MODEL)
     make_repo(empty.root)
-    empty.run("test", "comp")
-    assert empty.run("compile", "comp", "--optimizer", "demos").code == 0
+    empty.invoke("test", "comp")
+    assert empty.invoke("compile", "comp", "--optimizer", "demos").code == 0
     run = empty.invoke("run", "comp", "easy", "--json").json["id"]
     offered = ask(empty, "bash", "chain report 0")
     assert run in offered

@@ -45,10 +45,10 @@ def kept(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     empty.chain()
     empty.chain(name="other-one")
     make_repo(empty.root)
-    empty.run("run", "demo", "hi")
+    empty.invoke("run", "demo", "hi")
     empty.chain(DEMO.replace("Classify: ", "Classify this: "))
-    empty.run("commit", "demo")
-    empty.run("label", "demo@v1", "production")
+    empty.invoke("commit", "demo")
+    empty.invoke("label", "demo@v1", "production")
     return empty
 
 
