@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from tests import templates
 from tests.cli import compile_kit
 from tests.cli.git_kit import git, make_repo
 from tests.fake_github import GitHub
@@ -25,6 +27,17 @@ MODEL = ({"contains": _ASKED, "reply": "refund"}, *compile_kit.MODEL)
 PULL, REPOSITORY = 7, "team/bank"
 
 
+def _begin(folder: Path, text: str) -> None:
+    """The author's project, and the remote that it was pushed to."""
+    author, remote = Workspace(folder / "author"), folder / "bank.git"
+    author.root.mkdir()
+    compile_kit.project(author, text=text, model=MODEL)
+    make_repo(author.root)
+    git(folder, "clone", "--quiet", "--bare", str(author.root), str(remote))
+    git(author.root, "remote", "add", "origin", f"file://{remote}")
+    git(author.root, "fetch", "--quiet", "origin")
+
+
 class Pull:
     """A pull request of `branch` into main. author: where it is written; runner: where the job checks it out."""
 
@@ -32,12 +45,8 @@ class Pull:
         self.folder, self.branch = folder, branch
         self.remote = folder / "bank.git"
         self.author = Workspace(folder / "author")
-        self.author.root.mkdir()
-        compile_kit.project(self.author, text=text, model=MODEL)
-        make_repo(self.author.root)
-        git(folder, "clone", "--quiet", "--bare", str(self.author.root), str(self.remote))
-        git(self.author.root, "remote", "add", "origin", self.url)
-        git(self.author.root, "fetch", "--quiet", "origin")
+        templates.copy(f"pull request {sha256(text.encode()).hexdigest()}", lambda half: _begin(half, text), folder)
+        git(self.author.root, "remote", "set-url", "origin", self.url)
         git(self.author.root, "checkout", "--quiet", "-b", branch)
         self.runner = Workspace(folder / "runner")
         self.fork: str | None = REPOSITORY

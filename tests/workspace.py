@@ -46,6 +46,23 @@ REPLIES = (
 )
 
 
+_PATIENT = f"""#!{sys.executable}
+from promptchain.cli import completing, main
+completing.LONGEST = {PATIENCE}
+main()
+"""
+
+
+def patient(folder: Path) -> Path:
+    """The command in the folder `bin` there, which gives up completing later than it does for who types."""
+    path = folder / "bin/chain"
+    if not path.exists():
+        path.parent.mkdir()
+        path.write_text(_PATIENT)
+        path.chmod(0o755)
+    return path
+
+
 class Result:
     """How a command ended."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from promptchain.lm.scripted import ScriptedLM
+from tests import templates
 from tests.cli.git_kit import make_repo, replace
 from tests.cli.version_kit import FILED
 from tests.workspace import REPLIES, Workspace
@@ -15,24 +18,37 @@ from tests.workspace import REPLIES, Workspace
 
 @pytest.fixture
 def repo(empty: Workspace) -> Workspace:
-    """The chain `demo`, whose instructions are in a file, in a git repository; what is random is kept out of it."""
-    empty.write(".gitignore", "*.script.yaml\n")
-    empty.write("chains/support/intent.md", "Decide.\n")
-    replies = [{"contains": "Sort", "reply": "refund"}, *REPLIES]
-    empty.chain(FILED, replies=replies)
-    make_repo(empty.root)
+    """The chain `demo`, whose instructions are in a file, in a git repository; its model's script is kept out of it."""
+    templates.copy("repository of demo", _repo, empty.root)
     return empty
 
 
+def _repo(root: Path) -> Workspace:
+    workspace = Workspace(root)
+    workspace.write(".gitignore", "*.script.yaml\n")
+    workspace.write("chains/support/intent.md", "Decide.\n")
+    replies = [{"contains": "Sort", "reply": "refund"}, *REPLIES]
+    workspace.chain(FILED.replace("MODEL", "scripted/demo.script.yaml"), replies=replies)
+    make_repo(root)
+    return workspace
+
+
 @pytest.fixture
-def three(repo: Workspace) -> Workspace:
-    """The versions v1 to v3 of `demo`: v2 has another prompt, v3 has other instructions in the file too."""
-    repo.invoke("commit", "demo", "-m", "The first one")
-    replace(repo, '"Classify: ', '"Sort: ')
-    repo.invoke("commit", "demo")
-    replace(repo, "Decide.", "Decide with care.", "chains/support/intent.md")
-    assert repo.invoke("commit", "demo", "-m", "Careful").out == "demo@v3\n"
-    return repo
+def three(empty: Workspace) -> Workspace:
+    """The versions v1 to v3 of `demo` in that repository: v2 has another prompt, v3 has other instructions in the file
+    too."""
+    templates.copy("three versions of demo", _three, empty.root)
+    return empty
+
+
+def _three(root: Path) -> None:
+    repo = _repo(root)
+    with contextlib.chdir(root):
+        repo.invoke("commit", "demo", "-m", "The first one")
+        replace(repo, '"Classify: ', '"Sort: ')
+        repo.invoke("commit", "demo")
+        replace(repo, "Decide.", "Decide with care.", "chains/support/intent.md")
+        assert repo.invoke("commit", "demo", "-m", "Careful").out == "demo@v3\n"
 
 
 @pytest.fixture

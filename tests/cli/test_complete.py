@@ -1,6 +1,8 @@
 """Shell completion, asked as the shells' own scripts ask (typer's protocol)."""
 
+import os
 import resource
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +11,7 @@ import pytest
 from promptchain.cli import complete
 from tests.cli import compile_kit
 from tests.cli.git_kit import make_repo
-from tests.workspace import DEMO, Workspace
+from tests.workspace import DEMO, Result, Workspace, patient
 
 
 def ask(workspace: Workspace, shell: str, line: str) -> list[str]:
@@ -20,7 +22,9 @@ def ask(workspace: Workspace, shell: str, line: str) -> list[str]:
     else:
         env = {"_CHAIN_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": line}
         env |= {"_TYPER_COMPLETE_FISH_ACTION": "get-args"} if shell == "fish" else {}
-    done = workspace.run(env=env)
+    command, full = [patient(workspace.root.parent)], {**os.environ, **env}
+    told = subprocess.run(command, cwd=workspace.root, env=full, capture_output=True, timeout=300)
+    done = Result(told.returncode, told.stdout.decode(), told.stderr.decode())
     assert done.err == ""
     assert "Traceback" not in done.out
     if shell == "zsh":
@@ -101,8 +105,8 @@ def test_what_a_report_is_of_is_offered(empty: Workspace) -> None:
     compile_kit.dataset(empty, compile_kit.rows())
     empty.chain(compile_kit.CHAIN.replace("MODEL", "scripted/comp.script.yaml"), name="comp", replies=compile_kit.MODEL)
     make_repo(empty.root)
-    empty.run("test", "comp")
-    assert empty.run("compile", "comp", "--optimizer", "demos").code == 0
+    empty.invoke("test", "comp")
+    assert empty.invoke("compile", "comp", "--optimizer", "demos").code == 0
     run = empty.invoke("run", "comp", "easy", "--json").json["id"]
     offered = ask(empty, "bash", "chain report 0")
     assert run in offered

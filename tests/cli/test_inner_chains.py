@@ -31,7 +31,7 @@ def nested(empty: Workspace) -> Workspace:
 
 
 def test_a_chain_within_runs_on_its_own_model(nested: Workspace) -> None:
-    done = nested.run("run", "demo", "hi", "--json")
+    done = nested.invoke("run", "demo", "hi", "--json")
     assert done.code == 0, done
     steps = done.json["steps"]
     assert done.json["outputs"] == {"c": "WELL DONE"}
@@ -46,14 +46,14 @@ def test_a_model_that_is_given_is_that_of_all(nested: Workspace) -> None:
     model = nested.model(
         {"contains": "inner", "reply": "given"}, {"contains": "outer", "reply": "well given"}, name="given"
     )
-    done = nested.run("run", "demo", "hi", "--json", "--model", model)
+    done = nested.invoke("run", "demo", "hi", "--json", "--model", model)
     assert done.code == 0, done
     assert done.json["steps"]["a"]["value"] == {"x": "given"}
     assert done.json["outputs"] == {"c": "WELL GIVEN"}
 
 
 def test_a_ceiling_holds_over_all(nested: Workspace) -> None:
-    done = nested.run("run", "demo", "hi", "--max-calls", "1")
+    done = nested.invoke("run", "demo", "hi", "--max-calls", "1")
     assert (done.code, done.out) == (1, "")
     assert "--max-calls 1 leaves no room" in done.err
     assert "Traceback" not in done.err
@@ -61,14 +61,14 @@ def test_a_ceiling_holds_over_all(nested: Workspace) -> None:
 
 def test_check_names_the_broken_file_within(nested: Workspace) -> None:
     nested.write("chains/inner.yaml", "steps:\n  x: {promt: y}\n")
-    done = nested.run("check", "demo")
+    done = nested.invoke("check", "demo")
     assert done.code == 1
     assert "chains/inner.yaml:2:7: unknown key 'promt'" in done.out + done.err
     assert "Traceback" not in done.err
 
 
 def test_a_run_is_replayed_from_a_step_on(nested: Workspace) -> None:
-    first = nested.run("run", "demo", "hi", "--json")
-    done = nested.run("replay", first.json["id"], "--from", "b", "--json")
+    first = nested.invoke("run", "demo", "hi", "--json")
+    done = nested.invoke("replay", first.json["id"], "--from", "b", "--json")
     assert done.code == 0, done
     assert '"WELL DONE"' in done.out

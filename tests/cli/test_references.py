@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,7 @@ def test_a_linked_work_tree_shares_the_versions(
     git(three.root, "commit", "--quiet", "--all", "--message", "second")
     git(three.root, "worktree", "add", "--quiet", str(tmp_path / "linked"), "HEAD~1")
     linked = Workspace(tmp_path / "linked")
+    shutil.copy(three.root / "demo.script.yaml", linked.root)
     monkeypatch.chdir(linked.root)
     assert (intent(linked, "demo@git:HEAD"), intent(linked, "demo@git:main")) == ("card", "refund")
     assert len(linked.invoke("log", "demo").out.splitlines()) == 3

@@ -7,7 +7,6 @@ import pty
 import select
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +17,9 @@ import pytest
 from promptchain.cli.completing import join_words
 from tests.cli.git_kit import make_repo
 from tests.patience import PATIENCE
-from tests.workspace import DEMO, Workspace
+from tests.workspace import DEMO, Workspace, patient
 
 DONE = "<end of what was asked>"
-PATIENT = f"""#!{sys.executable}
-from promptchain.cli import completing, main
-completing.LONGEST = {PATIENCE}
-main()
-"""
 
 
 def needs(shell: str) -> pytest.MarkDecorator:
@@ -36,19 +30,16 @@ def needs(shell: str) -> pytest.MarkDecorator:
 def kept(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """Two versions, a label and a run of `demo`; `chain` is on the PATH, and gives up completing later than it does
     for who types: a busy machine takes its time."""
-    bin_ = empty.root.parent / "bin"
-    bin_.mkdir()
-    (bin_ / "chain").write_text(PATIENT)
-    (bin_ / "chain").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{bin_}{os.pathsep}{os.environ['PATH']}")
+    command = patient(empty.root.parent)
+    monkeypatch.setenv("PATH", f"{command.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("TERM", "dumb")
     empty.chain()
     empty.chain(name="other-one")
     make_repo(empty.root)
-    empty.run("run", "demo", "hi")
+    empty.invoke("run", "demo", "hi")
     empty.chain(DEMO.replace("Classify: ", "Classify this: "))
-    empty.run("commit", "demo")
-    empty.run("label", "demo@v1", "production")
+    empty.invoke("commit", "demo")
+    empty.invoke("label", "demo@v1", "production")
     return empty
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -9,11 +10,14 @@ import re
 import struct
 import subprocess
 import termios
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
+from tests import templates
 from tests.cli import compile_kit
 from tests.cli.git_kit import make_repo
 from tests.workspace import CHAIN, Result, Workspace
@@ -51,13 +55,28 @@ def project(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """The compiled chain `comp`, a run of it, and a chain with mistakes."""
     for name in ("LC_ALL", "LC_CTYPE", "LANG", "TERM", "PYTHONIOENCODING", "PYTHONUTF8"):
         monkeypatch.delenv(name, raising=False)
-    compile_kit.dataset(empty, compile_kit.rows())
-    empty.chain(compile_kit.CHAIN.replace("MODEL", "scripted/comp.script.yaml"), name="comp", replies=compile_kit.MODEL)
-    make_repo(empty.root)
-    assert empty.run("compile", "comp", "--optimizer", "demos").code == 0
-    empty.run("run", "comp", "easy")
-    empty.write("chains/bad.yaml", BAD)
+    templates.copy("compiled", _project, empty.root)
     return empty
+
+
+def _project(root: Path) -> None:
+    made = Workspace(root)
+    compile_kit.dataset(made, compile_kit.rows())
+    made.chain(compile_kit.CHAIN.replace("MODEL", "scripted/comp.script.yaml"), name="comp", replies=compile_kit.MODEL)
+    make_repo(root)
+    with contextlib.chdir(root):
+        assert made.invoke("compile", "comp", "--optimizer", "demos").code == 0
+        made.invoke("run", "comp", "easy")
+    made.write("chains/bad.yaml", BAD)
+
+
+def each(work: Callable[[str], Result]) -> dict[str, Result]:
+    """What each command gives, several of them side by side."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = dict(zip(COMMANDS, pool.map(work, COMMANDS), strict=True))
+    for command, done in found.items():
+        assert done.code == COMMANDS[command], (command, done)
+    return found
 
 
 def on_terminal(workspace: Workspace, line: str, columns: int, **env: str) -> Result:
@@ -85,9 +104,7 @@ def lines(text: str) -> list[str]:
 
 
 def test_forty_columns(project: Workspace) -> None:
-    for command, code in COMMANDS.items():
-        done = on_terminal(project, command, 40, CI="1", NO_COLOR="1")
-        assert done.code == code, (command, done)
+    for command, done in each(lambda command: on_terminal(project, command, 40, CI="1", NO_COLOR="1")).items():
         assert "Traceback" not in done.out, command
         # A word that is torn apart, as narrow columns tear it.
         assert not re.search(r"^\s*(?:[a-z]{1,2}|\d)\s*$", done.out, re.MULTILINE), (command, done.out)
@@ -100,16 +117,22 @@ def test_forty_columns(project: Workspace) -> None:
 
 def test_colours_and_motion(project: Workspace) -> None:
     plain = {"NO_COLOR": {"NO_COLOR": "1"}, "dumb": {"TERM": "dumb"}}
-    for command in ("check", "test comp", "run comp easy", "diff comp@v1", "compile --check", "help ci"):
+
+    def without(command: str) -> None:
         for name, env in plain.items():
             said = on_terminal(project, command, 80, **env).out
             assert not COLOUR.search(said), (command, name, said)
             assert name == "NO_COLOR" or "\x1b" not in said, (command, name, said)
         assert "\x1b[?25l" not in on_terminal(project, command, 80, CI="1").out, command
         assert "\x1b" not in "".join(_pipe(project, command)), command
-    for command in ("check", "test comp", "compile --check"):
+
+    def with_them(command: str) -> None:
         assert COLOUR.search(on_terminal(project, command, 80).out), command
         assert ESCAPE.search("".join(_pipe(project, command, FORCE_COLOR="1"))), command
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(without, ("check", "test comp", "run comp easy", "diff comp@v1", "compile --check", "help ci")))
+        list(pool.map(with_them, ("check", "test comp", "compile --check")))
 
 
 def _pipe(project: Workspace, command: str, **env: str) -> tuple[str, str]:
@@ -119,9 +142,7 @@ def _pipe(project: Workspace, command: str, **env: str) -> tuple[str, str]:
 
 
 def test_a_terminal_that_takes_ascii_only(project: Workspace) -> None:
-    for command, code in COMMANDS.items():
-        done = on_terminal(project, command, 80, LC_ALL="C")
-        assert done.code == code, (command, done)
+    for command, done in each(lambda command: on_terminal(project, command, 80, LC_ALL="C")).items():
         assert done.out.isascii(), (command, done.out)
         marks = re.findall(r"\\u[0-9a-f]{4}", done.out)
         assert not [mark for mark in marks if mark not in (r"\u2026", r"\xe9")], (command, done.out)
@@ -129,11 +150,11 @@ def test_a_terminal_that_takes_ascii_only(project: Workspace) -> None:
 
 
 def test_a_pipe_stays_utf8_in_the_locale_c_and_an_encoding_is_heeded(project: Workspace) -> None:
-    for command in COMMANDS:
-        assert "Unicode" not in "".join(_pipe(project, command, LC_ALL="C"))
-        assert "Unicode" not in "".join(_pipe(project, command, PYTHONIOENCODING="ascii"))
-    assert "é" in _pipe(project, "runs show last", LC_ALL="C")[0]
-    assert "é" not in _pipe(project, "runs show last", PYTHONIOENCODING="ascii")[0]
+    for env, utf8 in (({"LC_ALL": "C"}, True), ({"PYTHONIOENCODING": "ascii"}, False)):
+        found = each(lambda command: project.run(*command.split(), env=env))  # noqa: B023
+        for command, done in found.items():
+            assert "Unicode" not in done.out + done.err, command
+        assert ("é" in _pipe(project, "runs show last", **env)[0]) is utf8
 
 
 def test_without_any_stream_it_works_as_well(project: Workspace) -> None:
@@ -159,13 +180,13 @@ def test_line_endings_of_windows_in_every_file_change_nothing(project: Workspace
         "check", "compile --check", "test comp", "run filed --input in.yaml", "show filed hello --rendered",
         "run filed --batch in.csv -o csv.out", "run filed --batch in.jsonl -o jsonl.out",
     )  # fmt: skip
-    before = [_said(project, command) for command in commands]
+    before = _said(project, commands)
     for path in project.root.rglob("*"):
         if path.is_file() and ".git" not in path.parts and path.suffix != ".out":
             _to_windows(path)
     for file in project.root.glob("*.out"):
         file.unlink()
-    assert [_said(project, command) for command in commands] == before
+    assert _said(project, commands) == before
     assert "all right" in (project.root / "csv.out").read_text()
 
 
@@ -173,9 +194,10 @@ def _to_windows(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
 
 
-def _said(project: Workspace, command: str) -> tuple[int, str]:
-    done = project.run(*command.split())
-    return done.code, re.sub(r" *[\d.]+ m?s\b|@v\d+", "", done.out)
+def _said(project: Workspace, commands: Sequence[str]) -> list[tuple[int, str]]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda command: project.run(*command.split()), commands)
+        return [(done.code, re.sub(r" *[\d.]+ m?s\b|@v\d+", "", done.out)) for done in found]
 
 
 def test_data_does_not_command_a_terminal(empty: Workspace) -> None:
