@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
-from promptchain.errors import StoreError
+from promptchain.errors import NEWER, StoreError
 from promptchain.lm.secrets import redact_data
 from promptchain.lock import Compared, Spent
 from promptchain.records import Record, new_run_id, storable
@@ -119,5 +119,5 @@ def checked(data: Mapping[str, Any]) -> Course:
     try:
         return Course.model_validate(data)
     except ValidationError as exc:
-        hint = "pip install --upgrade promptchain"
+        hint = NEWER
         raise StoreError(f"the compile {data.get('id')} is of another release", hint=hint) from exc

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+NEWER = "install a newer promptchain, from where this one came"
+"""What to do about what a newer release wrote. An index may have somebody else's project by that name."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Where:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
-from promptchain.errors import StoreError
+from promptchain.errors import NEWER, StoreError
 from promptchain.lm.secrets import redact_data
 from promptchain.records import Record, new_run_id, storable
 
@@ -157,7 +157,7 @@ def checked(data: Mapping[str, Any]) -> EvaluationRecord:
     try:
         return EvaluationRecord.model_validate(data)
     except ValidationError as exc:
-        hint = "pip install --upgrade promptchain"
+        hint = NEWER
         raise StoreError(f"the evaluation {data.get('id')} is of another release", hint=hint) from exc
 
 

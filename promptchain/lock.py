@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, JsonValue, ValidationError
 
 from promptchain import document, yaml_text
 from promptchain.document import Document
-from promptchain.errors import InvalidFileError, Problem, PromptChainError, StoreError, Where
+from promptchain.errors import NEWER, InvalidFileError, Problem, PromptChainError, StoreError, Where
 from promptchain.records import Record, StepVariant, Variant, storable
 
 FORMAT = 1
@@ -219,7 +219,7 @@ def parse(text: str, shown: str, name: str) -> Lock:
     if isinstance(written, int) and written > FORMAT:
         message = f"a newer promptchain wrote this lock (format {written}; this release reads {FORMAT})"
         where = found.where(("format",))
-        raise InvalidFileError([Problem(message, where, "pip install --upgrade promptchain")])
+        raise InvalidFileError([Problem(message, where, NEWER)])
     try:
         return Lock.model_validate(found.value)
     except ValidationError as exc:
@@ -307,7 +307,7 @@ def from_variants(variants: Mapping[str, bytes], chain: str) -> Lock:
             kept = _Kept.model_validate_json(text)
             models[kept.model] = kept.entry
         except ValidationError as exc:  # not JSON, or of another shape
-            hint = "pip install --upgrade promptchain, or --source goes on without it"
+            hint = f"{NEWER}, or --source goes on without it"
             raise StoreError(f"the prompts that '{chain}' keeps as {name} cannot be read", hint=hint) from exc
     return Lock(models=models)
 

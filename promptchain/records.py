@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from promptchain.chain import Demo, Format, PromptStep
-from promptchain.errors import Fault, StoreError
+from promptchain.errors import NEWER, Fault, StoreError
 from promptchain.lm.protocol import Usage
 
 MAX_DEPTH = 100
@@ -216,7 +216,7 @@ def checked(data: Mapping[str, Any]) -> Run:
     try:
         return Run.model_validate(data)
     except ValidationError as exc:
-        hint = "pip install --upgrade promptchain"
+        hint = NEWER
         raise StoreError(f"the record of the run {data.get('id')} is of another release", hint=hint) from exc
 
 

@@ -160,7 +160,7 @@ MERGED = TEXT.replace("      cost: 0.25\n", "<<<<<<< HEAD\n      cost: 0.25\n===
     [
         ("", 1, "no lock of compiled prompts", "chain compile demo"),
         ("- a\n", 1, "no lock of compiled prompts", "chain compile demo"),
-        ("format: 2\nmodels: []\n", 1, "a newer promptchain wrote this lock (format 2", "pip install --upgrade"),
+        ("format: 2\nmodels: []\n", 1, "a newer promptchain wrote this lock (format 2", "install a newer promptchain"),
         (MERGED, 24, "conflict markers in lines 24, 26, 28", "merge.promptchain.driver"),
         (TEXT.replace("examples: 50", "examples: many", 1), 10, "'examples' must be a number", "chain compile demo"),
         (TEXT.replace("    spent:", "    spend:"), 21, "unknown key 'spend'", "chain compile demo"),

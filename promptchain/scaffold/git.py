@@ -51,6 +51,15 @@ def make(folder: Path) -> None:
     _demand(_git(folder, "init", "--quiet"), "git init")
 
 
+def answer(folder: Path, *words: str) -> str:
+    """What a git command prints; empty where it fails."""
+    try:
+        done = _git(folder, *words)
+    except PromptChainError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
 def _demand(done: subprocess.CompletedProcess[str], what: str) -> None:
     if done.returncode:
         raise PromptChainError(f"{what} failed: {_said(done)}")

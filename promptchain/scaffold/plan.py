@@ -15,7 +15,7 @@ from promptchain import loader
 from promptchain.chain import file_schema
 from promptchain.errors import PromptChainError, UsageError
 from promptchain.location import CHAINS, SLUG
-from promptchain.scaffold import git, hooks
+from promptchain.scaffold import git, hooks, origin
 from promptchain.scaffold.changes import Change, Left, Place, place, with_lines
 from promptchain.yaml_text import scalar
 
@@ -29,6 +29,7 @@ _ATTRIBUTES = [
     "chains/*.yml diff=promptchain",
     "chains/*.lock.yaml merge=promptchain",
 ]
+_PLACE = origin.UNKNOWN.partition("+")[2]
 _IGNORED = [".promptchain/*", f"!{SCHEMA}"]
 _IGNORED_WHOLE = {".promptchain", ".promptchain/", "/.promptchain", "/.promptchain/"}
 
@@ -118,6 +119,8 @@ def _add(made: Plan, path: Path, what: str, after: Callable[[Place], str]) -> No
         return
     if change:
         made.changes.append(change)
+        if origin.UNKNOWN in change.after:
+            made.left.append(f"{name} has to be told where promptchain is installed from: put it in place of {_PLACE}")
     else:
         made.there.append(name)
 
@@ -166,4 +169,6 @@ def _workflow(name: str, folder: str, now: Place) -> str:
     if now.text is not None:
         return now.text
     inside = f"    defaults:\n      run:\n        working-directory: {scalar(folder)}\n" if folder else ""
-    return _template("prompts.yml").replace("NAME", name).replace("DEFAULTS", inside, 1)
+    needed = origin.requirement("local") or f"{origin.NAME}[local] @ {origin.UNKNOWN}"
+    text = _template("prompts.yml").replace("NAME", name).replace("DEFAULTS", inside, 1)
+    return text.replace("REQUIREMENT", needed, 1)

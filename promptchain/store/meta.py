@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from promptchain.errors import StoreError
+from promptchain.errors import NEWER, StoreError
 from promptchain.store.objects import as_mapping
 from promptchain.store.repo import Repository
 from promptchain.store.stream import NewCommit
@@ -23,7 +23,7 @@ def check(repo: Repository, *, writing: bool = True, at: str | None = None) -> N
         message = (
             f"the store has format {found.get('format')} and cannot be {what} by this promptchain (format {FORMAT})"
         )
-        raise StoreError(message, hint="pip install --upgrade promptchain")
+        raise StoreError(message, hint=NEWER)
 
 
 def first(repo: Repository) -> list[NewCommit]:

@@ -222,7 +222,12 @@ MERGED = "format: 1\n<<<<<<< ours\nmodels: {}\n=======\nmodels: {}\n>>>>>>> thei
     ("text", "place", "says", "remedy"),
     [
         (MERGED, ":2: ", "a merge has left conflict markers in lines 2, 4, 6", "chain compile demo"),
-        ("format: 2\nmodels: {}\n", ":1:9: ", "a newer promptchain wrote this lock (format 2", "pip install --upgrade"),
+        (
+            "format: 2\nmodels: {}\n",
+            ":1:9: ",
+            "a newer promptchain wrote this lock (format 2",
+            "install a newer promptchain",
+        ),
         ("[1\n", ":2:1: ", "a ',' or a closing bracket is missing", "chain compile demo"),
         ("format: 1\nmodels: 3\n", ":2:9: ", "'models' must be a mapping", "chain compile demo"),
         ("format: 1\nmodels: {}\nmore: 1\n", ":3:1: ", "unknown key 'more'", "chain compile demo"),

@@ -67,7 +67,26 @@ def test_a_new_project(new: Workspace) -> None:
     assert new.invoke("compile", "--check").code == 0
 
 
-def test_what_it_says_ends_with_the_next_commands(empty: Workspace) -> None:
+def test_the_workflow_installs_what_is_installed_here(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = "promptchain[local] @ git+https://code.example/team/promptchain@0123abc"
+    monkeypatch.setattr("promptchain.scaffold.origin.requirement", lambda extras: wanted)
+    done = empty.invoke("init", "--yes")
+    assert "where promptchain is installed from" not in done.err
+    assert f"- run: pip install '{wanted}'\n" in (empty.root / ".github/workflows/prompts.yml").read_text()
+
+
+def test_where_nobody_knows_what_to_install_it_says_so(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by the name alone, which is somebody else's in an index."""
+    monkeypatch.setattr("promptchain.scaffold.origin.requirement", lambda extras: None)
+    done = empty.invoke("init", "--yes")
+    where = "https://github.com/<OWNER>/promptchain"
+    assert f"promptchain is installed from: put it in place of {where}\n" in done.err
+    text = (empty.root / ".github/workflows/prompts.yml").read_text()
+    assert f"- run: pip install 'promptchain[local] @ git+{where}'\n" in text
+
+
+def test_what_it_says_ends_with_the_next_commands(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("promptchain.scaffold.origin.requirement", lambda extras: "promptchain==1")
     done = empty.invoke("init", "--yes", "my prompts")
     made = [line.split()[1] for line in done.out.splitlines() if line.startswith("make ")]
     assert sorted(made[1:]) == FILES

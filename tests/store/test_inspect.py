@@ -61,7 +61,7 @@ def test_a_store_of_a_newer_release_is_told(repo: Repository, monkeypatch: pytes
     monkeypatch.setattr("promptchain.store.meta.FORMAT", 0)
     [trouble] = found(repo)
     assert "format 1" in trouble.message
-    assert (trouble.remedy, trouble.serious) == ("pip install --upgrade promptchain", True)
+    assert (trouble.remedy, trouble.serious) == ("install a newer promptchain, from where this one came", True)
 
 
 def test_an_old_lock_is_told_and_a_fresh_one_is_not(repo: Repository) -> None:
