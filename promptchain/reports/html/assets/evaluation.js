@@ -82,7 +82,7 @@ function flips(one, worse, better) {
     ...(one.flipped.some((flip) => flip.why.length) ? [{ name: 'why it failed', kind: 'why wide', cell: (flip) => flip.why.join('; ') }] : []),
   ];
   const filter = { label: 'Which way', choices: [['', 'All', one.flipped.length], ['worse', 'Worse', worse.length], ['better', 'Better', better.length]], keep: (flip, value) => flip.better === (value === 'better') };
-  return bigTable({ caption: 'flipped examples', rows: one.flipped, columns, filters: [filter], text: (flip) => `${flip.id} ${flip.first || ''} ${JSON.stringify(flip.inputs)} ${flip.why.join(' ')}`, open: flipped });
+  return bigTable({ caption: 'flipped examples', rows: one.flipped, columns, filters: [filter], text: (flip) => `${flip.id} ${flip.first || ''} ${asJson(flip.inputs)} ${flip.why.join(' ')}`, open: flipped });
 }
 
 function flipped(flip) {
@@ -118,7 +118,7 @@ function examplesTable(one) {
     keep: (row, name) => (name === '\u0000outputs' ? row[STATE] === 'failed' && !row[FIRST] : row[STEPS][one.step_names.indexOf(name)][PASSED] === false || row[FIRST] === name),
   };
   const filters = [{ label: 'State', choices, keep: (row, value) => row[STATE] === value }, ...(one.step_names.length ? [at] : [])];
-  const text = (row) => [row[ID], row[WHERE], row[FIRST], row[PROBLEM], JSON.stringify(row[INPUTS]), JSON.stringify(row[OUTPUTS]), row[STEPS].map((step) => (step[VALUE] === null ? '' : oneLine(step[VALUE]))).join(' '), row[CHECKS].map((check) => check[3]).join(' ')].join(' ');
+  const text = (row) => [row[ID], row[WHERE], row[FIRST], row[PROBLEM], asJson(row[INPUTS]), asJson(row[OUTPUTS]), row[STEPS].map((step) => (step[VALUE] === null ? '' : oneLine(step[VALUE]))).join(' '), row[CHECKS].map((check) => check[3]).join(' ')].join(' ');
   const table = bigTable({ caption: 'examples', rows: one.examples, columns, filters, text, open: (row) => example(one, row) });
   table.at = at;
   return table;

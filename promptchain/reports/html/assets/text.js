@@ -45,8 +45,10 @@ function when(stamp) {
   return time.toLocaleString('en-GB', { year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' });
 }
 
-const asText = (value) => (typeof value === 'string' ? value : JSON.stringify(value, null, 2));
-const oneLine = (value) => (typeof value === 'string' ? value : JSON.stringify(value)).replace(/\s+/g, ' ').trim();
+// A number that JavaScript would write otherwise comes as its digits, in a text that begins with U+FDD0.
+const asJson = (value, indent) => JSON.stringify(value, null, indent).replace(/"\ufdd0([^"]*)"/g, '$1');
+const asText = (value) => (typeof value === 'string' ? value.replace('\ufdd0', '') : asJson(value, 2));
+const oneLine = (value) => (typeof value === 'string' ? asText(value) : asJson(value)).replace(/\s+/g, ' ').trim();
 
 const LONG = 900, LINES = 12;
 
