@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from promptchain.lm.secrets import redact
 from promptchain.records import whole_text
+from promptchain.rounding import fixed
 
 if TYPE_CHECKING:
     from promptchain.results import ExampleResult, State
@@ -33,25 +34,26 @@ def percent(interval: Interval | None) -> str:
     if interval is None or not math.isfinite(interval.value):
         return UNKNOWN
     digits = _digits(interval.n)
-    return f"{part(interval.value, interval.n)} [{100 * interval.low:.{digits}f}–{100 * interval.high:.{digits}f}]"
+    low, high = (fixed(100 * own, digits) for own in (interval.low, interval.high))
+    return f"{part(interval.value, interval.n)} [{low}–{high}]"
 
 
 def part(value: float | None, n: int) -> str:
     """A share of `n` examples; never rounded to none or to all of them.
 
-    >>> part(0.5, 10), part(0.999, 10), part(0.999, 1000)
-    ('50 %', '>99 %', '99.9 %')
+    >>> part(0.625, 10), part(0.999, 10), part(0.999, 1000)
+    ('63 %', '>99 %', '99.9 %')
     """
     if value is None or not math.isfinite(value):
         return UNKNOWN
     digits = _digits(n)
     least = 10.0**-digits
-    rounded = round(100 * value, digits)
-    if rounded <= 0 < value:
+    rounded = fixed(100 * value, digits)
+    if float(rounded) <= 0 < value:
         return f"<{least:.{digits}f} %"
-    if value < 1 and rounded >= 100:
+    if value < 1 and float(rounded) >= 100:
         return f">{100 - least:.{digits}f} %"
-    return f"{rounded:.{digits}f} %"
+    return f"{rounded} %"
 
 
 def points(difference: Difference | None) -> str:
@@ -64,13 +66,8 @@ def points(difference: Difference | None) -> str:
     if difference is None or not math.isfinite(difference.value):
         return UNKNOWN
     digits = _digits(difference.n)
-
-    def signed(value: float) -> str:
-        text = f"{100 * value:+.{digits}f}"
-        return text[1:] if not float(text) else text.replace("-", "−")
-
-    p = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.2g}"
-    return f"{signed(difference.value)} points [{signed(difference.low)} to {signed(difference.high)}], {p}"
+    value, low, high = (_signed(100 * own, digits) for own in (difference.value, difference.low, difference.high))
+    return f"{value} points [{low} to {high}], {_chance(difference)}"
 
 
 def mean(interval: Interval | None) -> str:
@@ -82,7 +79,7 @@ def mean(interval: Interval | None) -> str:
     """
     if interval is None or not math.isfinite(interval.value):
         return UNKNOWN
-    return f"{interval.value:.3f} [{interval.low:.2f}–{interval.high:.2f}]"
+    return f"{fixed(interval.value, 3)} [{fixed(interval.low, 2)}–{fixed(interval.high, 2)}]"
 
 
 def change(difference: Difference | None) -> str:
@@ -94,13 +91,17 @@ def change(difference: Difference | None) -> str:
     """
     if difference is None or not math.isfinite(difference.value):
         return UNKNOWN
+    low, high = (_signed(own, 2) for own in (difference.low, difference.high))
+    return f"{_signed(difference.value, 3)} [{low} to {high}], {_chance(difference)}"
 
-    def signed(value: float, digits: int) -> str:
-        text = f"{value:+.{digits}f}"
-        return text[1:] if not float(text) else text.replace("-", "−")
 
-    p = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.2g}"
-    return f"{signed(difference.value, 3)} [{signed(difference.low, 2)} to {signed(difference.high, 2)}], {p}"
+def _signed(value: float, digits: int) -> str:
+    text = fixed(value, digits, sign=True)
+    return text[1:] if not float(text) else text.replace("-", "−")
+
+
+def _chance(difference: Difference) -> str:
+    return "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.2g}"
 
 
 def dollars(cost: float | None) -> str:

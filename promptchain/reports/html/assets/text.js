@@ -4,19 +4,25 @@ const NONE = '–';
 const known = (value) => typeof value === 'number' && Number.isFinite(value);
 const plural = (count, word) => `${count.toLocaleString('en')} ${word}${count === 1 ? '' : 's'}`;
 
+// As promptchain/rounding.py: a half goes away from zero, also one that a binary fraction only nearly is.
+function fixed(value, digits) {
+  const scale = 10 ** digits, whole = Math.floor(Math.abs(value) * scale + 0.5 + 1e-9);
+  return (value < 0 && whole ? '-' : '') + (whole / scale).toFixed(digits);
+}
+
 function share(value, n) {
   if (!known(value)) return NONE;
   const digits = (n || 0) >= 200 ? 1 : 0;
   const least = 10 ** -digits;
-  const text = (100 * value).toFixed(digits);
+  const text = fixed(100 * value, digits);
   if (value > 0 && Number(text) <= 0) return `<${least} %`;
   if (value < 1 && Number(text) >= 100) return `>${(100 - least).toFixed(digits)} %`;
   return `${text} %`;
 }
 
-const range = (one) => (one ? `${Math.round(100 * one.low)}–${Math.round(100 * one.high)} %` : '');
+const range = (one) => (one ? `${fixed(100 * one.low, 0)}–${fixed(100 * one.high, 0)} %` : '');
 function signed(points) {
-  const size = Math.abs(points).toFixed(Math.abs(points) < 10 ? 1 : 0);
+  const size = fixed(Math.abs(points), Math.abs(points) < 10 ? 1 : 0);
   return Number(size) ? `${points > 0 ? '+' : '−'}${size.replace('.0', '')}` : '±0';
 }
 
