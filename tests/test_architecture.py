@@ -111,6 +111,7 @@ ROWS = (
     "runner",
     "replay",
     "batch",
+    "batch_retry",
     "results",
     "scorer",
     "blame",

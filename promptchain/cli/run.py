@@ -46,6 +46,7 @@ def run(
     save_run: options.SaveRun = None,
     batch: options.Batch = None,
     resume: options.Resume = False,
+    retry_failed: options.RetryFailed = False,
     source: options.Source = False,
     locked: options.Locked = False,
     yes: options.Yes = False,
@@ -80,6 +81,7 @@ def run(
     from promptchain.project import Ceilings, Project
     from promptchain.recording import Recorder
 
+    _check_retry(retry_failed, resume=resume and batch is not None)
     project = Project.find()
     chain = project.load(name)
     lm = project.lm(cache=cache)
@@ -98,7 +100,7 @@ def run(
                 )
             recorder = Recorder(project, name, chain, any_lock=source)
             at_once = concurrency or project.settings.concurrency
-            run_batch(recorder, bound, caller, batch, Path(output), resume, at_once, traced)
+            run_batch(recorder, bound, caller, batch, Path(output), resume, at_once, traced, retry_failed=retry_failed)
             return
         if resume:
             raise UsageError(
@@ -116,6 +118,14 @@ def run(
             _run_streamed(kept, bound, caller, values)
         else:
             _run_once(kept, bound, caller, values, consent, json=json, only=output)
+
+
+def _check_retry(asked: bool, *, resume: bool) -> None:
+    from promptchain.errors import UsageError
+
+    if asked and not resume:
+        hint = "for example: chain run support --batch rows.jsonl -o out.jsonl --resume --retry-failed"
+        raise UsageError("--retry-failed goes with --batch and --resume", hint=hint)
 
 
 def _refuse(**given: Any) -> None:
