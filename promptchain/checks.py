@@ -158,6 +158,8 @@ class _Check:
             yield Fault((*at, "prompt"), "the prompt is empty", 'write the user message, for example "{{ message }}"')
         yield from _secrets(step.params, (*at, "params"))
         yield from self._samples(name, step)
+        if "max_turns" in step.model_fields_set and not step.tools:
+            yield Fault((*at, "max_turns"), "there are no turns to take without tools", "add `tools`, or leave it out")
         try:
             output = step.type
         except TypeSyntaxError:

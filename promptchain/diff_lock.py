@@ -10,6 +10,7 @@ from promptchain.chain import Chain, PromptStep
 from promptchain.changes import Change, Kind, compare_demos, compare_values
 from promptchain.lock import Compared, Entry, Lock
 from promptchain.records import StepVariant, Variant
+from promptchain.rounding import fixed
 
 POOL = "nearest.pool"
 """The part that may hold hundreds of examples."""
@@ -78,7 +79,7 @@ def figures(entry: Entry) -> str:
 
 
 def _figure(name: str, compared: Compared | None) -> str:
-    return f"{name} {compared.before:.0%} → {compared.after:.0%}".replace("%", " %") if compared else name
+    return f"{name} {fixed(100 * compared.before, 0)} % → {fixed(100 * compared.after, 0)} %" if compared else name
 
 
 def compare(before: Lock, after: Lock, chains: tuple[Chain, Chain] | None = None) -> LockDiff:

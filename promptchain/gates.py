@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from promptchain.comparison import Comparison
 from promptchain.criteria import Gate
+from promptchain.rounding import fixed
 from promptchain.summary import Summary
 
 _ROUNDING = 1e-9
@@ -29,7 +30,9 @@ def misses(gate: Gate, summary: Summary) -> list[Miss]:
             found.append(Miss(name, f"{name} has no score; the gate asks for at least {least:.3g}"))
         elif score.value < least - _ROUNDING:
             short = least - score.value
-            found.append(Miss(name, f"{name} is {score.value:.3f}, {short:.3f} less than the {least:.3g} asked for"))
+            found.append(
+                Miss(name, f"{name} is {fixed(score.value, 3)}, {fixed(short, 3)} less than the {least:.3g} asked for")
+            )
     return found
 
 
@@ -45,7 +48,7 @@ def regressions(comparison: Comparison, margin: float) -> list[Miss]:
     return [
         Miss(
             other,
-            f"the chain is {-chain.value:.3f} worse than {other}{allowed}"
+            f"the chain is {fixed(-chain.value, 3)} worse than {other}{allowed}"
             f" ({chain.worse} worse, {chain.better} better; p = {chain.p:.2g})",
         )
     ]

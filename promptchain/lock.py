@@ -235,6 +235,7 @@ def _refuse_conflicts(text: str, shown: str, name: str) -> None:
     marked = [number for number, line in enumerate(lines, 1) if _MARKER.match(line.rstrip("\r"))]
     if not any(lines[number - 1].startswith(("<" * 7, ">" * 7)) for number in marked):
         return
+    lines_word = "line" if len(marked) == 1 else "lines"
     places = ", ".join(map(str, marked[:9])) + (", …" if len(marked) > 9 else "")
     hint = (
         f"keep one side of each and remove the markers, or remove the file and recompile: chain compile {name}; "
@@ -242,7 +243,7 @@ def _refuse_conflicts(text: str, shown: str, name: str) -> None:
         ' and "*.lock.yaml merge=promptchain" in .gitattributes'
     )
     raise InvalidFileError(
-        [Problem(f"a merge has left conflict markers in lines {places}", Where(shown, marked[0]), hint)]
+        [Problem(f"a merge has left conflict markers in {lines_word} {places}", Where(shown, marked[0]), hint)]
     )
 
 

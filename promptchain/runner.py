@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from time import perf_counter
@@ -66,6 +66,15 @@ async def run(
     if record:
         record(result)
     return result
+
+
+def _skipped(failed: Sequence[tuple[int, StepRun]], count: int) -> tuple[str, ...]:
+    """The warning that some of `count` items failed, with why the first of them did."""
+    if not failed:
+        return ()
+    index, first = failed[0]
+    hint = f" ({first.hint})" if first.hint else ""
+    return (f"{len(failed)} of {count} items failed, and are null; item {index + 1}: {first.error}{hint}",)
 
 
 class _Execution:
@@ -257,8 +266,8 @@ class _Execution:
             more = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
             error = f"item {index + 1} of {len(runs)}: {first.error}{more}"
             return StepRun(status=Status.FAILED, items=runs, error=error, hint=first.hint, fault=first.fault)
-        warnings = (f"{len(failed)} of {len(runs)} items failed, and are null",) if failed else ()
-        return StepRun(status=Status.DONE, value=[item.value for item in runs], items=runs, warnings=warnings)
+        value = [item.value for item in runs]
+        return StepRun(status=Status.DONE, value=value, items=runs, warnings=_skipped(failed, len(runs)))
 
     async def _item(self, node: Node, names: Mapping[str, Any], gate: asyncio.Semaphore) -> StepRun:
         index = names["index"]

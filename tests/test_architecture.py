@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "promptchain"
 ROWS = (
     "errors",
     "threads",
+    "rounding",
     "atomic",
     "modules",
     "importing",
@@ -110,6 +111,7 @@ ROWS = (
     "runner",
     "replay",
     "batch",
+    "batch_retry",
     "results",
     "scorer",
     "blame",

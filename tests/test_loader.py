@@ -222,3 +222,11 @@ def test_shapes_tell_where_things_stand_in_the_file() -> None:
     assert read.chain.steps["a"].needs == ("b", "c")
     found = [read.original(fault.path) for fault in checks.check(read.chain)]
     assert found == [("steps", "a", "needs", 1), ("steps", "a", "needs", 3)]
+
+
+def test_turns_without_tools_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "chains/c.yaml"
+    path.parent.mkdir()
+    path.write_text("model: m\nsteps: {a: {prompt: x, max_turns: 3}}\n")
+    with pytest.raises(InvalidFileError, match="there are no turns to take without tools"):
+        loader.load(path, root=tmp_path)

@@ -310,3 +310,8 @@ def test_what_both_changed_is_a_conflict() -> None:
 
 def test_one_changed_and_the_other_removed_is_a_conflict() -> None:
     assert dict(lock.merge(side(a=OTHER), side(), side(a=THIRD)).conflicts) == {"a": (None, THIRD)}
+
+
+def test_a_single_marker_stands_in_a_line() -> None:
+    with pytest.raises(InvalidFileError, match=r"conflict markers in line 3\b"):
+        lock._refuse_conflicts("a: 1\nb: 2\n<<<<<<< HEAD\n", "c.lock.yaml", "c")

@@ -229,7 +229,10 @@ def test_an_item_that_fails(on_error: str, status: Status) -> None:
     step = run(each(on_error=on_error), lm, {"q": ["p", "q", "r"]}).steps["a"]
     assert (step.status, step.value) == (status, ["p 0", None, "r 2"] if on_error == "skip" else None)
     assert [item.status for item in step.items] == [DONE, FAILED, DONE]
-    assert (step.error or step.warnings[0]).startswith(("item 2 of 3: it is", "1 of 3 items failed"))
+    assert (step.error or step.warnings[0]).startswith(
+        ("item 2 of 3: it is", "1 of 3 items failed, and are null; item 2: ")
+    )
+    assert on_error == "fail" or str(step.items[1].error) in step.warnings[0]
 
 
 # -- ceilings, and being cancelled -------------------------------------------------------------------------------------

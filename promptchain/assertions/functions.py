@@ -16,6 +16,7 @@ from promptchain.assertions.protocol import AssertionFault, Check, Spec, Subject
 from promptchain.assertions.structure import is_json
 from promptchain.assertions.text import parsed, sentence, shown, wrong_value
 from promptchain.errors import InvalidFileError
+from promptchain.rounding import fixed
 
 MAX_STARTS = 10_000
 """Brackets in a text that are tried as the beginning of a call."""
@@ -132,7 +133,9 @@ def tool_call_f1(subject: Subject, spec: Spec) -> Verdict:
     threshold = 1.0 if spec.threshold is None else spec.threshold
     told = f"it calls {_listed(called)}; expected are {_listed(expected)}"
     passed = score >= threshold
-    return Verdict(passed, score, told if passed else f"{told} (F1 {score:.2f}, at least {threshold:g} is asked for)")
+    return Verdict(
+        passed, score, told if passed else f"{told} (F1 {fixed(score, 2)}, at least {threshold:g} is asked for)"
+    )
 
 
 def _expected(spec: Spec) -> set[str]:

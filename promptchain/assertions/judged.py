@@ -15,6 +15,7 @@ from promptchain.assertions.grader import Grader, model_of
 from promptchain.assertions.protocol import AskingCheck, AssertionFault, Spec, Subject, Verdict
 from promptchain.chain import PromptStep, Text
 from promptchain.errors import known_or_nearest
+from promptchain.rounding import fixed
 
 G_EVAL_THRESHOLD = 0.7
 _G_EVAL_MOST = 10
@@ -204,7 +205,7 @@ def scored(score: float, threshold: float | None, reason: str, *, passed: bool =
     score = max(0.0, min(1.0, float(score)))
     reason = " ".join(reason.split())
     if threshold is not None and score < threshold - _ROUNDING:
-        return Verdict(False, score, f"{reason} (score {score:.2f}, below {threshold:g})".strip())
+        return Verdict(False, score, f"{reason} (score {fixed(score, 2)}, below {threshold:g})".strip())
     return Verdict(bool(passed), score, reason)
 
 

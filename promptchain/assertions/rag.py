@@ -17,6 +17,7 @@ from promptchain.assertions.grader import Grader, model_of
 from promptchain.assertions.judged import ask, fenced, judge_prompt, needed, question_of, scored
 from promptchain.assertions.protocol import AskingCheck, AssertionFault, Spec, Subject, Verdict
 from promptchain.lm.embed import cosine
+from promptchain.rounding import fixed
 
 SIMILAR_THRESHOLD = 0.75
 RAG_THRESHOLD = 0.5
@@ -81,7 +82,7 @@ async def similar(subject: Subject, spec: Spec, grader: Grader) -> Verdict:
     nearness = [cosine(output, other) for other in others]
     best = max(range(len(texts)), key=nearness.__getitem__)
     threshold = SIMILAR_THRESHOLD if spec.threshold is None else spec.threshold
-    return scored(nearness[best], threshold, f"it is {nearness[best]:.2f} similar to {_shown(texts[best])}")
+    return scored(nearness[best], threshold, f"it is {fixed(nearness[best], 2)} similar to {_shown(texts[best])}")
 
 
 async def answer_relevance(subject: Subject, spec: Spec, grader: Grader) -> Verdict:

@@ -19,6 +19,7 @@ from typing import Any
 from promptchain.assertions.protocol import AssertionFault, Check, Spec, Subject, Verdict
 from promptchain.model import describe
 from promptchain.retrieval import scores
+from promptchain.rounding import fixed
 
 _ROUNDING = 1e-9
 _SHOWN = 3
@@ -55,7 +56,7 @@ def ndcg(subject: Subject, spec: Spec) -> Verdict:
     where no order would be better."""
     found, wanted = ranked(subject.output, spec.value)
     score = scores.ndcg(found, wanted, _cut_off(spec))
-    return _scored(score, spec, f"it has {score:.2f} of the gain that the best order of {_expected(wanted)} has")
+    return _scored(score, spec, f"it has {fixed(score, 2)} of the gain that the best order of {_expected(wanted)} has")
 
 
 def _scored(score: float, spec: Spec, reason: str) -> Verdict:

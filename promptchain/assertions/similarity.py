@@ -16,6 +16,7 @@ from typing import Any
 
 from promptchain.assertions.protocol import AssertionFault, Check, Spec, Subject, Verdict, verdict
 from promptchain.assertions.text import JS_SPACES, shown, text_of, wrong_value
+from promptchain.rounding import fixed
 
 MAX_COMPARED = 100_000
 """Characters of texts whose distance is told; of longer ones only whether it is within the threshold."""
@@ -105,7 +106,7 @@ def f1(subject: Subject, spec: Spec) -> Verdict:
 def _graded(name: str, score: float, spec: Spec, default: float, expected: Any) -> Verdict:
     threshold = default if spec.threshold is None else spec.threshold
     passed = score >= threshold
-    told = f"its {name} with {shown(expected)} is {score:.2f}"
+    told = f"its {name} with {shown(expected)} is {fixed(score, 2)}"
     return Verdict(passed, score, told if passed else f"{told}, and should be at least {threshold:g}")
 
 

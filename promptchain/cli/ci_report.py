@@ -53,7 +53,7 @@ def ended(*, quiet: bool) -> Iterator[None]:
         yield
     except PromptChainError as exc:
         if os.environ.get("GITHUB_ACTIONS") == "true":
-            said = [str(exc), *([exc.hint] if exc.hint else [])]
+            said = [f"{exc.where}: {exc.message}" if exc.where else exc.message, *([exc.hint] if exc.hint else [])]
             if not quiet:
                 say(shown("error", [Note("chain ci", "\n".join(said))], 1, "")[0])
             if summary := os.environ.get("GITHUB_STEP_SUMMARY"):

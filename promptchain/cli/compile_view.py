@@ -23,6 +23,7 @@ from promptchain.cli.output import (
     warn,
 )
 from promptchain.cli.test_view import percent
+from promptchain.rounding import fixed
 
 if TYPE_CHECKING:
     from promptchain.cli.compile_jobs import Result
@@ -140,8 +141,8 @@ def _shares(compared: Compared) -> str:
 
 def _say_sure(compared: Compared) -> None:
     if compared.low is not None and compared.high is not None and compared.p is not None:
-        interval = f"{compared.low * 100:+.0f} to {compared.high * 100:+.0f} points (95 %)"
-        say(f"          {interval}, p = {compared.p:.2g}")
+        low, high = (fixed(100 * value, 0, sign=True) for value in (compared.low, compared.high))
+        say(f"          {low} to {high} points (95 %), p = {compared.p:.2g}")
 
 
 def nothing_to_do(fresh: Sequence[Job], *, nothing: bool) -> None:

@@ -146,23 +146,37 @@ def _tell(made: Plan) -> None:
 
 
 def _next(made: Plan, folder: Path | None) -> None:
-    """The next three commands."""
+    """The next commands, each of which works."""
     from promptchain.scaffold.plan import EXAMPLE
 
-    name = made.chain or "NAME"
-    first = (
-        f'chain run {name} "The striker scored twice."'
-        if name == EXAMPLE
-        else f"chain check {made.chain or ''}".rstrip()
-    )
+    name = made.chain
+    is_example = name == EXAMPLE and _is_tested(made, EXAMPLE)
+    first = f'chain run {name} "The striker scored twice."' if is_example else f"chain check {name or ''}".rstrip()
     if folder is not None and made.root != Path.cwd().resolve():
         first = f"cd {shlex.quote(str(folder))} && {first}"
     note("next:")
-    for command in (first, f"chain test {name}", f"chain compile {name}"):
+    tested = name is not None and _is_tested(made, name)
+    more = ([f"chain test {name}", f"chain compile {name}"] if tested else [f"chain show {name}"]) if name else []
+    for command in (first, *more):
         note(f"  {command}")
-    if name == EXAMPLE and (lacking := _lacking()):
+    if name and not tested:
+        note(f"then give chains/{name}.yaml a `test:` (chain help testing), for chain test and chain compile")
+    if is_example and (lacking := _lacking()):
         note(f"the example's model takes: {lacking}")
     note("before each commit: pre-commit install (pip install pre-commit)")
+
+
+def _is_tested(made: Plan, name: str) -> bool:
+    """Whether the chain says how it is tested: only then it can be tested, and compiled."""
+    from promptchain import loader
+    from promptchain.errors import PromptChainError
+    from promptchain.location import CHAINS
+
+    file = next((path for path in loader.chain_files(made.root / CHAINS) if path.stem == name), None)
+    try:
+        return file is not None and loader.load(file, root=made.root).test is not None
+    except PromptChainError:
+        return False
 
 
 def _lacking() -> str:

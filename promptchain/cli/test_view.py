@@ -26,6 +26,7 @@ from promptchain.diff_lock import figures
 from promptchain.lm.secrets import redact
 from promptchain.reports.numbers import change, firsts, mean
 from promptchain.results import State
+from promptchain.rounding import fixed
 
 if TYPE_CHECKING:
     from promptchain.comparison import Comparison
@@ -98,7 +99,7 @@ def _show(verdict: Verdict) -> None:
             _table(rows, ("retrieval", "mean", "examples"))
         _failures(evaluation)
         for name, metric in summary.metrics.items():
-            say(f"metric {name}: {metric.value:.3f}")
+            say(f"metric {name}: {fixed(metric.value, 3)}")
     if summary.flaky:
         say_folded(f"flaky: {_some(summary.flaky)}")
     if verdict.comparison:
@@ -305,16 +306,16 @@ def _time(value: float | None) -> str:
 def percent(value: float) -> str:
     """30 %; 0.4 % where rounding would hide it."""
     whole = value * 100
-    return f"{whole:.1f} %" if 0 < abs(whole) < 1 or 99 < whole < 100 else f"{whole:.0f} %"
+    return f"{fixed(whole, 1 if 0 < abs(whole) < 1 or 99 < whole < 100 else 0)} %"
 
 
 def points(value: float) -> str:
     """A difference in percentage points, with its sign."""
-    return f"{value * 100:+.1f} points"
+    return f"{fixed(value * 100, 1, sign=True)} points"
 
 
 def share(interval: Interval | None) -> str:
     """30 % [23–37]: a share and its 95 % interval."""
     if interval is None:
         return _NOTHING
-    return f"{percent(interval.value)} [{interval.low * 100:.0f}–{interval.high * 100:.0f}]"
+    return f"{percent(interval.value)} [{fixed(interval.low * 100, 0)}–{fixed(interval.high * 100, 0)}]"

@@ -23,6 +23,7 @@ from promptchain.cli.output import (
     warn,
     when,
 )
+from promptchain.rounding import fixed
 
 if TYPE_CHECKING:
     from promptchain.diff_uses import UsesDiff
@@ -166,7 +167,7 @@ def _score(score: Mapping[str, Any]) -> tuple[str, str] | None:
     count = score.get("n")
     if len(shares) < 3 or not isinstance(count, int):
         return None
-    value, low, high = (round(100 * share) for share in shares)
+    value, low, high = (int(fixed(100 * share, 0)) for share in shares)
     if 0 < shares[0] < 1:
         value = min(99, max(1, value))  # not quite all, or nearly none
     dash = "–" if takes_unicode(sys.stdout) else "-"
@@ -180,7 +181,7 @@ def _retrieval(evaluation: Mapping[str, Any]) -> str:
     for name, mean in means.items() if isinstance(means, dict) else ():
         value = mean.get("value") if isinstance(mean, dict) else None
         if isinstance(value, int | float) and 0 <= value <= 1:
-            told += f", {_cell(str(name))} {value:.3f}"
+            told += f", {_cell(str(name))} {fixed(value, 3)}"
     return told
 
 

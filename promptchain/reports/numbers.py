@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from promptchain.lm.secrets import redact
 from promptchain.records import whole_text
+from promptchain.rounding import fixed
 
 if TYPE_CHECKING:
     from promptchain.results import ExampleResult, State
@@ -33,25 +34,26 @@ def percent(interval: Interval | None) -> str:
     if interval is None or not math.isfinite(interval.value):
         return UNKNOWN
     digits = _digits(interval.n)
-    return f"{part(interval.value, interval.n)} [{100 * interval.low:.{digits}f}–{100 * interval.high:.{digits}f}]"
+    low, high = (fixed(100 * own, digits) for own in (interval.low, interval.high))
+    return f"{part(interval.value, interval.n)} [{low}–{high}]"
 
 
 def part(value: float | None, n: int) -> str:
     """A share of `n` examples; never rounded to none or to all of them.
 
-    >>> part(0.5, 10), part(0.999, 10), part(0.999, 1000)
-    ('50 %', '>99 %', '99.9 %')
+    >>> part(0.625, 10), part(0.999, 10), part(0.999, 1000)
+    ('63 %', '>99 %', '99.9 %')
     """
     if value is None or not math.isfinite(value):
         return UNKNOWN
     digits = _digits(n)
     least = 10.0**-digits
-    rounded = round(100 * value, digits)
-    if rounded <= 0 < value:
+    rounded = fixed(100 * value, digits)
+    if float(rounded) <= 0 < value:
         return f"<{least:.{digits}f} %"
-    if value < 1 and rounded >= 100:
+    if value < 1 and float(rounded) >= 100:
         return f">{100 - least:.{digits}f} %"
-    return f"{rounded:.{digits}f} %"
+    return f"{rounded} %"
 
 
 def points(difference: Difference | None) -> str:
@@ -77,7 +79,7 @@ def mean(interval: Interval | None) -> str:
     """
     if interval is None or not math.isfinite(interval.value):
         return UNKNOWN
-    return f"{interval.value:.3f} [{interval.low:.2f}–{interval.high:.2f}]"
+    return f"{fixed(interval.value, 3)} [{fixed(interval.low, 2)}–{fixed(interval.high, 2)}]"
 
 
 def change(difference: Difference | None) -> str:
@@ -94,7 +96,7 @@ def change(difference: Difference | None) -> str:
 
 
 def _signed(value: float, digits: int) -> str:
-    text = f"{value:+.{digits}f}"
+    text = fixed(value, digits, sign=True)
     return text[1:] if not float(text) else text.replace("-", "−")
 
 

@@ -22,6 +22,10 @@ _SNIFFED = 8000
 """Bytes at the start in which a NUL tells that this is no text; git looks at as many."""
 
 
+_SPLIT = ": it is left out; split it into smaller files"
+_CONVERT = ": it is left out; save it as UTF-8, say with iconv -f latin1 -t utf-8"
+
+
 class LeftOut(Exception):
     """A file that gives no passages; the message says why, after its name."""
 
@@ -76,11 +80,11 @@ class Reading:
         """All of it. Raises LeftOut where it is larger."""
         if self.before.size > limit:
             raise LeftOut(
-                f"has {self.before.size / 2**20:,.1f} MiB, more than the {limit / 2**20:,.0f} MiB that are read"
+                f"has {self.before.size / 2**20:,.1f} MiB, more than the {limit / 2**20:,.0f} MiB that are read{_SPLIT}"
             )
         found = self.file.read(limit + 1)
         if len(found) > limit:
-            raise LeftOut(f"has more than the {limit / 2**20:,.0f} MiB that are read")
+            raise LeftOut(f"has more than the {limit / 2**20:,.0f} MiB that are read{_SPLIT}")
         return found
 
     def text(self, limit: int = MAX_TEXT) -> str:
@@ -92,7 +96,7 @@ class Reading:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as exc:
             line = data.count(b"\n", 0, exc.start) + 1
-            raise LeftOut(f"is not UTF-8 (byte 0x{data[exc.start]:02x} in line {line})") from None
+            raise LeftOut(f"is not UTF-8 (byte 0x{data[exc.start]:02x} in line {line}){_CONVERT}") from None
         return clean(text.replace("\r\n", "\n").replace("\r", "\n"))
 
     def sha(self) -> str:

@@ -82,9 +82,13 @@ class Toolbox:
             value = await ready.call(arguments, context, runs.append)
             _bounded(value)
             changes = {"value": value}
-        except (BudgetError, McpError) as exc:
+        except BudgetError as exc:
             changes = {"error": exc.message}
             raise
+        except McpError as exc:
+            message = f"the tool '{name}': {exc.message}"
+            changes = {"error": message}
+            raise McpError(message, hint=exc.hint) from exc
         except PromptChainError as exc:
             changes = {"error": str(exc)}
         finally:

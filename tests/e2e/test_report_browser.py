@@ -90,6 +90,23 @@ def test_a_run_is_drawn_with_every_message(shop: Workspace, browser: Browser, wi
     assert light is not dark
 
 
+def test_numbers_are_shown_as_the_terminal_shows_them(empty: Workspace, browser: Browser) -> None:
+    empty.write(
+        "tools.py",
+        "def order():\n    return {'order_id': 9007199254740993, 'price': 391.0, 'rows': [2.0, 1e-7, -(2**70)]}\n",
+    )
+    empty.chain("steps: {order: {python: 'tools:order'}}\noutputs: {order: '{{ order }}', price: '{{ order.price }}'}")
+    done = empty.invoke("run", "demo", "--json")
+    assert done.code == 0, done.err
+    assert empty.invoke("report", "last").code == 0
+    browser.open(empty.root / "report.html")
+    shown = text(browser, ".values dd").replace(" ", "").replace("\n", "")
+    assert '"order_id":9007199254740993' in shown
+    assert '"price":391.0,' in shown
+    assert "[2.0,1e-07,-1180591620717411303424]" in shown
+    assert text(browser, ".values dd").endswith("391.0")
+
+
 def test_a_chain_and_its_compile_are_drawn(empty: Workspace, browser: Browser) -> None:
     compile_kit.project(empty)
     empty.invoke("test", "demo")

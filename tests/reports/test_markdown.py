@@ -304,7 +304,7 @@ def test_the_examples_of_the_docstrings(where: object) -> None:
 
 def test_shares_have_as_many_digits_as_they_are_worth() -> None:
     assert numbers.percent(Interval(0.3, 0.2345, 0.3749, 199)) == "30 % [23–37]"
-    assert numbers.percent(Interval(0.3, 0.2345, 0.3749, 200)) == "30.0 % [23.4–37.5]"
+    assert numbers.percent(Interval(0.3, 0.2345, 0.3749, 200)) == "30.0 % [23.5–37.5]"
     assert numbers.part(0.0001, 50) == "<1 %"
     assert numbers.part(1.0, 50) == "100 %"
     assert numbers.part(0.0, 500) == "0.0 %"

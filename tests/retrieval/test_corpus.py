@@ -422,7 +422,8 @@ def test_what_is_left_out_is_told(root: Path) -> None:
             run(found.refresh())
             assert found.warnings == [
                 "no file fits '*.rst'",
-                "docs/bad.md is not UTF-8 (byte 0xff in line 1)",
+                "docs/bad.md is not UTF-8 (byte 0xff in line 1)"
+                ": it is left out; save it as UTF-8, say with iconv -f latin1 -t utf-8",
                 "docs/bin.txt is not a text",
                 "docs/broken.pdf is no PDF that can be read",
             ]

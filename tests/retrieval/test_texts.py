@@ -278,7 +278,10 @@ def test_a_file_over_the_bound_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_no_text_is_left_out(tmp_path: Path) -> None:
     assert left_out(tmp_path, "a.bin", b"a\0b") == "is not a text"
-    assert left_out(tmp_path, "a.txt", b"a\nb\xffc") == "is not UTF-8 (byte 0xff in line 2)"
+    assert (
+        left_out(tmp_path, "a.txt", b"a\nb\xffc")
+        == "is not UTF-8 (byte 0xff in line 2): it is left out; save it as UTF-8, say with iconv -f latin1 -t utf-8"
+    )
     ((block,), _) = read(tmp_path, "a.txt", b"a" * 9000 + b"\0")
     assert block.text.endswith("a\ufffd")
 

@@ -204,7 +204,9 @@ def test_warnings_of_the_chain_are_told(two: Folder) -> None:
     two.chain("inner", {"x": {"prompt": "x", "for_each": {"in": "{{ [1] }}", "on_error": "skip"}}})
     two.chain("outer", {"a": {"chain": "inner"}}, model="m")
     down = ModelError("no such key", fault=Fault.AUTH, model="m")
-    assert two.run("outer", ScriptedLM([down])).steps["a"].warnings == ("x: 1 of 1 items failed, and are null",)
+    assert two.run("outer", ScriptedLM([down])).steps["a"].warnings == (
+        "x: 1 of 1 items failed, and are null; item 1: no such key",
+    )
 
 
 # -- models ------------------------------------------------------------------------------------------------------------

@@ -516,6 +516,7 @@ def test_a_server_that_dies_fails_the_step_and_names_itself(folder: Folder, serv
     run = folder.once(served, native(asks(("say", {"word": "hi"})), asks(("say", {"word": "die"})), "never"))
     step = step_of(run)
     assert (run.status, len(step.calls)) == (Status.FAILED, 2)
+    assert str(step.error).startswith("the tool 'say': the MCP server '")
     assert "server.py' ended with status 1" in str(step.error)
     assert [(tool.value, tool.error) for tool in step.tools] == [("HI", None), (None, step.error)]
 

@@ -15,6 +15,7 @@ from promptchain import calling, media, render, template
 from promptchain.errors import PromptChainError
 from promptchain.lm.protocol import Message, Request, Response, ToolCall, ToolSpec
 from promptchain.records import Call, StepRun, ToolRun
+from promptchain.reports.html.page import Exact
 from promptchain.steps.prompt import BoundPrompt
 
 _JUDGED = "asked by an assertion of the step, or to choose among its samples"
@@ -73,7 +74,7 @@ class _Dialogue:
             yield {
                 "call": _facts(call),
                 "sent": [_message(message) for message in self._new] if known else None,
-                "details": _details(self._request) if begins and self._request else None,
+                "details": Exact(_details(self._request)) if begins and self._request else None,
                 "received": reply,
                 "note": self._note if own or self._sent.prompt is None else _JUDGED,
                 "tools": [self._step.tools.index(run) for run in runs],

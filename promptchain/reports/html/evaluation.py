@@ -10,6 +10,7 @@ from promptchain.binding import BoundPlan
 from promptchain.reports import numbers
 from promptchain.reports.data import data
 from promptchain.reports.html.graph import graph
+from promptchain.reports.html.page import Exact
 from promptchain.statistics import paired
 from promptchain.words import compare_texts
 
@@ -71,11 +72,15 @@ def _example(example: Mapping[str, Any], names: Sequence[str], kinds: dict[tuple
         checks.append([number, check["passed"], check.get("score"), told])
     return [
         *(example[part] for part in ("id", "where", "try", "state", "score", "first_failed", "problem", "seconds")),
-        example["inputs"],
-        example["outputs"],
-        [[example["steps"][name][part] for part in _STEP] for name in names],
+        Exact(example["inputs"]),
+        Exact(example["outputs"]),
+        [[_part(example["steps"][name], part) for part in _STEP] for name in names],
         checks,
     ]
+
+
+def _part(step: Mapping[str, Any], part: str) -> Any:
+    return Exact(step[part]) if part == "value" else step[part]
 
 
 # --- what flipped
@@ -97,7 +102,7 @@ def _flip(flip: Flip, *, words: bool) -> dict[str, Any]:
         "where": flip.where,
         "better": flip.better,
         "first": flip.first,
-        "inputs": dict(flip.after.inputs),
+        "inputs": Exact(dict(flip.after.inputs)),
         "why": [_reason(check) for check in (*failing.failures, *failing.errors)] or [failing.problem or ""],
         "changes": changes,
     }
@@ -111,7 +116,7 @@ def _change(name: str, before: Any, after: Any, *, words: bool) -> dict[str, Any
     if words and isinstance(before, str) and isinstance(after, str):
         edits = [[edit.op.value, edit.text] for edit in compare_texts(before, after)]
         return {"name": name, "edits": edits}
-    return {"name": name, "before": before, "after": after}
+    return {"name": name, "before": Exact(before), "after": Exact(after)}
 
 
 def _reason(check: Checked) -> str:

@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.metadata import version
@@ -37,6 +38,16 @@ _ROOM = 200_000
 _MAX_DEPTH = 200
 _WHOLE = 2**53
 """Up to here a browser's numbers are exact."""
+
+_NUMBER = "\ufdd0"
+"""How a text begins that is a number's digits: no character (Unicode 16.0, 23.7), and in no other text of a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """A value of a user's, whose numbers a report shows as the terminal does: 391.0, which a browser takes for 391."""
+
+    value: Any
 
 
 def content(title: str, sections: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -160,20 +171,41 @@ def _longest(value: Any) -> int:
     return max(map(_longest, parts), default=0)
 
 
-def _plain(value: Any, depth: int) -> Any:
-    """As `records.storable`, but what JSON cannot say is put in words rather than refused."""
+def _plain(value: Any, depth: int, *, exact: bool = False) -> Any:
+    """As `records.storable`, but what JSON cannot say is put in words rather than refused, and numbers that a browser
+    would show otherwise are their digits after `_NUMBER`. exact: this is so for floats, too."""
     if isinstance(value, str):
-        return whole_text(value)
+        return _text_of(value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return value if abs(value) <= _WHOLE else hex(value)
+        return value if abs(value) <= _WHOLE else _NUMBER + _digits(value)
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return _float(value, exact=exact)
+    if isinstance(value, Exact):
+        return _plain(value.value, depth, exact=True)
     if depth == 0:
         return "…"
     if isinstance(value, Mapping):
-        return {whole_text(str(name)): _plain(own, depth - 1) for name, own in value.items()}
+        return {_text_of(str(name)): _plain(own, depth - 1, exact=exact) for name, own in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [_plain(own, depth - 1) for own in value]
-    return whole_text(str(value))
+        return [_plain(own, depth - 1, exact=exact) for own in value]
+    return _text_of(str(value))
+
+
+def _text_of(value: str) -> str:
+    return whole_text(value).replace(_NUMBER, "\ufffd")
+
+
+def _float(value: float, *, exact: bool) -> float | str | None:
+    if not math.isfinite(value):
+        return None
+    digits = repr(value)
+    return _NUMBER + digits if exact and (digits.endswith(".0") or "e" in digits) else value
+
+
+def _digits(value: int) -> str:
+    try:
+        return str(value)
+    except ValueError:  # more digits than Python writes (sys.set_int_max_str_digits), in a time that grows with them
+        return hex(value)

@@ -13,6 +13,7 @@ from promptchain.lm.protocol import Capabilities, ToolSpec
 from promptchain.records import Run, StepRun, ToolRun
 from promptchain.reports.html.dialogue import Sent, turns
 from promptchain.reports.html.graph import graph
+from promptchain.reports.html.page import Exact
 
 Tools = Mapping[tuple[str, str], "tuple[ToolSpec, ...] | str"]
 """By chain and step what models are told of the tools, or why that cannot be had."""
@@ -63,8 +64,8 @@ def _run(run: Run, source: Source) -> dict[str, Any]:
         "started": run.started,
         "seconds": run.seconds,
         "status": run.status.value,
-        "inputs": dict(run.inputs),
-        "outputs": dict(run.outputs),
+        "inputs": Exact(dict(run.inputs)),
+        "outputs": Exact(dict(run.outputs)),
         "error": run.error,
         "hint": run.hint,
         "replay_of": run.replay_of,
@@ -103,6 +104,7 @@ def _step(name: str, step: StepRun, values: Mapping[str, Any], source: Source) -
 def _facts(step: StepRun) -> dict[str, Any]:
     """How a step or an item ended, and what it used."""
     calls = [*step.all_calls()]
+    passages = told.passages(step.value) is not None
     return {
         "status": step.status.value,
         "started": step.started,
@@ -117,8 +119,8 @@ def _facts(step: StepRun) -> dict[str, Any]:
         "hint": step.hint,
         "warnings": list(step.warnings),
         "reasoning": step.reasoning,
-        "value": step.value,
-        "passages": told.passages(step.value) is not None,
+        "value": step.value if passages else Exact(step.value),
+        "passages": passages,
         "sample": step.sample,
     }
 
@@ -135,8 +137,8 @@ def _course(step: StepRun, sent: Sent, source: Source) -> dict[str, Any]:
 def _tool(tool: ToolRun, source: Source) -> dict[str, Any]:
     return {
         "name": tool.name,
-        "arguments": tool.arguments,
-        "value": tool.value,
+        "arguments": Exact(tool.arguments),
+        "value": Exact(tool.value),
         "error": tool.error,
         "turn": tool.turn,
         "started": tool.started,

@@ -55,7 +55,7 @@ function stepTable(one) {
 function means(title, all) {
   const names = Object.keys(all || {});
   return names.length > 0 && [el('h3', {}, title), dataTable(title, [['measure', ''], ['mean', 'num'], ['95 %', 'num'], ['examples', 'num']],
-    names.map((name) => [name, all[name].value.toFixed(3), `${all[name].low.toFixed(2)}–${all[name].high.toFixed(2)}`, all[name].n.toLocaleString('en')]))];
+    names.map((name) => [name, fixed(all[name].value, 3), `${fixed(all[name].low, 2)}–${fixed(all[name].high, 2)}`, all[name].n.toLocaleString('en')]))];
 }
 
 // --- what flipped
@@ -82,7 +82,7 @@ function flips(one, worse, better) {
     ...(one.flipped.some((flip) => flip.why.length) ? [{ name: 'why it failed', kind: 'why wide', cell: (flip) => flip.why.join('; ') }] : []),
   ];
   const filter = { label: 'Which way', choices: [['', 'All', one.flipped.length], ['worse', 'Worse', worse.length], ['better', 'Better', better.length]], keep: (flip, value) => flip.better === (value === 'better') };
-  return bigTable({ caption: 'flipped examples', rows: one.flipped, columns, filters: [filter], text: (flip) => `${flip.id} ${flip.first || ''} ${JSON.stringify(flip.inputs)} ${flip.why.join(' ')}`, open: flipped });
+  return bigTable({ caption: 'flipped examples', rows: one.flipped, columns, filters: [filter], text: (flip) => `${flip.id} ${flip.first || ''} ${asJson(flip.inputs)} ${flip.why.join(' ')}`, open: flipped });
 }
 
 function flipped(flip) {
@@ -111,14 +111,14 @@ function examplesTable(one) {
     })) : []),
     { name: 'failed at', kind: 'narrow', cell: (row) => (row[STATE] === 'failed' ? row[FIRST] || 'outputs' : ''), sort: (row) => row[FIRST] },
     ...(one.whole ? [{ name: 'why', kind: 'why wide', cell: why }, { name: 'time', kind: 'num wide', cell: (row) => seconds(row[TOOK]), sort: (row) => row[TOOK] }] : []),
-    { name: 'score', kind: 'num', cell: (row) => (known(row[SCORE]) ? row[SCORE].toFixed(2) : NONE), sort: (row) => row[SCORE] },
+    { name: 'score', kind: 'num', cell: (row) => (known(row[SCORE]) ? fixed(row[SCORE], 2) : NONE), sort: (row) => row[SCORE] },
   ];
   const at = {
     label: 'Failed at', choices: [['', 'at any step'], ...one.step_names.map((name) => [name, `where ${name} failed`]), ['\u0000outputs', 'where only outputs failed']],
     keep: (row, name) => (name === '\u0000outputs' ? row[STATE] === 'failed' && !row[FIRST] : row[STEPS][one.step_names.indexOf(name)][PASSED] === false || row[FIRST] === name),
   };
   const filters = [{ label: 'State', choices, keep: (row, value) => row[STATE] === value }, ...(one.step_names.length ? [at] : [])];
-  const text = (row) => [row[ID], row[WHERE], row[FIRST], row[PROBLEM], JSON.stringify(row[INPUTS]), JSON.stringify(row[OUTPUTS]), row[STEPS].map((step) => (step[VALUE] === null ? '' : oneLine(step[VALUE]))).join(' '), row[CHECKS].map((check) => check[3]).join(' ')].join(' ');
+  const text = (row) => [row[ID], row[WHERE], row[FIRST], row[PROBLEM], asJson(row[INPUTS]), asJson(row[OUTPUTS]), row[STEPS].map((step) => (step[VALUE] === null ? '' : oneLine(step[VALUE]))).join(' '), row[CHECKS].map((check) => check[3]).join(' ')].join(' ');
   const table = bigTable({ caption: 'examples', rows: one.examples, columns, filters, text, open: (row) => example(one, row) });
   table.at = at;
   return table;
@@ -153,6 +153,6 @@ function checks(one, row, step) {
   const own = row[CHECKS].filter(([kind]) => (one.assertions[kind].step || null) === step);
   return own.length > 0 && el('ul', { class: 'reasons' }, own.map(([kind, passed, score, why]) => {
     const { type, output, metric } = one.assertions[kind];
-    return el('li', {}, passed === null ? mark('skipped', 'not applied') : mark(passed ? 'passed' : 'failed'), ' ', el('code', {}, type), output ? ` on ${output}` : '', metric ? ` (${metric})` : '', known(score) && score > 0 && score < 1 ? ` ${score.toFixed(2)}` : '', why ? el('span', { class: 'muted' }, ` ${why}`) : '');
+    return el('li', {}, passed === null ? mark('skipped', 'not applied') : mark(passed ? 'passed' : 'failed'), ' ', el('code', {}, type), output ? ` on ${output}` : '', metric ? ` (${metric})` : '', known(score) && score > 0 && score < 1 ? ` ${fixed(score, 2)}` : '', why ? el('span', { class: 'muted' }, ` ${why}`) : '');
   }));
 }

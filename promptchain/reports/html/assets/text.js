@@ -4,19 +4,25 @@ const NONE = '–';
 const known = (value) => typeof value === 'number' && Number.isFinite(value);
 const plural = (count, word) => `${count.toLocaleString('en')} ${word}${count === 1 ? '' : 's'}`;
 
+// As promptchain/rounding.py: a half goes away from zero, also one that a binary fraction only nearly is.
+function fixed(value, digits) {
+  const scale = 10 ** digits, whole = Math.floor(Math.abs(value) * scale + 0.5 + 1e-9);
+  return (value < 0 && whole ? '-' : '') + (whole / scale).toFixed(digits);
+}
+
 function share(value, n) {
   if (!known(value)) return NONE;
   const digits = (n || 0) >= 200 ? 1 : 0;
   const least = 10 ** -digits;
-  const text = (100 * value).toFixed(digits);
+  const text = fixed(100 * value, digits);
   if (value > 0 && Number(text) <= 0) return `<${least} %`;
   if (value < 1 && Number(text) >= 100) return `>${(100 - least).toFixed(digits)} %`;
   return `${text} %`;
 }
 
-const range = (one) => (one ? `${Math.round(100 * one.low)}–${Math.round(100 * one.high)} %` : '');
+const range = (one) => (one ? `${fixed(100 * one.low, 0)}–${fixed(100 * one.high, 0)} %` : '');
 function signed(points) {
-  const size = Math.abs(points).toFixed(Math.abs(points) < 10 ? 1 : 0);
+  const size = fixed(Math.abs(points), Math.abs(points) < 10 ? 1 : 0);
   return Number(size) ? `${points > 0 ? '+' : '−'}${size.replace('.0', '')}` : '±0';
 }
 
@@ -45,8 +51,10 @@ function when(stamp) {
   return time.toLocaleString('en-GB', { year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' });
 }
 
-const asText = (value) => (typeof value === 'string' ? value : JSON.stringify(value, null, 2));
-const oneLine = (value) => (typeof value === 'string' ? value : JSON.stringify(value)).replace(/\s+/g, ' ').trim();
+// A number that JavaScript would write otherwise comes as its digits, in a text that begins with U+FDD0.
+const asJson = (value, indent) => JSON.stringify(value, null, indent).replace(/"\ufdd0([^"]*)"/g, '$1');
+const asText = (value) => (typeof value === 'string' ? value.replace('\ufdd0', '') : asJson(value, 2));
+const oneLine = (value) => (typeof value === 'string' ? asText(value) : asJson(value)).replace(/\s+/g, ' ').trim();
 
 const LONG = 900, LINES = 12;
 
