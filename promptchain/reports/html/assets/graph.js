@@ -1,13 +1,16 @@
 // The steps of a chain and the lines between them, beside each other where there is room, else below each other.
 
 const WIDEST = 224, NARROWEST = 108, PLACE = 22, GAP = { layer: 60, item: 18 };
+const HEIGHTS = [68, 96, 134]; // of a box with a name; with figures too; and with a bar, and figures on two lines
 
 // about(id): {state, lines: [text or element], bar, title}. pick(id): what a click on a step does, where it does anything.
 function drawGraph(graph, about, pick) {
   const nodes = new Map();
+  let figures = 0; // lines that the fullest box has below its name
   const list = el('ol', { class: 'nodes' }, graph.layers.flat().filter((item) => typeof item === 'string').map((id) => {
     const node = graph.nodes.find((one) => one.id === id);
     const told = about(node) || {};
+    figures = Math.max(figures, told.bar ? 2 : (told.lines || []).length ? 1 : 0);
     const inside = [
       el('span', { class: 'name' }, told.state && mark(told.state), told.state && ' ', node.id),
       el('span', { class: 'kind', title: node.does || '' }, node.model || node.does || node.kind),
@@ -27,15 +30,15 @@ function drawGraph(graph, about, pick) {
   let before = 0;
   const draw = () => {
     const width = frame.clientWidth;
-    if (width && width !== before) { before = width; layOut(graph, nodes, board, lines, width); }
+    if (width && width !== before) { before = width; layOut(graph, nodes, board, lines, width, figures); }
   };
   new ResizeObserver(draw).observe(frame);
   return frame;
 }
 
-function layOut(graph, nodes, board, lines, room) {
+function layOut(graph, nodes, board, lines, room, figures) {
   const beside = graph.layers.length * (WIDEST + GAP.layer) - GAP.layer <= room;
-  const box = beside ? { width: WIDEST, height: 118 } : narrowed(graph.layers, room);
+  const box = beside ? { width: WIDEST, height: HEIGHTS[figures] } : narrowed(graph.layers, room, figures);
   const [along, across] = beside ? [box.width, box.height] : [box.height, box.width];
   const layerGap = beside ? GAP.layer : 40;
   const size = (item) => (typeof item === 'string' ? across : PLACE);
@@ -62,12 +65,12 @@ function layOut(graph, nodes, board, lines, room) {
 }
 
 // Below each other steps are as wide as the fullest layer allows, and the narrower the higher.
-function narrowed(layers, room) {
+function narrowed(layers, room, figures) {
   const width = Math.min(WIDEST, ...layers.map((layer) => {
     const steps = layer.filter((item) => typeof item === 'string').length;
     return (room - (layer.length - 1) * GAP.item - (layer.length - steps) * PLACE) / Math.max(1, steps);
   }));
-  return width < WIDEST ? { width: Math.max(NARROWEST, Math.floor(width)), height: 152 } : { width, height: 118 };
+  return width < WIDEST ? { width: Math.max(NARROWEST, Math.floor(width)), height: HEIGHTS[figures] + 20 * figures } : { width, height: HEIGHTS[figures] };
 }
 
 function line(edge, centre, beside, box) {
