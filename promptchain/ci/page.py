@@ -158,7 +158,9 @@ def _tested(chain: ChainFindings, verdict: Verdict) -> Iterator[str]:
         if compared.left_out:
             yield f"{count(compared.left_out, 'example')} could not be compared."
     if unchecked := evaluation.summary.unchecked:
-        yield f"**{count(unchecked, 'example')} of {evaluation.summary.tries:,} not checked**: no assertion applies."
+        are = "is" if unchecked == 1 else "are"
+        tries = count(evaluation.summary.tries, "example")
+        yield f"**{unchecked:,} of {tries} {are} not checked**: no assertion applies."
     for miss in verdict.misses:
         if not (compared and miss.name == compared.names[0]):
             yield f"Gate: {escaped(miss.message)}."

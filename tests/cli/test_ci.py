@@ -96,6 +96,26 @@ def test_a_base_that_cannot_be_fetched_fails_and_the_rest_is_checked(pull: Pull,
     assert "`fetch-depth: 0`".replace("`", "&#96;") in comment
 
 
+@pytest.mark.parametrize("part", [1, 2])
+def test_rows_that_no_longer_say_what_is_expected_hide_nothing(pull: Pull, github: GitHub, part: int) -> None:
+    [rows] = pull.author.root.glob("chains/*.jsonl")
+    lines = rows.read_text().splitlines(keepends=True)
+    spoilt = [
+        line.replace('"expected"', '"expcted"') if index % part == part - 1 else line
+        for index, line in enumerate(lines)
+    ]
+    rows.write_text("".join(spoilt))
+    pull.replace(SEED, WORST)
+    pull.commit()
+    pull.checkout()
+    done = pull.run(github=github)
+    assert done.code == (1 if part == 1 else 100), done
+    (comment,) = github.bodies()
+    assert comment.splitlines()[1].startswith("## ❌ `demo`")
+    gone = len(lines[part - 1 :: part])
+    assert f"**{gone} of {len(lines)} examples are not checked**: no assertion applies." in comment
+
+
 def test_a_clone_that_has_files_only_once_they_are_asked_for(pull: Pull, github: GitHub) -> None:
     git(pull.remote, "config", "uploadpack.allowFilter", "true")
     pull.replace(SEED, WORST)
