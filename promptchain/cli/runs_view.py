@@ -91,7 +91,7 @@ class View:
         for one in sorted([*failed, *tools], key=lambda one: one.started):
             if isinstance(one, Call):
                 yield self._cut(f"{'call failed' if one.reply is None else 'not taken'}: {one.error}", space, "33")
-                if one.reply is not None:
+                if one.reply:  # one that calls tools may say nothing
                     yield from self._long("it said", one.reply, space + _SPACE)
                 continue
             yield from self._tool(one, f"turn {one.turn}" if one.turn != turn else "", space)

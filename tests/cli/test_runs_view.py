@@ -74,6 +74,16 @@ def test_a_reply_that_failed_an_assertion_is_shown_with_the_reason(ran: Workspac
     ]
 
 
+def test_of_an_empty_reply_nothing_is_quoted(empty: Workspace) -> None:
+    text = 'model: MODEL\nsteps:\n  a: {prompt: "Hi", retry: {assert: 1}, assert: [{type: contains, value: five}]}\n'
+    empty.chain(text, replies=["", "five"])
+    assert empty.invoke("run", "demo").code == 0
+    assert block(empty.invoke("runs", "show", "last").out, "a")[1:] == [
+        "  not taken: the reply is empty",
+        "  five",
+    ]
+
+
 def test_items_have_their_own_tools(ran: Workspace) -> None:
     lines = block(ran.invoke("runs", "show", "last").out, "each")
     assert re.fullmatch(r"step each  done, T, 4 calls, \d+ tokens, 2 tool calls", lines[0])
