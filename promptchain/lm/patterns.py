@@ -23,7 +23,7 @@ OWN = (
     format gold high hint id inputs items judge_calls kept logprobs low max_tokens misses model models n name new_calls
     note optimizer outputs p p50 p95 parts passed product prompt_tokens purpose reasoning repeat replay_of reply
     retrieval run run_cost run_seconds sample score seconds skipped source spent stages started status step steps
-    stopped test tokens tools totals tried turn value version warnings words worse""".split(),  # noqa: SIM905 - to be read
+    stopped test tokens tools totals tried turn unchecked value version warnings words worse""".split(),  # noqa: SIM905 - to be read
     *("done", "interrupted", "blocked", "2026-11-26T06:14:04.930Z", "01m8b7jz45d40x2a7g1e8ya54v"),
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
 )
