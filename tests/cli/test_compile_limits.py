@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from typing import Any
 
 import pytest
@@ -134,10 +133,9 @@ def test_an_interrupt_leaves_the_lock_and_the_next_run_makes_only_what_is_missin
     while "the seed prompts" not in process.stderr.readline():
         pass
     at_rest(process.pid)  # all others are answered
-    began = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=300)
-    assert (process.returncode, time.monotonic() - began < 60) == (130, True), err
+    assert process.returncode == 130, err
     assert err.splitlines() == [
         "16 calls made; the answers are in the cache: run the same again to go on",
         "interrupted",
