@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain as concatenated
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from promptchain import inputs, runner
 from promptchain.binding import BoundPlan
@@ -26,16 +26,12 @@ MAX_LINE = 256 * 1024 * 1024
 @dataclass(slots=True)
 class Tally:
     """How far a batch is: counts of rows, and what they cost. resumed: rows that the output had already,
-    of which failed_before had failed. retried: rows that had failed before and were to be run again. may_retry: rows
-    that failed, before or now, and can be run again. stopped: the ceiling that ended it. last_error: of the newest row
-    that failed."""
+    of which failed_before had failed. stopped: the ceiling that ended it. last_error: of the newest row that failed."""
 
     done: int = 0
     failed: int = 0
     resumed: int = 0
     failed_before: int = 0
-    retried: int = 0
-    may_retry: int = 0
     calls: int = 0
     tokens: int = 0
     cost: float | None = 0.0
@@ -55,27 +51,11 @@ class Tally:
             self.cost = None if self.cost is None or run.totals.cost is None else self.cost + run.totals.cost
 
 
-class Output(Protocol):
-    """Where lines go."""
-
-    def write(self, text: str, /) -> object: ...
-    def flush(self) -> object: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Had:
-    """What an output has already: lines that are kept; the rows of which failed; those of them that cannot be run."""
-
-    kept: int = 0
-    failed: int = 0
-    broken: int = 0
-
-
 async def run_batch(
     bound: BoundPlan,
     rows: Iterator[Row],
     caller: Caller,
-    output: Output,
+    output: IO[str],
     *,
     window: int,
     at_once: int | None = None,
@@ -107,7 +87,6 @@ async def run_batch(
         ok = run is not None and run.status is Status.DONE
         if not ok:
             tally.last_error = error or (run.error if run else None)
-            tally.may_retry += row.error is None
         tally.add(run, ok=ok)
         if progress:
             progress(tally, row)
@@ -130,7 +109,7 @@ async def run_batch(
     return tally
 
 
-def _write(output: Output, line: str) -> None:
+def _write(output: IO[str], line: str) -> None:
     try:
         output.write(line + "\n")
         output.flush()
@@ -198,41 +177,39 @@ def open_output(path: Path) -> IO[str]:
         raise PromptChainError(f"cannot be written: {exc.strerror or exc}", where=Where(str(path))) from exc
 
 
-def resume(bound: BoundPlan, rows: Iterator[Row], path: Path) -> tuple[Iterator[Row], IO[str], Had]:
-    """Continue an output file: the rows that it lacks, the file at its end, and what it keeps.
+def resume(bound: BoundPlan, rows: Iterator[Row], path: Path) -> tuple[Iterator[Row], IO[str], int, int]:
+    """Continue an output file: the rows that it lacks, the file at its end, how many rows it keeps, and how many of
+    those failed.
 
     A last line that was cut short is dropped, and its row is run again; so are the failed rows at the end, for that is
-    what a server that went away leaves behind. Failed rows before one that was done are kept: see `batch_retry`. Raises
-    UsageError where the file is not the beginning of this batch: nothing of it is changed then.
+    what a server that went away leaves behind. Raises UsageError where the file is not the
+    beginning of this batch: nothing of it is changed then.
     """
     if not path.exists():
-        return rows, open_output(path), Had()
+        return rows, open_output(path), 0, 0
     if not path.is_file():
         raise UsageError(f"'{path}' is no file that could be continued", hint="name another output")
-    line, keep, end, failed, broken = 0, 0, 0, 0, 0
+    line, keep, end, failed = 0, 0, 0, 0
     again: list[Row] = []
     try:
         with path.open("rb") as file:
             while (raw := file.readline(MAX_LINE)).endswith(b"\n"):
                 line += 1
                 row = next(rows, None)
-                if check_same(bound, row, raw, Where(str(path), line)) or row is None or row.error is not None:
-                    keep, end = line, file.tell()
-                    lost = row is not None and row.error is not None
-                    failed, broken = failed + len(again) + lost, broken + lost
+                if _check_same(bound, row, raw, Where(str(path), line)) or row is None or row.error is not None:
+                    keep, end, failed = line, file.tell(), failed + len(again) + (row is not None and bool(row.error))
                     again.clear()
                 else:
                     again.append(row)
         if raw:
-            rows = check_cut(bound, rows, raw, Where(str(path), line + 1))
+            rows = _check_cut(bound, rows, raw, Where(str(path), line + 1))
         os.truncate(path, end)
-        file_at_end = path.open("a", encoding="utf-8", newline="\n")
-        return concatenated(again, rows), file_at_end, Had(keep, failed, broken)
+        return concatenated(again, rows), path.open("a", encoding="utf-8", newline="\n"), keep, failed
     except OSError as exc:
         raise PromptChainError(f"cannot be continued: {exc.strerror or exc}", where=Where(str(path))) from exc
 
 
-def check_same(bound: BoundPlan, row: Row | None, raw: bytes, where: Where) -> bool:
+def _check_same(bound: BoundPlan, row: Row | None, raw: bytes, where: Where) -> bool:
     """Whether the line says that its row was done. Raises UsageError where it is not that row's line."""
     try:
         data = json.loads(raw)
@@ -248,7 +225,7 @@ def check_same(bound: BoundPlan, row: Row | None, raw: bytes, where: Where) -> b
     return done
 
 
-def check_cut(bound: BoundPlan, rows: Iterator[Row], raw: bytes, where: Where) -> Iterator[Row]:
+def _check_cut(bound: BoundPlan, rows: Iterator[Row], raw: bytes, where: Where) -> Iterator[Row]:
     """All of the rows, if `raw` is how the line of the first of them begins: no other file must lose its last line."""
     row = next(rows, None)
     head = b"" if row is None else _json(_head(bound, row)).removesuffix("}").encode()

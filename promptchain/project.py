@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from itertools import chain as concatenated
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from promptchain import (
     batch,
-    batch_retry,
     binding,
     dataset,
     diff,
@@ -451,19 +450,17 @@ async def run_batch(
     caller: Caller,
     *,
     resume: bool = False,
-    retry_failed: bool = False,
     concurrency: int = 16,
     progress: Callable[[Tally, Row], None] | None = None,
     record: Callable[[Run], None] | None = None,
 ) -> Tally:
-    """Run every row of a file and write a line for each; see `batch`. retry_failed: with `resume`, also those that
-    failed; see `batch_retry`. Raises UsageError, PromptChainError."""
-
-    def read() -> Iterator[Row]:
-        found = dataset.rows(rows_file, bound.plan.chain)
-        return concatenated(list(islice(found, 1)), found)  # a file that is not there is found before one is made
-
-    source, file, had, again = _begin_batch(bound, read, output, resume=resume, retry_failed=retry_failed)
+    """Run every row of a file and write a line for each; see `batch`. Raises UsageError, PromptChainError."""
+    source = dataset.rows(rows_file, bound.plan.chain)
+    source = concatenated(list(islice(source, 1)), source)  # a file that is not there is found before one is made
+    if resume:
+        source, file, already, failed = batch.resume(bound, source, output)
+    else:
+        file, already, failed = batch.open_output(output), 0, 0
     try:
         window = max(64, 4 * concurrency)
         tally = await batch.run_batch(
@@ -472,22 +469,5 @@ async def run_batch(
     finally:
         with suppress(OSError):  # each line has been flushed, or its error told
             file.close()
-    tally.resumed, tally.failed_before, tally.retried = had.kept, had.failed, again
-    tally.may_retry += had.failed - had.broken
+    tally.resumed, tally.failed_before = already, failed
     return tally
-
-
-def _begin_batch(
-    bound: BoundPlan, read: Callable[[], Iterator[Row]], output: Path, *, resume: bool, retry_failed: bool
-) -> tuple[Iterator[Row], IO[str] | batch_retry.Retried, batch.Had, int]:
-    """The rows to run, where their lines go, what the output has already, and how many rows are run again."""
-    source = read()
-    if not resume:
-        return source, batch.open_output(output), batch.Had(), 0
-    if batch_retry.beside(output).exists():
-        batch_retry.take_over(bound, read(), output)
-    found = batch_retry.survey(bound, read(), output) if retry_failed else None
-    if found is None or not found.again:
-        return *batch.resume(bound, source, output), 0
-    file = batch_retry.Retried(output, found.end)
-    return file.rows(bound, source), file, found.had, found.again

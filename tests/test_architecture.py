@@ -111,7 +111,6 @@ ROWS = (
     "runner",
     "replay",
     "batch",
-    "batch_retry",
     "results",
     "scorer",
     "blame",

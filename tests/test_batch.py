@@ -50,8 +50,7 @@ def go(
     bound = bound or bound_to(lm)
     rows, already = iter(rows), 0
     if resume:
-        rows, file, had = batch.resume(bound, rows, path)
-        already = had.kept
+        rows, file, already, _ = batch.resume(bound, rows, path)
     else:
         file = batch.open_output(path)
     with file:
@@ -301,8 +300,8 @@ def test_rows_that_failed_because_the_server_went_away_are_run_again(out: Path) 
     gone = ModelError("connection refused", fault=Fault.CONNECTION, model="m")
     dead = ScriptedLM(["ok", gone, "ok", gone, gone])
     assert go(out, numbered(5), dead).failed == 3
-    rows, file, had = batch.resume(bound_to(dead), numbered(5), out)
+    rows, file, kept, failed = batch.resume(bound_to(dead), numbered(5), out)
     file.close()
-    assert (had.kept, had.failed, len(list(rows))) == (3, 1, 2)  # what was paid for after a failure is kept
+    assert (kept, failed, len(list(rows))) == (3, 1, 2)  # what was paid for after a failure is kept
     assert go(out, numbered(5), resume=True).done == 2
     assert [line["status"] for line in lines(out)] == ["done", "failed", "done", "done", "done"]

@@ -72,7 +72,6 @@ Output = Annotated[
 SaveRun = Annotated[Path | None, typer.Option("--save-run", metavar="FILE", help="Write the record to FILE too.")]
 Batch = Annotated[Path | None, typer.Option("--batch", metavar="ROWS", help="Run every row of a .jsonl or .csv file.")]
 Resume = Annotated[bool, typer.Option("--resume", help="With --batch: continue the output file.")]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="With --resume: run failed rows again, too.")]
 Source = Annotated[bool, typer.Option("--source", help="Ignore compiled prompts: run on the words of the chain file.")]
 Locked = Annotated[
     bool, typer.Option("--locked", help="Only on compiled prompts that are fresh; exit 101 where there are none.")

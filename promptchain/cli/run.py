@@ -47,7 +47,6 @@ def run(
     save_run: options.SaveRun = None,
     batch: options.Batch = None,
     resume: options.Resume = False,
-    retry_failed: options.RetryFailed = False,
     source: options.Source = False,
     locked: options.Locked = False,
     yes: options.Yes = False,
@@ -81,7 +80,6 @@ def run(
     from promptchain.project import Ceilings, Project
     from promptchain.recording import Recorder
 
-    _check_retry(retry_failed, resume=resume and batch is not None)
     project = Project.find()
     chain = project.load(name)
     lm = project.lm(cache=cache)
@@ -95,7 +93,7 @@ def run(
             _refuse(text=text, pairs=pairs, input=input, json=json, stream=stream, save_run=save_run)
             target, at_once = _batch_output(output), concurrency or project.settings.concurrency
             recorder = Recorder(project, name, chain, any_lock=source)
-            run_batch(recorder, bound, caller, batch, target, resume, at_once, traced, retry_failed=retry_failed)
+            run_batch(recorder, bound, caller, batch, target, resume, at_once, traced)
             return
         values = _inputs(chain, text, pairs or [], input)
         _check_one(chain, output, bound.plan.outputs, save_run, json=json, stream=stream, resume=resume)
@@ -115,14 +113,6 @@ def _batch_output(name: str | None) -> Path:
         hint = "add -o out.jsonl; for example: chain run support --batch rows.jsonl -o out.jsonl"
         raise UsageError("--batch needs a file to write to", hint=hint)
     return Path(name)
-
-
-def _check_retry(asked: bool, *, resume: bool) -> None:
-    from promptchain.errors import UsageError
-
-    if asked and not resume:
-        hint = "for example: chain run support --batch rows.jsonl -o out.jsonl --resume --retry-failed"
-        raise UsageError("--retry-failed goes with --batch and --resume", hint=hint)
 
 
 def _refuse(**given: Any) -> None:

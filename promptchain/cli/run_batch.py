@@ -29,14 +29,12 @@ def run_batch(
     resume: bool,
     limit: int,
     traced: Traces | None,
-    *,
-    retry_failed: bool = False,
 ) -> None:
     """Run the rows, and say what came of them. limit: rows at once. Exits with 1 where any failed."""
     from promptchain import project
     from promptchain.cli import interrupt
 
-    written, again = 0, f"--resume{' --retry-failed' * retry_failed}"
+    written = 0
 
     def count(tally: Tally, row: Any) -> None:
         nonlocal written
@@ -51,41 +49,28 @@ def run_batch(
     try:
         with _batch_progress() as progress:
             work = project.run_batch(
-                bound,
-                rows,
-                output,
-                caller,
-                resume=resume,
-                retry_failed=retry_failed,
-                concurrency=limit,
-                progress=count,
-                record=record,
+                bound, rows, output, caller, resume=resume, concurrency=limit, progress=count, record=record
             )
             tally = interrupt.run(work)
     except KeyboardInterrupt:
-        note(f"{plural(written, 'row')} written to {output}; continue with {again}")
+        note(f"{plural(written, 'row')} written to {output}; continue with --resume")
         raise
     finally:
         for problem in recorder.problems:
             warn(str(problem))
-    _summarise(tally, output, caller.spent, again)
+    _summarise(tally, output, caller.spent)
 
 
-def _summarise(tally: Tally, output: Path, used: Spent, again: str) -> None:
-    """What came of a batch, and what it used: also for rows that were under way when a ceiling stopped it. again: the
-    options that continue it."""
+def _summarise(tally: Tally, output: Path, used: Spent) -> None:
+    """What came of a batch, and what it used: also for rows that were under way when a ceiling stopped it."""
     failed_before = f", {tally.failed_before} of them failed" if tally.failed_before else ""
-    told = [f"{tally.resumed} were there already{failed_before}"] if tally.resumed else []
-    told += [f"{tally.retried} had failed before"] if tally.retried else []
-    before = f" ({'; '.join(told)})" if told else ""
+    before = f" ({tally.resumed} were there already{failed_before})" if tally.resumed else ""
     cost = tally.cost if tally.cost is None else max(tally.cost, used.cost)
     spent = f"{plural(used.calls, 'call')}, {max(used.tokens, tally.tokens)} tokens, {dollars(cost)}"
     note(f"{plural(tally.done, 'row')} done, {tally.failed} failed{before}; {spent}; written to {output}")
     if tally.stopped:
         note(style("error: ", "1;31", sys.stderr) + f"stopped: {tally.stopped}")
-        note(f"  hint: raise the ceiling and continue with {again}")
-    elif tally.may_retry:
-        note(f"  hint: --resume --retry-failed runs failed rows again ({tally.may_retry} of these)")
+        note("  hint: raise the ceiling and continue with --resume")
     if tally.stopped or tally.failed or tally.failed_before:
         raise typer.Exit(1)
 

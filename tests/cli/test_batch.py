@@ -111,7 +111,6 @@ def test_resume_refuses_an_output_of_something_else(demo: Workspace, rows: Path)
         (["--batch", "rows.jsonl", "-o", "o.jsonl", "--input", "-"], "--input does not go with --batch"),
         (["--batch", "rows.jsonl", "-o", "o.jsonl", "--json"], "--json does not go with --batch"),
         (["--batch", "rows.jsonl", "-o", "o.jsonl", "--save-run", "x"], "--save-run does not go with --batch"),
-        (["--batch", "rows.jsonl", "-o", "o.jsonl", "--retry-failed"], "--retry-failed goes with --batch and --resume"),
         (["--batch", "rows.txt", "-o", "o.jsonl"], "neither .jsonl nor .csv"),
         (["--batch", "nowhere.jsonl", "-o", "o.jsonl"], "nowhere.jsonl: there is no such file"),
         (["--batch", "rows.jsonl", "-o", "rows.jsonl/o.jsonl"], "rows.jsonl/o.jsonl: cannot be written"),
@@ -132,19 +131,3 @@ def test_a_row_whose_call_fails_says_why_in_the_output(demo: Workspace, rows: Pa
     failed = lines("out.jsonl")[3]
     assert (failed["status"], failed["outputs"]) == ("failed", {})
     assert "authentication" in failed["error"]
-
-
-def test_failed_rows_are_run_again_where_that_is_asked_for(demo: Workspace, rows: Path) -> None:
-    words = ["run", "demo", "--batch", "rows.jsonl", "-o", "out.jsonl"]
-    demo.chain(replies=[{"contains": "row 2", "error": "authentication"}, *REPLIES])
-    hint = "hint: --resume --retry-failed runs failed rows again (1 of these)"
-    assert hint in demo.invoke(*words).err
-    resumed = demo.invoke(*words, "--resume")
-    assert (resumed.code, hint in resumed.err) == (1, True)
-    demo.chain()  # the same, on a script without the error
-    again = demo.invoke(*words, "--resume", "--retry-failed")
-    assert again.code == 0, again
-    assert "1 row done, 0 failed (4 were there already; 1 had failed before)" in again.err
-    assert "hint" not in again.err
-    assert [(line["id"], line["status"]) for line in lines("out.jsonl")] == [(f"r{n}", "done") for n in range(5)]
-    assert "--retry-failed goes with" in demo.invoke("run", "demo", "x", "--retry-failed").err
