@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from promptchain.comparison import Comparison
 from promptchain.criteria import Gate
+from promptchain.results import ExampleResult, State
 from promptchain.rounding import fixed
 from promptchain.summary import Summary
 
@@ -34,6 +36,14 @@ def misses(gate: Gate, summary: Summary) -> list[Miss]:
                 Miss(name, f"{name} is {fixed(score.value, 3)}, {fixed(short, 3)} less than the {least:.3g} asked for")
             )
     return found
+
+
+def unchecked(results: Sequence[ExampleResult]) -> list[Miss]:
+    """That there is no example in which anything was checked, for want of what the assertions look at."""
+    lost = [result for result in results if result.state is State.UNCHECKED]
+    if not lost or any(result.scored for result in results):
+        return []
+    return [Miss("chain", f"nothing is checked in any example; {lost[0].id}: {lost[0].problem}")]
 
 
 def regressions(comparison: Comparison, margin: float) -> list[Miss]:

@@ -65,8 +65,9 @@ def judged(run: Run, checks: tuple[Checked, ...], threshold: float | None = None
     lost = next((check for check in counted if check.error), None)
     if lost is not None:
         return Scored(State.ERROR, None, checks, f"{lost.assertion.type}: {lost.error}")
-    if checks and all(check.missing for check in checks):
-        return Scored(State.UNCHECKED, None, checks, f"no assertion applies: {_missing(checks)}")
+    deciding = [check for check in checks if check.assertion.weight > 0]
+    if deciding and all(check.missing for check in deciding):
+        return Scored(State.UNCHECKED, None, checks, f"no assertion applies: {_missing(deciding)}")
     return Scored(State.PASSED, 1.0 if mean is None else mean, checks, None)
 
 

@@ -80,4 +80,5 @@ def with_check(result: ExampleResult, check: Checked) -> ExampleResult:
     if check.passed is False and (name := check.assertion.step) is not None:
         steps[name], first = replace(steps[name], passed=False), name
     state = State.PASSED if check.passed else State.FAILED
-    return replace(result, checks=checks, score=score, state=state, steps=steps, first=first)
+    told = None if result.state is State.UNCHECKED else result.problem
+    return replace(result, checks=checks, score=score, state=state, steps=steps, first=first, problem=told)

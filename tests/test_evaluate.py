@@ -61,6 +61,13 @@ def test_the_steps_after_a_wrong_one_run_again_on_gold() -> None:
     assert Counter(asked(lm)) == {"A e1": 1, "B wrong": 1, "C bad": 1, "B a1": 2, "C b1": 2}
 
 
+def test_a_step_is_to_blame_for_one_that_should_not_have_run() -> None:
+    chain = chain_of({"a": "A", "b": {"prompt": "B", "when": "{{ a == 'bad' }}"}})
+    lm = ScriptedLM({"A": "bad", "B": "x"})
+    result = try_one(chain, lm, example(expected={"a": "good"}), [check("equals", "y", step="b")])
+    assert (result.state, result.steps["a"].mends) == (State.FAILED, True)
+
+
 def test_a_step_that_is_wrong_on_gold_too_has_no_excuse() -> None:
     lm = ScriptedLM({"A e": "wrong", "B": "bad", "C bad": "worse", "C b1": "c1"})
     result = try_one(THREE, lm, example(expected=GOLD), as_expected("a", "b", "c"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,10 @@ def test_a_judge_that_answers_nonsense_is_an_error_of_the_example() -> None:
     first, second = chosen(ScriptedLM("neither"), [result("1", "x")], [result("1", "y")])
     assert {first[0].state, second[0].state} == {State.ERROR}
     assert "select-best" in (first[0].problem or "")
+
+
+def test_the_choice_checks_what_nothing_else_did() -> None:
+    lm = ScriptedLM('{"reason": "warmer", "best": 2}')
+    columns = [[replace(result("1", tea, State.UNCHECKED), problem="no assertion applies")] for tea in ("cold", "hot")]
+    first, second = chosen(lm, *columns)
+    assert [(one[0].state, one[0].problem) for one in (first, second)] == [(State.FAILED, None), (State.PASSED, None)]

@@ -75,8 +75,9 @@ async def _set(assertion: Assertion, subject: Subject, grader: Grader) -> Checke
     """Passes where all of its assertions do, or where their weighted score reaches its threshold. As in an example, one
     that failed decides, whatever another could not tell. `not-` is not yet applied."""
     parts = [await apply(part, subject, grader) for part in assertion.assert_]
-    if all(part.missing for part in parts):
-        return Checked(assertion, missing=parts[0].missing if parts else None)
+    deciding = [part for part in parts if part.assertion.weight > 0] or parts
+    if all(part.missing for part in deciding):
+        return Checked(assertion, missing=deciding[0].missing if deciding else None)
     said = [(part.assertion.weight, part.verdict, part.assertion.type) for part in parts if part.verdict]
     weight = sum(each for each, _, _ in said)
     score = sum(each * verdict.score for each, verdict, _ in said) / weight if weight else 1.0

@@ -71,7 +71,13 @@ Output = Annotated[
 ]
 SaveRun = Annotated[Path | None, typer.Option("--save-run", metavar="FILE", help="Write the record to FILE too.")]
 Batch = Annotated[Path | None, typer.Option("--batch", metavar="ROWS", help="Run every row of a .jsonl or .csv file.")]
-Resume = Annotated[bool, typer.Option("--resume", help="With --batch: continue the output file.")]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="With --batch: continue the output file. Its rows stay, failed ones too.",
+    ),
+]
 Source = Annotated[bool, typer.Option("--source", help="Ignore compiled prompts: run on the words of the chain file.")]
 Locked = Annotated[
     bool, typer.Option("--locked", help="Only on compiled prompts that are fresh; exit 101 where there are none.")

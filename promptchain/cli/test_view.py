@@ -106,7 +106,9 @@ def _show(verdict: Verdict) -> None:
         _comparison(verdict.comparison)
     for miss in verdict.misses:
         say_folded(style("✗ ", "31", sys.stdout) + miss.message)
-    if verdict.gated and not verdict.misses and not evaluation.stopped:
+    if verdict.comparison and verdict.comparison.chain is None and not verdict.misses:
+        say_folded(f"nothing could be compared with {verdict.comparison.names[0]}: no example was scored on both sides")
+    elif verdict.gated and not verdict.misses and not evaluation.stopped:
         say(style("✓ ", "32", sys.stdout) + _met(verdict))
     _notes(evaluation)
 

@@ -214,13 +214,16 @@ def _logprobs(choice: Any) -> list[float]:
 
 def vectors(data: Any, wanted: int) -> list[list[float]]:
     """The embeddings in the order of their texts, which `index` tells where a server gives it. Raises ValueError where
-    they are not as many as were asked for."""
+    they are not as many as were asked for, or one is none."""
     places = [item.get("index") for item in data]
     if len(places) != wanted:
         raise ValueError(f"it gave {len(places)} embeddings for {wanted} texts")
     if sorted(place for place in places if isinstance(place, int)) == list(range(wanted)):
         data = [item for _, item in sorted(zip(places, data, strict=True), key=lambda pair: pair[0])]
-    return [[float(number) for number in item["embedding"]] for item in data]
+    found = [[float(number) for number in item["embedding"]] for item in data]
+    if not all(vector and all(map(math.isfinite, vector)) for vector in found):
+        raise ValueError("one of its embeddings is empty, or has a number that is none")
+    return found
 
 
 def usage(raw: Any) -> Usage:

@@ -21,6 +21,9 @@ may be somebody else."""
 _SCP = re.compile(r"(?:[\w.-]+@)?(?P<host>[\w.-]+\.[\w-]+):(?P<path>[^/:\\][^:\\]*)")
 """An address as `git clone` takes it: git@github.com:owner/name.git."""
 
+_ODD = re.compile(r"[\s'\"#@$`\\]")
+"""What no shell, no workflow and no requirement of pip should meet in a path."""
+
 
 def requirement(extras: str) -> str | None:
     """What pip takes to install this promptchain with extras, e.g. `promptchain[local] @ git+https://…@<commit>`; None
@@ -52,16 +55,16 @@ def _of_clone(folder: Path) -> str | None:
     if git.top_of(folder) != folder or not (url := _public(git.answer(folder, "remote", "get-url", "origin"))):
         return None
     commit = git.answer(folder, "rev-parse", "HEAD")
-    pushed = git.answer(folder, "branch", "--remotes", "--contains", "HEAD")
+    pushed = git.answer(folder, "branch", "--remotes", "--list", "origin/*", "--contains", "HEAD")
     return f"git+{url}@{commit}" if commit and pushed else f"git+{url}"
 
 
 def _public(url: str) -> str | None:
     """The address without a name and password; None for one of this machine, or that is none."""
-    if match := _SCP.fullmatch(url):
+    if (match := _SCP.fullmatch(url)) and not _ODD.search(url.partition("@")[2] or url):
         return f"https://{match['host']}/{match['path']}"
     parts = urlsplit(url)
-    if parts.scheme not in ("https", "ssh") or not parts.hostname or re.search(r"[\s'\"#@]", parts.path):
+    if parts.scheme not in ("https", "ssh") or not parts.hostname or _ODD.search(parts.path):
         return None
     host = parts.hostname + (f":{parts.port}" if parts.port and parts.scheme == "https" else "")
     return urlunsplit(("https", host, parts.path, "", ""))

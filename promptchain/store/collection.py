@@ -17,6 +17,9 @@ MARK = "gc.pid"
 FORGOTTEN = 12 * 3600.0
 """Seconds after which git takes a mark for what a crash left."""
 
+_STALE = 60.0
+"""Seconds after which a lock of the mark is what a crash left behind."""
+
 _PAUSE = 0.002
 """Seconds between two looks at the mark; collections one after another leave only milliseconds between them."""
 
@@ -24,11 +27,16 @@ _PAUSE = 0.002
 def is_running(git_dir: Path) -> bool:
     """Whether a collection is under way, by what git itself goes by: the age of the mark, and its process."""
     try:
-        with (git_dir / MARK).open(encoding="utf-8", errors="replace") as file:
-            age = time.time() - os.fstat(file.fileno()).st_mtime
-            pid, _, host = file.read(1000).partition(" ")
+        return _is_valid(git_dir / MARK)
     except OSError:
         return False
+
+
+def _is_valid(mark: Path) -> bool:
+    """Raises OSError."""
+    with mark.open(encoding="utf-8", errors="replace") as file:
+        age = time.time() - os.fstat(file.fileno()).st_mtime
+        pid, _, host = file.read(1000).partition(" ")
     if age > FORGOTTEN or not pid.isdecimal():
         return False
     return host.strip() != socket.gethostname() or _is_alive(int(pid))
@@ -43,7 +51,7 @@ def kept_out(git_dir: Path, timeout: float) -> Iterator[bool]:
     mark = git_dir / MARK
     until = time.monotonic() + timeout
     try:
-        while not (held := _make(mark, until)) and time.monotonic() < until:
+        while (held := _take(mark)) is None and time.monotonic() < until:
             time.sleep(_PAUSE)
     except OSError:  # no space, no right: it goes on without
         held = None
@@ -55,21 +63,33 @@ def kept_out(git_dir: Path, timeout: float) -> Iterator[bool]:
                 mark.unlink()
 
 
-def _make(mark: Path, until: float) -> int | None:
-    """The mark, made by us: its inode; None where a collection has it."""
-    if mark.exists() and not is_running(mark.parent):
-        with suppress(OSError):
-            mark.unlink()
+def _take(mark: Path) -> int | None:
+    """Make the mark as git does: under its lock look for a valid one, then put the lock in its place. Gives its inode;
+    None where another has either. Raises OSError."""
+    lock = mark.with_name(f"{MARK}.lock")
     try:
-        with mark.open("x", encoding="utf-8") as file:
+        with lock.open("x", encoding="utf-8") as file:
             file.write(f"{os.getpid()} {socket.gethostname()}\n")
             made = os.fstat(file.fileno()).st_ino
     except FileExistsError:
+        _remove_forgotten(lock)
         return None
-    # A collection that looked before the mark was there still holds this lock, and replaces the mark by it.
-    while mark.with_name(f"{MARK}.lock").exists() and time.monotonic() < until:
-        time.sleep(_PAUSE)
-    return made if _inode(mark) == made else None
+    except OSError:
+        with suppress(OSError):
+            lock.unlink()
+        raise
+    if is_running(mark.parent):
+        lock.unlink()
+        return None
+    lock.replace(mark)
+    return made
+
+
+def _remove_forgotten(lock: Path) -> None:
+    """Remove a lock that a crash left, which git holds for milliseconds, and we too."""
+    with suppress(OSError):
+        if time.time() - lock.stat().st_mtime > _STALE:
+            lock.unlink()
 
 
 def _inode(path: Path) -> int | None:

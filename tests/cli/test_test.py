@@ -141,12 +141,10 @@ def test_as_json(tested: Workspace) -> None:
 def test_assertions_that_never_applied_are_told(tested: Workspace) -> None:
     rows(tested, {"message": "hi"})
     done = tested.invoke("test", "demo")
-    assert done.code == 1
+    assert done.code == 100
     assert done.err.count("warning: an assertion was never applied: ") == 2
     assert "equals on intent: no row has expected" in done.err
-    assert (
-        "error: stopped: none of the examples could be scored; the last: no assertion applies: no expected" in done.err
-    )
+    assert re.search(r"nothing is checked in any example; \S+: no assertion applies: no expected.intent", done.out)
 
 
 def test_examples_that_nothing_is_checked_in_do_not_count(tested: Workspace, tmp_path: Path) -> None:
@@ -168,9 +166,35 @@ def test_examples_that_nothing_is_checked_in_do_not_count(tested: Workspace, tmp
 def test_a_gate_is_not_met_by_what_was_not_checked(tested: Workspace) -> None:
     rows(tested, {"message": "hi"}, {"message": "ho"})
     gated(tested, "{min: {chain: 0.1}}")
-    found = evaluation(tested, code=1)
+    found = evaluation(tested, code=100)
     assert (found["score"], found["counts"]["unchecked"]) == (None, 2)
-    assert found["gate"] == ["chain has no score; the gate asks for at least 0.1"]
+    assert found["gate"][1:] == ["chain has no score; the gate asks for at least 0.1"]
+
+
+def test_an_assertion_that_only_measures_checks_nothing(tested: Workspace) -> None:
+    rows(tested, {"message": "hi"})
+    measured = TESTED + "    - {step: reply, type: latency, threshold: 5000, weight: 0}\n"
+    tested.chain(measured + "  gate: {min: {chain: 0.1}}\n", replies=ANSWERS)
+    assert evaluation(tested, code=100)["counts"]["unchecked"] == 1
+
+
+def test_a_set_whose_parts_do_not_apply_checks_nothing(tested: Workspace) -> None:
+    rows(tested, {"message": "hi"})
+    parts = "[{type: equals, value: '{{ expected.intent }}'}, {type: latency, threshold: 5000, weight: 0}]"
+    head = TESTED.partition("    - {step: intent")[0]
+    tested.chain(f"{head}    - {{step: intent, type: assert-set, assert: {parts}}}\n", replies=ANSWERS)
+    assert evaluation(tested, code=100)["counts"]["unchecked"] == 1
+
+
+def test_a_renamed_step_is_no_regression(tested: Workspace) -> None:
+    """The assertions of now cannot look at the step as it was called then."""
+    assert tested.invoke("test", "demo").code == 100
+    renamed = TESTED.replace("{{ intent", "{{ sort").replace("step: intent", "step: sort")
+    renamed = renamed.replace("  intent:", "  sort:")
+    tested.chain(renamed.replace("    - {step: reply", "    # {step: reply"), replies=ANSWERS)
+    done = tested.invoke("test", "demo", "--compare", "demo@v1")
+    assert done.code == 0, done
+    assert "nothing could be compared with demo@v1: no example was scored on both sides\n" in done.out
 
 
 def test_an_assertion_that_raises_is_told_where_another_failed_the_example(tested: Workspace) -> None:

@@ -16,6 +16,7 @@ from promptchain import parts
 from promptchain.errors import BudgetError, Fault, ModelError, UsageError
 from promptchain.lm import catalog
 from promptchain.lm import embed as embedding
+from promptchain.lm import litellm_wire as wire
 from promptchain.lm.budget import Budget
 from promptchain.lm.cache import CachedLM
 from promptchain.lm.calls import Answer, Caller
@@ -318,3 +319,10 @@ print(json.dumps([name for name in ("litellm", "numpy", "wordllama") if name in 
 def test_retrieval_means_the_same_local_model() -> None:
     """Both spell its name, for `lm` stands alone."""
     assert parts.LOCAL_EMBEDDER == LOCAL
+
+
+@pytest.mark.parametrize("spoilt", [[], [1.0, float("nan")], [float("inf"), 0.0]])
+def test_what_is_no_vector_is_a_bad_answer(spoilt: list[float]) -> None:
+    """Else it would be kept, and given for ever."""
+    with pytest.raises(ValueError, match="empty, or has a number that is none"):
+        wire.vectors([{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": spoilt}], 2)

@@ -39,6 +39,8 @@ def vcs(url: str) -> str:
         ('{"url": "https://code.example/p.whl", "archive_info": {}}', "promptchain[rag] @ https://code.example/p.whl"),
         ('{"url": "file:///tmp/p.whl", "archive_info": {}}', None),
         ('{"url": "https://code.example/a\' -x b", "archive_info": {}}', None),
+        (vcs("git@code.example:a/it's.git"), None),
+        (vcs("https://code.example/a/$(date)"), None),
         ('{"url": "https://code.example:x/a", "archive_info": {}}', None),
         ('{"url": "file:///nowhere/at/all", "dir_info": {"editable": true}}', None),
         ("{", None),
@@ -71,6 +73,9 @@ def test_of_a_clone_its_remote_is_taken(noted: Any, tmp_path: Path, remote: str,
     commit = git(tmp_path, "rev-parse", "HEAD").strip()
     git(tmp_path, "update-ref", "refs/remotes/origin/main", commit)  # which the remote has from now on
     assert origin.requirement("local") == (f"{wanted}@{commit}" if wanted else None)
+    git(tmp_path, "update-ref", "-d", "refs/remotes/origin/main")
+    git(tmp_path, "update-ref", "refs/remotes/fork/main", commit)  # which is no promise of origin's
+    assert origin.requirement("local") == wanted
     (tmp_path / "inside").mkdir()
     noted(json.dumps({"url": (tmp_path / "inside").as_uri(), "dir_info": {}}))
     assert origin.requirement("local") is None

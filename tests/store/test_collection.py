@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,23 +105,50 @@ def test_a_collection_that_does_not_end_is_not_waited_for_forever(repo: Reposito
     assert mark.read_text() == "1 elsewhere"
 
 
-def test_a_collection_that_was_just_beginning_is_not_taken_for_kept_out(
-    repo: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It had looked for a mark before ours was made, and replaces ours by its own."""
+def test_a_collection_that_is_just_beginning_has_the_mark(repo: Repository) -> None:
+    """It holds the lock while it looks for a mark, and puts its own in place."""
     mark, lock = repo.git_dir / MARK, repo.git_dir / f"{MARK}.lock"
     lock.write_text(f"{os.getppid()} {HERE}")
-    clock = iter(range(1000))
-
-    def wait(seconds: float) -> None:
-        if lock.exists():
-            lock.replace(mark)
-
-    now = SimpleNamespace(monotonic=lambda: next(clock), time=time.time, sleep=wait)
-    monkeypatch.setattr(collection, "time", now)
-    with kept_out(repo.git_dir, 20) as alone:
+    timer = threading.Timer(0.1, lock.replace, [mark])
+    timer.start()
+    with kept_out(repo.git_dir, 0.5) as alone:
         assert not alone
+    timer.join()
     assert mark.read_text() == f"{os.getppid()} {HERE}"
+    assert not lock.exists()
+
+
+def test_a_lock_of_the_mark_that_a_crash_left_is_removed(repo: Repository) -> None:
+    lock = repo.git_dir / f"{MARK}.lock"
+    lock.touch()
+    os.utime(lock, (time.time() - 90,) * 2)
+    with kept_out(repo.git_dir, 5) as alone:
+        assert alone
+    assert not lock.exists()
+
+
+def test_two_at_once_do_not_both_have_it(repo: Repository) -> None:
+    inside = most = 0
+    guard = threading.Lock()
+
+    def hold() -> None:
+        nonlocal inside, most
+        for _ in range(20):
+            with kept_out(repo.git_dir, 60) as alone:
+                assert alone
+                with guard:
+                    inside += 1
+                    most = max(most, inside)
+                time.sleep(0.0005)
+                with guard:
+                    inside -= 1
+
+    threads = [threading.Thread(target=hold) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
 
 
 def test_what_a_killed_holder_leaves_holds_nobody_up(repo: Repository) -> None:

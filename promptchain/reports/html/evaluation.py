@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from promptchain.words import compare_texts
 if TYPE_CHECKING:
     from promptchain.assertions.apply import Checked
     from promptchain.comparison import Comparison, Flip
-    from promptchain.evaluations import EvaluationRecord, ExampleScore
+    from promptchain.evaluations import EvaluationRecord
     from promptchain.plan import Plan
     from promptchain.results import ExampleResult
     from promptchain.testing import Verdict
@@ -155,7 +155,7 @@ def kept_section(record: EvaluationRecord, version: str, plan: Plan | None) -> d
         "graph": graph(plan, record.models) if plan else None,
         "step_names": names,
         "assertions": [],
-        "examples": _kept_examples(record.examples, names),
+        "examples": _kept_examples(record, names),
         "whole": False,
         "comparison": None,
     }
@@ -167,20 +167,21 @@ def _is_gated(plan: Plan | None) -> bool:
     return bool(test and (test.gate.min or test.gate.no_worse_than))
 
 
-def _kept_examples(examples: Iterable[ExampleScore], names: Sequence[str]) -> list[list[Any]]:
+def _kept_examples(record: EvaluationRecord, names: Sequence[str]) -> list[list[Any]]:
+    lost = "unchecked" if record.unchecked and not record.errors else "error"
     rows: list[list[Any]] = [
         [
-            *(example.id, "", 0, _state(example.passed), example.passed, example.first, None, None, {}, {}),
+            *(example.id, "", 0, _state(example.passed) or lost, example.passed, example.first, None, None, {}, {}),
             [_kept_step(example.steps.get(name)) for name in names],
             [],
         ]
-        for example in examples
+        for example in record.examples
     ]
     return sorted(rows, key=lambda row: (_FIRST[row[3]], row[4] or 0.0))
 
 
-def _state(passed: float | None) -> str:
-    return "error" if passed is None else "passed" if passed > 0.5 else "failed"
+def _state(passed: float | None) -> str | None:
+    return None if passed is None else "passed" if passed > 0.5 else "failed"
 
 
 def _kept_step(passed: float | None) -> list[Any]:

@@ -135,7 +135,7 @@ function example(one, row) {
   if (!one.whole) return el('div', { class: 'detail' }, dataTable('Steps', [['step', ''], ['passed', '']], one.step_names.map((name, index) => [name, stateOf(row[STEPS][index][PASSED]) ? badge(stateOf(row[STEPS][index][PASSED])) : NONE])));
   return el('div', { class: 'detail' },
     el('p', { class: 'muted small' }, [row[ID].length > LONG_ID ? row[ID] : '', row[WHERE], seconds(row[TOOK]), row[STATE] === 'failed' ? `failed at ${row[FIRST] || 'outputs'}` : ''].filter(Boolean).join(' · ')),
-    row[PROBLEM] && callout(row[STATE] === 'failed' ? 'bad' : 'warn', row[STATE] === 'error' ? 'Not scored:' : 'It failed:', row[PROBLEM]),
+    row[PROBLEM] && callout(row[STATE] === 'failed' ? 'bad' : 'warn', { error: 'Not scored:', unchecked: 'Not checked:' }[row[STATE]] || 'It failed:', row[PROBLEM]),
     el('h4', {}, 'Inputs'), values(row[INPUTS]),
     one.step_names.map((name, index) => stepOf(one, row, name, row[STEPS][index])),
     Object.keys(row[OUTPUTS]).length > 0 && lazy({ class: 'extra' }, `Outputs: ${Object.keys(row[OUTPUTS]).join(', ')}`, () => values(row[OUTPUTS])),
