@@ -223,7 +223,8 @@ class Repository:
                 try:
                     shas = self._import(text, commits, packed=packed or (not alone and self._collecting))
                 except StoreError as exc:
-                    spoilt = self._collecting or any(word in exc.message for word in _SPOILT)
+                    # The mark of a collection that is kept out is ours.
+                    spoilt = (self._collecting and not alone) or any(word in exc.message for word in _SPOILT)
                     if not tries_left or not spoilt or _hint(exc.message):
                         raise
                     continue

@@ -206,3 +206,15 @@ def test_a_full_disk_is_told_at_once_beside_a_collection(repo: Repository, monke
     with pytest.raises(StoreError, match="No space left"):
         commit(repo, "one")
     assert tries == 1
+
+
+def test_while_it_is_kept_out_no_collection_is_to_blame(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = iter(["pack-1.pack: No such file or directory", "index file corrupt"])
+
+    def fail(*_: object, **__: object) -> list[str]:
+        raise StoreError(f"git fast-import failed: {next(said)}")
+
+    monkeypatch.setattr(repo_module.Repository, "_import", fail)
+    with pytest.raises(StoreError, match="corrupt"):
+        commit(repo, "one")
+    assert not (repo.git_dir / MARK).exists()
